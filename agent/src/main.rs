@@ -1,0 +1,3 @@
+//! twilld, the agent of the Twill overlay network.
+
+fn main() {}

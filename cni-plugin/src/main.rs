@@ -1,0 +1,3 @@
+//! The CNI plugin of the Twill overlay network.
+
+fn main() {}

@@ -1,0 +1,327 @@
+//! Numbers and addresses that carry a meaning, each a type of its own.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnetwork::Ipv4Network;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Text that is not the value it should be.
+#[derive(Debug, thiserror::Error, Eq, PartialEq)]
+#[error("`{text}` is not {wanted}")]
+pub struct ParseError {
+    text: String,
+    wanted: &'static str,
+}
+
+impl ParseError {
+    fn new(text: &str, wanted: &'static str) -> Self {
+        Self { text: text.to_owned(), wanted }
+    }
+}
+
+/// An Ethernet hardware address.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Turns six random bytes into a locally administered unicast address.
+    #[must_use]
+    pub fn from_random(mut bytes: [u8; 6]) -> Self {
+        bytes[0] = (bytes[0] & 0xfe) | 0x02;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = ParseError;
+
+    /// Accepts every 48-bit form that Go's `net.ParseMAC` accepts: `aa:bb:…`, `aa-bb-…` and
+    /// `aabb.ccdd.eeff`.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wanted = || ParseError::new(text, "a hardware address such as 02:42:ac:11:00:02");
+        let pairs: Vec<&str> = if text.contains('.') {
+            let words: Vec<&str> = text.split('.').collect();
+            if words.len() != 3 || words.iter().any(|word| word.len() != 4 || !word.is_ascii()) {
+                return Err(wanted());
+            }
+            words.iter().flat_map(|word| [&word[..2], &word[2..]]).collect()
+        } else {
+            let separator = if text.contains('-') { '-' } else { ':' };
+            text.split(separator).collect()
+        };
+        let mut bytes = [0; 6];
+        if pairs.len() != bytes.len() {
+            return Err(wanted());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            if pair.len() != 2 || !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(wanted());
+            }
+            *byte = u8::from_str_radix(pair, 16).map_err(|_not_hex| wanted())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A VXLAN network identifier, 1 to 2^24 − 1 (RFC 7348 section 5).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Vni(u32);
+
+impl Vni {
+    /// `None` outside 1 ..= 2^24 − 1.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        (1..1 << 24).contains(&number).then_some(Self(number))
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The largest packet, in bytes, that an interface carries: 68 (RFC 791) to 65535.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Mtu(u32);
+
+impl Mtu {
+    /// `None` outside 68 ..= 65535.
+    #[must_use]
+    pub fn new(bytes: u32) -> Option<Self> {
+        (68..=65535).contains(&bytes).then_some(Self(bytes))
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub fn bytes(self) -> u32 {
+        self.0
+    }
+
+    /// What is left inside an encapsulation of `overhead` bytes; `None` when nothing useful is.
+    #[must_use]
+    pub fn inside(self, overhead: u32) -> Option<Self> {
+        self.0.checked_sub(overhead).and_then(Self::new)
+    }
+}
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A block of container addresses: a whole network, or the range that one host owns.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Subnet(Ipv4Network);
+
+impl Subnet {
+    /// `None` unless `base` is the first address of a block of that prefix length.
+    #[must_use]
+    pub fn new(base: Ipv4Addr, len: u8) -> Option<Self> {
+        Self::containing(base, len).filter(|subnet| subnet.base() == base)
+    }
+
+    /// The block of that prefix length which holds `address`; `None` if `len` is over 32.
+    #[must_use]
+    pub fn containing(address: Ipv4Addr, len: u8) -> Option<Self> {
+        let network = Ipv4Network::new(address, len).ok()?;
+        Ipv4Network::new(network.network(), len).ok().map(Self)
+    }
+
+    /// The first address of the block.
+    #[must_use]
+    pub fn base(self) -> Ipv4Addr {
+        self.0.network()
+    }
+
+    /// The last address of the block.
+    #[must_use]
+    pub fn last(self) -> Ipv4Addr {
+        self.0.broadcast()
+    }
+
+    /// The prefix length.
+    #[must_use]
+    pub fn len(self) -> u8 {
+        self.0.prefix()
+    }
+
+    /// The address that the tunnel device of the owner carries, which peers route through.
+    #[must_use]
+    pub fn gateway(self) -> Gateway {
+        Gateway(self.base())
+    }
+
+    /// The address that the owner's bridge carries: the second of the block, `.1` of a /24.
+    #[must_use]
+    pub fn first_host(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.base().to_bits().saturating_add(1))
+    }
+
+    /// Is `address` in the block?
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        self.0.contains(address)
+    }
+
+    /// Do the two blocks share an address?
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0.overlaps(other.0)
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base(), self.len())
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = ParseError;
+
+    /// `10.5.2.0/24`; refuses host bits, so that a slip of the hand is not rounded away.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wanted = || ParseError::new(text, "a block of addresses such as 10.5.2.0/24");
+        let (base, len) = text.split_once('/').ok_or_else(wanted)?;
+        let base = base.parse().map_err(|_not_an_address| wanted())?;
+        let len = len.parse().map_err(|_not_a_number| wanted())?;
+        Self::new(base, len).ok_or_else(wanted)
+    }
+}
+
+/// Where a host's end of the tunnel listens, on the network that joins the hosts.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Underlay(pub Ipv4Addr);
+
+impl fmt::Display for Underlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Underlay {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        text.parse().map(Self).map_err(|_not_an_address| ParseError::new(text, "an IPv4 address"))
+    }
+}
+
+/// The overlay address of a host's tunnel device: the first address of its subnet.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Gateway(pub Ipv4Addr);
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Tells one host from another for as long as its state directory lives: 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NodeId(u128);
+
+impl NodeId {
+    /// A new identity out of 16 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wanted = || ParseError::new(text, "a node id of 32 hexadecimal digits");
+        if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(wanted());
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_not_hex| wanted())
+    }
+}
+
+/// A revision of the etcd key space, or of one key in it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub i64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of an etcd lease; a key without one is a reservation.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeaseId(pub i64);
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+macro_rules! serde_as_text {
+    ($($name:ty),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+serde_as_text!(Mac, Subnet, Underlay, NodeId);
+
+macro_rules! serde_as_number {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u32(self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let number = u32::deserialize(deserializer)?;
+                Self::new(number).ok_or_else(|| {
+                    de::Error::custom(concat!(stringify!($name), " out of range"))
+                })
+            }
+        }
+    )*};
+}
+
+serde_as_number!(Vni, Mtu);

@@ -1,0 +1,1 @@
+//! Leases as they stand in etcd: key, value, and who holds them.

@@ -1,0 +1,3 @@
+//! twillctl, the administrator's tool of the Twill overlay network.
+
+fn main() {}

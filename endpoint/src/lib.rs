@@ -1,0 +1,1 @@
+//! Joins one container to its host's subnet.

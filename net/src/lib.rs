@@ -1,0 +1,1 @@
+//! Twill's only door to the kernel's network.

@@ -1,0 +1,3 @@
+//! The container runtime of the Twill overlay network.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! etcd behind a trait, and its in-memory twin.
