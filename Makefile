@@ -1,0 +1,66 @@
+# The only entry points of Twill; CI uses the same ones. `make` alone lists them.
+#
+# Recipes are one line or a script of scripts/, so that what runs here can be run by hand.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Rust's installer puts cargo here, and root's PATH often lacks it.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin
+
+CARGO ?= cargo
+PROGRAMS := twilld twillctl twill twill-cni twill-lab
+BINS := $(addprefix --bin ,$(PROGRAMS))
+SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* lab 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test bench lint fmt doc deny advisories install uninstall clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install from apt what building and testing need (only what is missing)
+	@scripts/deps.sh
+
+build: deps ## build the programs, optimised, into target/release
+	$(CARGO) build --locked --release $(BINS)
+
+demo: build ## three hosts, containers and both backends on this machine; KEEP=1 leaves them standing
+	@target/release/twill-lab demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: ## build and run the whole suite, as root
+	@scripts/deps.sh test
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace --doc --quiet
+	REQUIRE_ROOT=1 $(CARGO) nextest run --locked --workspace
+
+bench: build ## measure what the README claims
+	@target/release/twill-lab bench
+
+lint: deps ## everything CI checks without running the programs
+	$(CARGO) fmt --all --check
+	@scripts/file-size.sh
+	shellcheck $(SHELL_SCRIPTS)
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --workspace --no-deps
+	@scripts/deny.sh bans licenses sources
+
+fmt: ## format every Rust file
+	$(CARGO) fmt --all
+
+doc: deps ## the API documentation of every crate, into target/doc
+	$(CARGO) doc --locked --workspace --no-deps
+
+deny: ## check licences, sources and bans of the dependencies (needs cargo-deny)
+	@scripts/deny.sh bans licenses sources
+
+advisories: ## check the dependencies for known vulnerabilities (needs cargo-deny and the network)
+	@scripts/deny.sh advisories
+
+install: build ## install programs, units and samples under PREFIX (/usr/local), staged in DESTDIR
+	@scripts/install.sh install "$(DESTDIR)" "$(PREFIX)"
+
+uninstall: ## remove exactly what `make install` put there
+	@scripts/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
+
+clean: ## remove what was built
+	$(CARGO) clean

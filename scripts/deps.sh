@@ -1,0 +1,166 @@
+#!/bin/sh
+# Installs what building, testing and the demo need and this machine lacks. Says nothing when nothing is
+# missing, starts no service, and may be interrupted at any point.
+#
+#   scripts/deps.sh          everything but the test runner
+#   scripts/deps.sh test     and cargo-nextest, into the directory named by TOOLS
+#
+# TWILL_DEPS=skip  look for the Rust toolchain only, and trust that the rest is there
+set -eu
+
+# Building: cc and headers for the C parts of crates, libseccomp for the runtime, protoc and Google's
+# .proto files for the etcd client.
+BUILD="ca-certificates gcc libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
+# Running: etcd and its client, the firewall, the tools that the demo shows, an image's only content.
+RUN="etcd-server etcd-client iptables iproute2 iputils-ping busybox-static"
+# Checking.
+CHECK="shellcheck"
+NEXTEST=0.9.143
+
+POLICY=/usr/sbin/policy-rc.d
+SAVED=$POLICY.before-twill
+MARK="written by Twill's deps.sh"
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+hint() { printf 'hint: %s\n' "$*" >&2; }
+refuse() {
+    say "$1"
+    shift
+    for way_out; do hint "$way_out"; done
+    exit 1
+}
+
+# Is version $1 at least $2?
+at_least() {
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+need_rust() {
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! command -v cargo >/dev/null 2>&1; then
+        refuse "no Rust toolchain: cargo is not in PATH" \
+            "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh   (see https://rustup.rs)" \
+            "installed for another user? sudo env PATH=\"\$PATH\" make …"
+    fi
+    found=$(cargo --version 2>/dev/null | awk '{ print $2 }')
+    if [ -z "$found" ]; then
+        refuse "cargo is there but does not run: $(cargo --version 2>&1 | head -n 1)" "rustup default stable"
+    fi
+    if ! at_least "$found" "$wanted"; then
+        refuse "Rust $found is too old: this source needs $wanted" "rustup update stable"
+    fi
+}
+
+missing_packages() {
+    for package; do
+        state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || state=absent
+        [ "$state" = installed ] || printf '%s ' "$package"
+    done
+}
+
+# Until restore_policy, nothing that dpkg installs may start etcd; every other service is treated as before.
+# The script dies with this process: killed or not, it forbids nothing afterwards.
+forbid_etcd() {
+    restore_policy
+    if [ -e "$POLICY" ]; then cp -p "$POLICY" "$SAVED"; fi
+    cat >"$POLICY.new" <<SCRIPT
+#!/bin/sh
+# $MARK while it installs packages; safe to delete afterwards.
+name=
+for word; do case \$word in -*) ;; *) name=\$word && break ;; esac; done
+case \$name in
+etcd | etcd.service) if kill -0 $$ 2>/dev/null; then exit 101; fi ;;
+esac
+if [ -x $SAVED ]; then exec $SAVED "\$@"; fi
+exit 0
+SCRIPT
+    chmod 755 "$POLICY.new"
+    mv "$POLICY.new" "$POLICY"
+}
+
+# Also heals what an earlier run, killed by force, left.
+restore_policy() {
+    rm -f "$POLICY.new"
+    if [ -e "$POLICY" ] && ! grep -qF "$MARK" "$POLICY"; then rm -f "$SAVED"; fi
+    if [ -e "$SAVED" ]; then
+        mv "$SAVED" "$POLICY"
+    elif [ -e "$POLICY" ] && grep -qF "$MARK" "$POLICY"; then
+        rm -f "$POLICY"
+    fi
+}
+
+# Debian enables etcd.service at installation. It would take port 2379 at the next boot.
+disable_etcd() {
+    if command -v systemctl >/dev/null 2>&1; then
+        systemctl --quiet disable etcd.service 2>/dev/null || true
+    elif command -v update-rc.d >/dev/null 2>&1; then
+        update-rc.d etcd disable
+    fi
+}
+
+clean_up() {
+    code=$?
+    trap - EXIT
+    restore_policy
+    case " $missing " in *" etcd-server "*) disable_etcd >/dev/null 2>&1 ;; esac
+    rm -f "$log"
+    exit "$code"
+}
+
+apt() {
+    # shellcheck disable=SC2086 # the list of packages is meant to be split
+    DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1
+}
+
+install_packages() {
+    log=$(mktemp)
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    forbid_etcd
+    say "installing from apt: $missing"
+    # shellcheck disable=SC2086 # the list of packages is meant to be split
+    if ! apt install --no-install-recommends $missing && ! {
+        apt update && apt install --no-install-recommends $missing
+    }; then
+        tail -n 20 "$log" >&2
+        refuse "apt-get could not install: $missing" "is the network there? then: apt-get update"
+    fi
+}
+
+need_packages() {
+    # shellcheck disable=SC2086 # the lists are meant to be split
+    set -- $BUILD $RUN $CHECK
+    if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
+        refuse "this is not Debian, and other package managers are not known here" \
+            "install what these Debian packages hold, then set TWILL_DEPS=skip: $*"
+    fi
+    missing=$(missing_packages "$@")
+    missing=${missing% }
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        refuse "not root, and these packages are missing: $missing" \
+            "sudo apt-get install --no-install-recommends $missing" \
+            "etcd-server starts a service: sudo systemctl disable --now etcd"
+    fi
+    (install_packages)
+}
+
+need_nextest() {
+    if cargo nextest --version >/dev/null 2>&1; then return 0; fi
+    say "building cargo-nextest $NEXTEST into $TOOLS; once, some minutes"
+    # It starts our tests and reads their output: no need to wait for an optimised build.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_TARGET_DIR="$TOOLS/build" cargo install --quiet --locked \
+        --no-default-features --features default-no-update --root "$TOOLS" --version "$NEXTEST" cargo-nextest ||
+        refuse "cargo could not build cargo-nextest $NEXTEST" "see https://nexte.st for a binary, and put it in PATH"
+    rm -rf "$TOOLS/build"
+}
+
+cd "$(dirname "$0")/.."
+need_rust
+if [ "${TWILL_DEPS:-}" != skip ]; then need_packages; fi
+if [ "${1:-}" = test ]; then
+    TOOLS=${TOOLS:-target/tools}
+    PATH=$TOOLS/bin:$PATH
+    need_nextest
+fi
