@@ -1,0 +1,104 @@
+//! What became of the packets, one number per reason.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What can become of a packet.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Event {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Event {
+            /// Every event, in the order of declaration.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            /// The event's name for metrics and people.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// Sent to a peer.
+    Sent = "sent",
+    /// Received from a peer and handed to the device.
+    Received = "received",
+    /// Fewer bytes than the header needs.
+    Short = "short",
+    /// Another version of IP, or no IP at all.
+    NotIpv4 = "not_ipv4",
+    /// The header's length disagrees with what came.
+    LengthMismatch = "length_mismatch",
+    /// The header's checksum is wrong.
+    BadChecksum = "bad_checksum",
+    /// The packet has made all its hops.
+    Expired = "expired",
+    /// No peer owns the destination.
+    NoRoute = "no_route",
+    /// Longer than the tunnel carries.
+    TooBig = "too_big",
+    /// The sender is no peer of ours.
+    UnknownSender = "unknown_sender",
+    /// The sender is a peer, and the inner source address is not one of its own.
+    ForeignSource = "foreign_source",
+    /// A peer sent us what belongs to another host.
+    ForeignDestination = "foreign_destination",
+    /// The answer of a peer's host: nobody listens there (`ECONNREFUSED`).
+    Refused = "refused",
+    /// The kernel had no room (`ENOBUFS`, `ENOMEM`).
+    NoBuffers = "no_buffers",
+    /// The underlay refused the size (`EMSGSIZE`).
+    UnderlayTooSmall = "underlay_too_small",
+    /// The underlay knows no way to the peer (`ENETUNREACH`, `EHOSTUNREACH`, `ENETDOWN`, `EPERM`).
+    Unreachable = "unreachable",
+    /// The device took no packet, because it is down or full.
+    DeviceRefused = "device_refused",
+    /// Any other error of the socket.
+    SocketError = "socket_error",
+}
+
+/// The numbers of one tunnel since it started.
+#[derive(Debug, Default)]
+pub struct Counters([AtomicU64; Event::ALL.len()]);
+
+impl Counters {
+    /// How often `event` happened.
+    #[must_use]
+    pub fn count(&self, event: Event) -> u64 {
+        self.0[event as usize].load(Ordering::Relaxed)
+    }
+
+    /// Every event with its number.
+    pub fn iter(&self) -> impl Iterator<Item = (Event, u64)> {
+        Event::ALL.into_iter().map(|event| (event, self.count(event)))
+    }
+
+    pub(crate) fn add(&self, event: Event) {
+        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_its_own_number_and_name() {
+        let counters = Counters::default();
+        for (position, event) in Event::ALL.into_iter().enumerate() {
+            assert_eq!(event as usize, position);
+            (0..=position).for_each(|_time| counters.add(event));
+        }
+        let counts: Vec<u64> = counters.iter().map(|(_event, count)| count).collect();
+        assert_eq!(counts, (1..=Event::ALL.len() as u64).collect::<Vec<_>>());
+        let names: std::collections::BTreeSet<_> = Event::ALL.iter().map(|e| e.name()).collect();
+        assert_eq!(names.len(), Event::ALL.len());
+    }
+}
