@@ -1,6 +1,18 @@
 //! The network's configuration, the value of `<prefix>/config`.
+//!
+//! Read by flannel's rules, and by one that flannel lacks: `SubnetMin` must not lie above
+//! `SubnetMax`.
+
+mod text;
+
+use std::net::Ipv4Addr;
 
 use crate::ids::{Mtu, Subnet, Vni};
+
+/// How many bits a subnet must be narrower than the network: room for four hosts.
+const BITS_FOR_SUBNETS: u8 = 2;
+/// A subnet has at least two addresses besides its first and last.
+const LONGEST_SUBNET: u8 = 30;
 
 /// A configuration that keeps every rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,4 +60,207 @@ pub struct Vxlan {
     pub learning: bool,
     /// Route to peers on the same link without the tunnel.
     pub direct_routing: bool,
+}
+
+/// The members of a configuration before the rules are applied; `None` stands for the default.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Draft {
+    /// The whole overlay network.
+    pub network: Subnet,
+    /// The prefix length of every host's block.
+    pub subnet_len: Option<u8>,
+    /// The base of the lowest block that a host may get.
+    pub subnet_min: Option<Ipv4Addr>,
+    /// The base of the highest block that a host may get.
+    pub subnet_max: Option<Ipv4Addr>,
+    /// How packets travel between hosts.
+    pub backend: Backend,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The text is not JSON, or not an object.
+    #[error("the network configuration is not a JSON object: {reason}")]
+    NotAnObject {
+        /// What the JSON parser met.
+        reason: String,
+    },
+    /// A member that must be there is not.
+    #[error("the network configuration has no {member}")]
+    Missing {
+        /// The member.
+        member: &'static str,
+    },
+    /// A member holds something of another kind than it should.
+    #[error("{member} is {found}, which is not {wanted}")]
+    Kind {
+        /// The member.
+        member: &'static str,
+        /// What it holds, as JSON.
+        found: String,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// A member breaks a rule.
+    #[error("{member} is {found}, but it must {rule}")]
+    Rule {
+        /// The member.
+        member: &'static str,
+        /// What it holds.
+        found: String,
+        /// What it must do instead.
+        rule: String,
+    },
+    /// A backend of flannel that this version lacks.
+    #[error("Backend.Type is \"{name}\", which is not built into this version")]
+    NotBuilt {
+        /// The backend.
+        name: String,
+    },
+    /// A backend that nobody has.
+    #[error("Backend.Type is \"{name}\", which is not a backend")]
+    UnknownBackend {
+        /// What it is called.
+        name: String,
+    },
+}
+
+impl Error {
+    /// A way out, for a `hint:` line.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotAnObject { .. } | Self::Kind { .. } => {
+                "write the configuration with `twillctl network init`, which checks it first"
+            }
+            Self::Missing { member: "Network" } => {
+                "give the address range of the whole network, as in {\"Network\":\"10.88.0.0/16\"}"
+            }
+            Self::Missing { .. } => {
+                "name the backend, as in {\"Backend\":{\"Type\":\"vxlan\"}}, or leave Backend out for udp"
+            }
+            Self::Rule { member: "EnableIPv4" | "EnableIPv6", .. } => {
+                "leave EnableIPv4 and EnableIPv6 out: this version carries IPv4 only"
+            }
+            Self::Rule { member: "Network" | "SubnetLen", .. } => {
+                "choose a wider Network, or leave SubnetLen out: it follows from Network"
+            }
+            Self::Rule { member: "SubnetMin" | "SubnetMax", .. } => {
+                "give the first address of a subnet inside Network, or leave the member out"
+            }
+            Self::Rule { .. } => "leave the member out for its default",
+            Self::NotBuilt { .. } | Self::UnknownBackend { .. } => {
+                "set Backend.Type to \"vxlan\" or \"udp\""
+            }
+        }
+    }
+}
+
+impl NetworkConfig {
+    /// Reads the value of `<prefix>/config` as flannel does: member names in any case, unknown
+    /// members ignored, the last of several counts, no conversion between kinds of value.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        text::read(text)?.build()
+    }
+
+    /// The value of `<prefix>/config` that reads back as this, in compact JSON. What flannel would
+    /// assume anyway is left out of `Backend`; the subnets are always spelled out.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        text::write(self)
+    }
+
+    /// Could a host with this configuration own `subnet`?
+    #[must_use]
+    pub fn admits(&self, subnet: Subnet) -> bool {
+        subnet.len() == self.subnet_len && (self.subnet_min..=self.subnet_max).contains(&subnet)
+    }
+}
+
+impl Draft {
+    /// A network with every default, on the `udp` backend as flannel has it.
+    #[must_use]
+    pub fn new(network: Subnet) -> Self {
+        let backend = Backend::default();
+        Self { network, subnet_len: None, subnet_min: None, subnet_max: None, backend }
+    }
+
+    /// Fills the defaults in and applies the rules.
+    pub fn build(self) -> Result<NetworkConfig, Error> {
+        let subnet_len = self.checked_len()?;
+        let Self { network, backend, .. } = self;
+        let size = 1_u32 << (32 - subnet_len);
+        let second = Ipv4Addr::from_bits(network.base().to_bits() + size);
+        let last = Ipv4Addr::from_bits(network.last().to_bits() - (size - 1));
+        let bound = |member, given: Option<Ipv4Addr>, default| {
+            let base = given.unwrap_or(default);
+            let aligned = Subnet::new(base, subnet_len).filter(|_| network.contains(base));
+            aligned.ok_or_else(|| Error::Rule {
+                member,
+                found: base.to_string(),
+                rule: format!("be the first address of a /{subnet_len} inside {network}"),
+            })
+        };
+        let subnet_min = bound("SubnetMin", self.subnet_min, second)?;
+        let subnet_max = bound("SubnetMax", self.subnet_max, last)?;
+        if subnet_min > subnet_max {
+            return Err(Error::Rule {
+                member: "SubnetMin",
+                found: subnet_min.base().to_string(),
+                rule: format!("not lie above SubnetMax, which is {}", subnet_max.base()),
+            });
+        }
+        Ok(NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend })
+    }
+
+    fn checked_len(&self) -> Result<u8, Error> {
+        let shortest = self.network.len() + BITS_FOR_SUBNETS;
+        if shortest > LONGEST_SUBNET {
+            return Err(Error::Rule {
+                member: "Network",
+                found: self.network.to_string(),
+                rule: format!("be a /{} or wider", LONGEST_SUBNET - BITS_FOR_SUBNETS),
+            });
+        }
+        match self.subnet_len {
+            None => Ok(shortest.max(24)),
+            Some(len) if (shortest..=LONGEST_SUBNET).contains(&len) => Ok(len),
+            Some(len) => Err(Error::Rule {
+                member: "SubnetLen",
+                found: len.to_string(),
+                rule: format!("be from {shortest} to {LONGEST_SUBNET} in {}", self.network),
+            }),
+        }
+    }
+}
+
+impl Backend {
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Udp(_) => "udp",
+            Self::Vxlan(_) => "vxlan",
+        }
+    }
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self::Udp(Udp::default())
+    }
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        Self { port: 8285 }
+    }
+}
+
+impl Default for Vxlan {
+    fn default() -> Self {
+        let vni = Vni::ONE;
+        Self { vni, port: None, mtu: None, gbp: false, learning: false, direct_routing: false }
+    }
 }

@@ -1,4 +1,13 @@
-//! The firewall rules of a host, as values.
+//! The firewall rules of a host, as values, and the one transaction that brings them about.
+//!
+//! Chains, rules and comments are flannel's, so that a flanneld which ran here before, or runs here
+//! after, finds its own rules. Foreign rules are never named, so they are never touched: our two
+//! chains are emptied and filled again, and of the built-in chains only our own jump is moved.
+//!
+//! How to use it: read every chain of [`CHAINS`] and count its jumps; if [`in_place`] says no, feed
+//! [`transaction`] to `iptables-restore --noflush --wait`.
+
+use std::fmt::Write as _;
 
 use crate::ids::Subnet;
 
@@ -53,4 +62,143 @@ impl Table {
             Self::Nat => "nat",
         }
     }
+}
+
+/// A chain of ours, and the rule of a built-in chain that leads into it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Chain {
+    /// The table of both.
+    pub table: Table,
+    /// Its name.
+    pub name: &'static str,
+    /// The built-in chain that leads into it.
+    pub parent: &'static str,
+    /// The comment on each rule and on the jump.
+    pub comment: &'static str,
+}
+
+/// Masquerades what leaves the overlay.
+pub const POSTRTG: Chain = Chain {
+    table: Table::Nat,
+    name: "FLANNEL-POSTRTG",
+    parent: "POSTROUTING",
+    comment: "flanneld masq",
+};
+
+/// Accepts what is forwarded from and to the overlay.
+pub const FWD: Chain = Chain {
+    table: Table::Filter,
+    name: "FLANNEL-FWD",
+    parent: "FORWARD",
+    comment: "flanneld forward",
+};
+
+/// All chains of ours, in the order of the transaction.
+pub const CHAINS: [Chain; 2] = [FWD, POSTRTG];
+
+impl Chain {
+    /// The jump from the built-in chain, in the words that `iptables -S` prints after `-A PARENT`.
+    #[must_use]
+    pub fn jump(&self) -> Rule {
+        let words = format!("-m comment --comment \"{}\" -j {}", self.comment, self.name);
+        Rule { table: self.table, chain: self.parent, words }
+    }
+
+    fn rule(&self, matches: &str, target: &str) -> Rule {
+        let words = format!("{matches} -m comment --comment \"{}\" -j {target}", self.comment);
+        Rule { table: self.table, chain: self.name, words }
+    }
+}
+
+/// The rules of our chains, in order, without the jumps; a chain that the policy does not want has
+/// none.
+#[must_use]
+pub fn rules(policy: &Policy) -> Vec<Rule> {
+    let Policy { network, subnet, masquerade, forward } = policy;
+    let mut rules = Vec::new();
+    if *forward {
+        rules.push(FWD.rule(&format!("-s {network}"), "ACCEPT"));
+        rules.push(FWD.rule(&format!("-d {network}"), "ACCEPT"));
+    }
+    if let Some(masquerade) = masquerade {
+        let target = match masquerade {
+            Masquerade::FullyRandom => "MASQUERADE --random-fully",
+            Masquerade::Plain => "MASQUERADE",
+        };
+        // A packet that somebody marked (Kubernetes does) is masqueraded elsewhere.
+        rules.push(POSTRTG.rule("-m mark --mark 0x4000/0x4000", "RETURN"));
+        rules.push(POSTRTG.rule(&format!("-s {subnet} -d {network}"), "RETURN"));
+        rules.push(POSTRTG.rule(&format!("-s {network} -d {subnet}"), "RETURN"));
+        rules.push(POSTRTG.rule(&format!("! -s {network} -d {subnet}"), "RETURN"));
+        rules.push(POSTRTG.rule(&format!("-s {network} ! -d 224.0.0.0/4"), target));
+        rules.push(POSTRTG.rule(&format!("! -s {network} -d {network}"), target));
+    }
+    rules
+}
+
+/// What the kernel has now, as far as it concerns us.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Actual {
+    /// The rules of our chains that exist, in order: `iptables -S CHAIN` without its `-N` line.
+    /// A chain that exists and is empty has an empty list; one that does not exist is not in here.
+    pub chains: Vec<(Chain, Vec<String>)>,
+    /// How often each jump of ours is in its built-in chain.
+    pub jumps: Vec<(Chain, usize)>,
+}
+
+impl Policy {
+    fn wants(&self, chain: Chain) -> bool {
+        if chain == POSTRTG { self.masquerade.is_some() } else { self.forward }
+    }
+}
+
+/// Is everything as the policy wants it?
+#[must_use]
+pub fn in_place(policy: &Policy, actual: &Actual) -> bool {
+    let wanted = rules(policy);
+    CHAINS.into_iter().all(|chain| {
+        let jumps = actual.jumps.iter().find(|(found, _count)| *found == chain);
+        let jumps = jumps.map_or(0, |(_chain, count)| *count);
+        let found = actual.chains.iter().find(|(found, _rules)| *found == chain);
+        if !policy.wants(chain) {
+            return jumps == 0 && found.is_none_or(|(_chain, rules)| rules.is_empty());
+        }
+        let words = wanted.iter().filter(|rule| rule.chain == chain.name).map(|rule| &rule.words);
+        jumps == 1 && found.is_some_and(|(_chain, rules)| rules.iter().eq(words))
+    })
+}
+
+/// The text for one `iptables-restore --noflush`: all of it happens, or nothing.
+///
+/// `actual` is needed for the jumps: a restore cannot say "if it is there, remove it".
+#[must_use]
+pub fn transaction(policy: &Policy, actual: &Actual) -> String {
+    let wanted = rules(policy);
+    let mut text = String::new();
+    for chain in CHAINS {
+        let jumps = actual.jumps.iter().find(|(found, _count)| *found == chain);
+        let jumps = jumps.map_or(0, |(_chain, count)| *count);
+        let exists = actual.chains.iter().any(|(found, _rules)| *found == chain);
+        if !policy.wants(chain) && jumps == 0 && !exists {
+            continue;
+        }
+        let jump = chain.jump();
+        // Writing to a string cannot fail. Naming a chain empties it, or makes it.
+        _ = writeln!(text, "*{}\n:{} - [0:0]", chain.table.name(), chain.name);
+        for rule in wanted.iter().filter(|rule| rule.chain == chain.name) {
+            _ = writeln!(text, "-A {} {}", rule.chain, rule.words);
+        }
+        let keep = usize::from(policy.wants(chain));
+        for _surplus in keep..jumps {
+            _ = writeln!(text, "-D {} {}", jump.chain, jump.words);
+        }
+        if keep > jumps {
+            _ = writeln!(text, "-A {} {}", jump.chain, jump.words);
+        }
+        if keep == 0 {
+            _ = writeln!(text, "-X {}", chain.name);
+        }
+        text.push_str("COMMIT\n");
+    }
+    text
 }

@@ -36,8 +36,9 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
     }
 }
 
@@ -77,6 +78,9 @@ impl FromStr for Mac {
 pub struct Vni(u32);
 
 impl Vni {
+    /// The number of a network that did not choose one.
+    pub const ONE: Self = Self(1);
+
     /// `None` outside 1 ..= 2^24 − 1.
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
@@ -158,6 +162,7 @@ impl Subnet {
 
     /// The prefix length.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a length in bits, not a count of items")]
     pub fn len(self) -> u8 {
         self.0.prefix()
     }
@@ -265,7 +270,7 @@ impl FromStr for NodeId {
 }
 
 /// A revision of the etcd key space, or of one key in it.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub i64);
 

@@ -1,0 +1,184 @@
+//! The JSON of the configuration: kinds of values and member names, no rules.
+
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
+
+use super::{Backend, Draft, Error, NetworkConfig, Udp, Vxlan};
+use crate::ids::{Mtu, Subnet, Vni};
+use crate::json::Members;
+
+/// What flannel has and this version has not.
+const NOT_BUILT: [&str; 7] =
+    ["host-gw", "wireguard", "ipip", "ipsec", "alloc", "extension", "tencent-vpc"];
+
+pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
+    let members: Members = serde_json::from_slice(text)
+        .map_err(|error| Error::NotAnObject { reason: error.to_string() })?;
+    families(&members)?;
+    let network = members.last("Network").map(network).transpose()?;
+    let network = network.filter(|network| network.len() > 0);
+    let network = network.ok_or(Error::Missing { member: "Network" })?;
+    let subnet_len = number(&members, "SubnetLen")?.filter(|len| *len > 0);
+    // More than 255 breaks the same rule as 255.
+    let subnet_len = subnet_len.map(|len| u8::try_from(len).unwrap_or(u8::MAX));
+    let subnet_min = address(&members, "SubnetMin")?;
+    let subnet_max = address(&members, "SubnetMax")?;
+    let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
+    Ok(Draft { network, subnet_len, subnet_min, subnet_max, backend })
+}
+
+pub(super) fn write(config: &NetworkConfig) -> String {
+    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend } = config;
+    json!({
+        "Network": network,
+        "SubnetLen": subnet_len,
+        "SubnetMin": subnet_min.base(),
+        "SubnetMax": subnet_max.base(),
+        "Backend": options(backend),
+    })
+    .to_string()
+}
+
+fn options(backend: &Backend) -> Value {
+    let mut options = Map::new();
+    let mut put = |name: &str, value: Value| drop(options.insert(name.to_owned(), value));
+    put("Type", backend.name().into());
+    match backend {
+        Backend::Udp(Udp { port }) => put("Port", (*port).into()),
+        Backend::Vxlan(Vxlan { vni, port, mtu, gbp, learning, direct_routing }) => {
+            put("VNI", vni.number().into());
+            if let Some(port) = port {
+                put("Port", (*port).into());
+            }
+            if let Some(mtu) = mtu {
+                put("MTU", mtu.bytes().into());
+            }
+            let flags = [("GBP", gbp), ("Learning", learning), ("DirectRouting", direct_routing)];
+            for (name, _on) in flags.into_iter().filter(|(_name, on)| **on) {
+                put(name, true.into());
+            }
+        }
+    }
+    Value::Object(options)
+}
+
+fn families(members: &Members) -> Result<(), Error> {
+    // The agent's firewall is iptables whatever this says; a wrong kind of value is still a slip.
+    flag(members, "EnableNFTables")?;
+    let only = |member, found: bool, rule: &str| Error::Rule {
+        member,
+        found: found.to_string(),
+        rule: rule.to_owned(),
+    };
+    if flag(members, "EnableIPv6")? == Some(true) {
+        return Err(only("EnableIPv6", true, "be false: IPv6 is not built into this version"));
+    }
+    if flag(members, "EnableIPv4")? == Some(false) {
+        return Err(only("EnableIPv4", false, "be true: a network needs an address family"));
+    }
+    Ok(())
+}
+
+fn backend(found: &Value) -> Result<Backend, Error> {
+    let members = match found {
+        Value::Null => return Err(Error::Missing { member: "Backend.Type" }),
+        Value::Object(members) => Members::from(members),
+        other => return Err(kind("Backend", other, "an object")),
+    };
+    let name = match members.last("Type") {
+        None | Some(Value::Null) => return Err(Error::Missing { member: "Backend.Type" }),
+        Some(name) => name.as_str().ok_or_else(|| kind("Backend.Type", name, "a string"))?,
+    };
+    match name.to_lowercase().as_str() {
+        "" => Err(Error::Missing { member: "Backend.Type" }),
+        "udp" => udp(&members).map(Backend::Udp),
+        "vxlan" => vxlan(&members).map(Backend::Vxlan),
+        known if NOT_BUILT.contains(&known) => Err(Error::NotBuilt { name: known.to_owned() }),
+        _ => Err(Error::UnknownBackend { name: name.to_owned() }),
+    }
+}
+
+fn udp(members: &Members) -> Result<Udp, Error> {
+    let port = port(members)?;
+    if port == Some(0) {
+        return Err(out_of_range("Port", 0, "be from 1 to 65535"));
+    }
+    Ok(port.map_or_else(Udp::default, |port| Udp { port }))
+}
+
+fn vxlan(members: &Members) -> Result<Vxlan, Error> {
+    let vni = match number(members, "VNI")? {
+        None => Vni::ONE,
+        Some(number) => u32::try_from(number)
+            .ok()
+            .and_then(Vni::new)
+            .ok_or_else(|| out_of_range("VNI", number, "be from 1 to 16777215"))?,
+    };
+    let mtu = match number(members, "MTU")? {
+        None | Some(0) => None,
+        Some(bytes) => Some(
+            u32::try_from(bytes)
+                .ok()
+                .and_then(Mtu::new)
+                .ok_or_else(|| out_of_range("MTU", bytes, "be from 68 to 65535"))?,
+        ),
+    };
+    Ok(Vxlan {
+        vni,
+        port: port(members)?.filter(|port| *port != 0),
+        mtu,
+        gbp: flag(members, "GBP")?.unwrap_or(false),
+        learning: flag(members, "Learning")?.unwrap_or(false),
+        direct_routing: flag(members, "DirectRouting")?.unwrap_or(false),
+    })
+}
+
+fn network(found: &Value) -> Result<Subnet, Error> {
+    let block = found.as_str().and_then(|text| text.split_once('/')).and_then(|(base, len)| {
+        // Host bits are masked off, as flannel does.
+        Subnet::containing(base.parse().ok()?, len.parse().ok()?)
+    });
+    block.ok_or_else(|| kind("Network", found, "an address range such as \"10.88.0.0/16\""))
+}
+
+/// Of no bound stands for the default, as the unspecified address does in flannel.
+fn address(members: &Members, member: &'static str) -> Result<Option<Ipv4Addr>, Error> {
+    let Some(found) = members.last(member) else { return Ok(None) };
+    let parsed = found.as_str().and_then(|text| Ipv4Addr::from_str(text).ok());
+    let address = parsed.ok_or_else(|| kind(member, found, "an IPv4 address in quotes"))?;
+    Ok(Some(address).filter(|address| !address.is_unspecified()))
+}
+
+fn port(members: &Members) -> Result<Option<u16>, Error> {
+    let Some(number) = number(members, "Port")? else { return Ok(None) };
+    let port = u16::try_from(number);
+    port.map(Some).map_err(|_too_large| out_of_range("Port", number, "be at most 65535"))
+}
+
+// Every value of a member must be of its kind, not only the last one: so it is in Go.
+fn number(members: &Members, member: &'static str) -> Result<Option<u64>, Error> {
+    let mut last = None;
+    for found in members.all(member).filter(|found| !found.is_null()) {
+        let number = found.as_u64();
+        last = Some(number.ok_or_else(|| kind(member, found, "a whole number, zero or more"))?);
+    }
+    Ok(last)
+}
+
+fn flag(members: &Members, member: &'static str) -> Result<Option<bool>, Error> {
+    let mut last = None;
+    for found in members.all(member).filter(|found| !found.is_null()) {
+        last = Some(found.as_bool().ok_or_else(|| kind(member, found, "true or false"))?);
+    }
+    Ok(last)
+}
+
+fn kind(member: &'static str, found: &Value, wanted: &'static str) -> Error {
+    Error::Kind { member, found: found.to_string(), wanted }
+}
+
+fn out_of_range(member: &'static str, found: u64, rule: &str) -> Error {
+    Error::Rule { member, found: found.to_string(), rule: rule.to_owned() }
+}
