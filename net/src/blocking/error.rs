@@ -1,0 +1,101 @@
+//! Why the kernel's network is not as asked, in words.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use nix::libc;
+use twill_core::device::IfIndex;
+
+use super::{Address, Route};
+use crate::netns;
+
+/// Why the kernel's network is not as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No socket of the routing family.
+    #[error("cannot open a netlink socket")]
+    Open {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The namespace to work in cannot be entered.
+    #[error("cannot reach the network namespace")]
+    Netns {
+        /// What stands in the way.
+        #[from]
+        source: netns::Error,
+    },
+    /// The conversation broke, or the kernel said no.
+    #[error("cannot {operation}")]
+    Refused {
+        /// What was asked.
+        operation: Operation,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A switch of the kernel cannot be read or set.
+    #[error("cannot set {path} to {value}")]
+    Sysctl {
+        /// The switch.
+        path: PathBuf,
+        /// What it should be.
+        value: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The kernel's error number, if it was the kernel that said no.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } => source.raw_os_error(),
+            Self::Open { .. } | Self::Netns { .. } | Self::Sysctl { .. } => None,
+        }
+    }
+
+    /// Was something with this name there already?
+    pub fn is_already_there(&self) -> bool {
+        self.errno() == Some(libc::EEXIST)
+    }
+}
+
+/// What was asked of the kernel, for words about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the variants read as sentences")]
+pub enum Operation {
+    FindLink(String),
+    ListLinks,
+    ListAddresses,
+    ListRoutes,
+    AddBridge(String),
+    AddVeth { host: String, peer: String },
+    ChangeLink(IfIndex),
+    SetHairpin(IfIndex),
+    DropLink(IfIndex),
+    AddAddress(Address),
+    DropAddress(Address),
+    PutRoute(Route),
+    RaiseLoopback,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FindLink(name) => write!(f, "look for interface {name}"),
+            Self::ListLinks => f.write_str("list the interfaces"),
+            Self::ListAddresses => f.write_str("list the addresses"),
+            Self::ListRoutes => f.write_str("list the routes"),
+            Self::AddBridge(name) => write!(f, "make bridge {name}"),
+            Self::AddVeth { host, peer } => write!(f, "make the veth pair {host} and {peer}"),
+            Self::ChangeLink(index) => write!(f, "change interface {}", index.0),
+            Self::SetHairpin(index) => write!(f, "set the hairpin mode of interface {}", index.0),
+            Self::DropLink(index) => write!(f, "remove interface {}", index.0),
+            Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::DropAddress(address) => write!(f, "remove address {address}"),
+            Self::PutRoute(route) => write!(f, "add route {route}"),
+            Self::RaiseLoopback => f.write_str("bring up the loopback interface"),
+        }
+    }
+}
