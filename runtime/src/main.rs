@@ -1,3 +1,7 @@
-//! The container runtime of the Twill overlay network.
+//! `twill`: runs containers on the host's subnet. All that it does lives in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    twill::cli::main()
+}

@@ -1,0 +1,175 @@
+//! The command line: what is accepted, what is explained, which code ends it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{self, Code};
+use crate::paths::{DEFAULT_ROOT, DEFAULT_RUN_ROOT};
+use crate::{Error, Paths, output};
+
+/// Runs containers on this host's subnet of the overlay network.
+#[derive(Debug, Parser)]
+#[command(
+    name = "twill",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  twill load -i web.tar                   take an image in
+  twill run -d --name web web httpd -f    start it, get its id
+  twill exec -it web sh                   look around inside
+  twill logs -f web                       follow what it says
+  twill rm -f web                         and away with it"
+)]
+struct Cli {
+    /// Directory for images and containers
+    #[arg(long, env = "TWILL_ROOT", default_value = DEFAULT_ROOT, value_name = "DIR")]
+    root: PathBuf,
+    /// Directory for sockets, locks and bundles, empty after a reboot
+    #[arg(long, env = "TWILL_RUN_ROOT", default_value = DEFAULT_RUN_ROOT, value_name = "DIR")]
+    run_root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a container from an image and start it
+    Run(commands::run::Args),
+    /// Create a container without starting it
+    Create(commands::create::Args),
+    /// Start containers that rest
+    Start(commands::start::Args),
+    /// List containers
+    Ps(commands::ps::Args),
+    /// Run a command in a running container
+    Exec(commands::exec::Args),
+    /// Connect to the input and output of a running container
+    Attach(commands::attach::Args),
+    /// Show what a container wrote
+    Logs(commands::logs::Args),
+    /// Ask containers to end, then make them
+    Stop(commands::stop::Args),
+    /// Send a signal to containers
+    Kill(commands::kill::Args),
+    /// Wait until containers have ended and print their exit codes
+    Wait(commands::wait::Args),
+    /// Remove containers
+    Rm(commands::rm::Args),
+    /// Show all that is known about containers or images, as JSON
+    Inspect(commands::inspect::Args),
+    /// The process that looks after one container; started by `run`, not by people
+    #[command(hide = true)]
+    Monitor(commands::monitor::Args),
+}
+
+/// The whole program: parse, run, say once what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return explain_usage(&error, &arguments),
+    };
+    let paths = match (std::path::absolute(&cli.root), std::path::absolute(&cli.run_root)) {
+        (Ok(root), Ok(run_root)) => Paths::new(root, run_root),
+        _ => Paths::new(cli.root, cli.run_root),
+    };
+    let of_run = matches!(cli.command, Command::Run(_) | Command::Create(_));
+    match dispatch(cli.command, &paths) {
+        Ok(Code(code)) => code.into(),
+        Err(error) => report(&error, of_run).into(),
+    }
+}
+
+fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
+    match command {
+        Command::Run(args) => commands::run::run(&args, paths),
+        Command::Create(args) => commands::create::run(&args, paths),
+        Command::Start(args) => commands::start::run(&args, paths),
+        Command::Ps(args) => commands::ps::run(&args, paths),
+        Command::Exec(args) => commands::exec::run(&args, paths),
+        Command::Attach(args) => commands::attach::run(&args, paths),
+        Command::Logs(args) => commands::logs::run(&args, paths),
+        Command::Stop(args) => commands::stop::run(&args, paths),
+        Command::Kill(args) => commands::kill::run(&args, paths),
+        Command::Wait(args) => commands::wait::run(&args, paths),
+        Command::Rm(args) => commands::rm::run(&args, paths),
+        Command::Inspect(args) => commands::inspect::run(&args, paths),
+        Command::Monitor(args) => commands::monitor::run(&args, paths),
+    }
+}
+
+fn report(error: &anyhow::Error, of_run: bool) -> u8 {
+    output::note(format_args!("twill: {error:#}"));
+    let known = error.downcast_ref::<Error>();
+    if let Some(hint) = known.and_then(Error::hint) {
+        output::note(format_args!("hint: {hint}"));
+    }
+    match known {
+        Some(Error::Start { code, .. }) => *code,
+        _ if of_run => 125,
+        Some(known) => known.exit_code(),
+        None => 1,
+    }
+}
+
+fn explain_usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let printed = error.print();
+    drop(printed);
+    match (error.use_stderr(), is_run(arguments)) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => 125.into(),
+        (true, false) => 2.into(),
+    }
+}
+
+/// Docker's code for a wrong flag of `run` says that it was not the container that failed.
+fn is_run(arguments: &[OsString]) -> bool {
+    let mut rest = arguments.iter().skip(1);
+    while let Some(argument) = rest.next() {
+        match argument.to_str() {
+            Some("--root" | "--run-root") => drop(rest.next()),
+            Some(flag) if flag.starts_with('-') => {}
+            word => return matches!(word, Some("run" | "create")),
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_of_run_have_their_own_code() {
+        let check = |line: &str, want: bool| {
+            let arguments: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            assert_eq!(is_run(&arguments), want, "{line}");
+        };
+        check("twill run --bogus", true);
+        check("twill --root /x run --bogus", true);
+        check("twill --root=/x create", true);
+        check("twill ps --bogus", false);
+        check("twill exec run", false);
+        check("twill", false);
+    }
+
+    #[test]
+    fn everything_after_the_image_belongs_to_the_container() {
+        let cli = Cli::try_parse_from(["twill", "run", "-it", "bb", "ls", "-t", "--name", "x"]);
+        let Ok(Cli { command: Command::Run(args), .. }) = cli else { panic!("{cli:?}") };
+        assert_eq!(args.create.image_and_command, ["bb", "ls", "-t", "--name", "x"]);
+        assert_eq!(args.create.name, None);
+        assert!(Cli::try_parse_from(["twill", "run", "--bogus", "bb"]).is_err());
+    }
+}

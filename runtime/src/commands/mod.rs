@@ -1,0 +1,24 @@
+//! One file per command: its arguments, its help, and the few steps from arguments to the library.
+
+pub mod attach;
+pub mod create;
+pub mod exec;
+pub mod inspect;
+pub mod kill;
+pub mod logs;
+pub mod monitor;
+pub mod ps;
+pub mod rm;
+pub mod run;
+pub mod start;
+pub mod stop;
+pub mod wait;
+
+/// How a command that did not fail ends the process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Code(pub u8);
+
+impl Code {
+    /// All went well.
+    pub const OK: Self = Self(0);
+}

@@ -1,0 +1,146 @@
+//! What can go wrong, in words for people, with the exit code and the way out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Shorthand for this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A refusal or a failure. The texts that Docker's users know are Docker's.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file operation.
+    #[error("cannot {operation} {}", path.display())]
+    File {
+        /// The verb.
+        operation: &'static str,
+        /// Its object.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A system call that is not about a file.
+    #[error("cannot {operation}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A state file that is not what we write.
+    #[error("cannot understand {}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Nobody is called that.
+    #[error("No such container: {0}")]
+    NoSuchContainer(String),
+    /// Several ids begin so.
+    #[error("Multiple IDs found with provided prefix: {0}")]
+    AmbiguousId(String),
+    /// The name breaks the rule.
+    #[error("Invalid container name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    InvalidName(String),
+    /// The name belongs to somebody.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameTaken {
+        /// The wanted name.
+        name: String,
+        /// The full id of its owner.
+        holder: String,
+    },
+    /// No image of that name is in the store.
+    #[error("Unable to find image '{0}' locally")]
+    NoSuchImage(String),
+    /// A value on the command line that no command can use.
+    #[error("{0}")]
+    Usage(String),
+    /// The container could not be started; `code` is Docker's for the reason.
+    #[error("{message}")]
+    Start {
+        /// 125 for us, 126 for a command that cannot be invoked, 127 for one that is not there.
+        code: u8,
+        /// The whole chain of causes.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The command needs a running container.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// The command needs a container that rests.
+    #[error(
+        "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
+    )]
+    StillRunning {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Error {
+    /// The code of a command that fails so, other than `run`.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start { code, .. } => *code,
+            Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchImage(_) => Some(
+                "`twill images` lists what is here; `twill load -i FILE` or `twill import FILE NAME` adds one".into(),
+            ),
+            Self::NoSuchContainer(_) => Some("`twill ps -a` lists all containers".into()),
+            Self::StillRunning { name } => Some(format!("`twill rm -f {name}`")),
+            Self::Start { hint, .. } => hint.clone(),
+            Self::File { source, .. } | Self::System { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() =>
+            {
+                Some("containers need root: run this with sudo".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Names the operation and the file for whatever the kernel answers.
+pub trait FileContext<T> {
+    /// `verb` completes the sentence "cannot …".
+    fn file(self, verb: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> FileContext<T> for std::result::Result<T, E> {
+    fn file(self, operation: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::File {
+            operation,
+            path: path.to_owned(),
+            source: source.into(),
+        })
+    }
+}
+
+/// Names the operation where there is no file to name.
+pub trait SystemContext<T> {
+    /// `verb` completes the sentence "cannot …".
+    fn system(self, verb: &'static str) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> SystemContext<T> for std::result::Result<T, E> {
+    fn system(self, operation: &'static str) -> Result<T> {
+        self.map_err(|source| Error::System { operation, source: source.into() })
+    }
+}

@@ -1,0 +1,77 @@
+//! Where everything lies: the one place that knows the layout of both directory trees.
+
+use std::path::{Path, PathBuf};
+
+/// The directory for what survives a reboot, unless told otherwise.
+pub const DEFAULT_ROOT: &str = "/var/lib/twill";
+/// The directory for what must not survive one.
+pub const DEFAULT_RUN_ROOT: &str = "/run/twill";
+
+/// The two trees of the runtime. Nothing here touches the disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Paths {
+    root: PathBuf,
+    run_root: PathBuf,
+}
+
+impl Paths {
+    /// Both must be absolute: the monitor of a container works from `/`.
+    #[must_use]
+    pub fn new(root: PathBuf, run_root: PathBuf) -> Self {
+        Self { root, run_root }
+    }
+
+    /// What survives a reboot: images, layers, containers.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What does not: sockets, locks, bundles.
+    #[must_use]
+    pub fn run_root(&self) -> &Path {
+        &self.run_root
+    }
+
+    /// Names and metadata of images.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// Unpacked layers, by digest.
+    #[must_use]
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// One directory per container, called by its full id.
+    #[must_use]
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// What of one container survives a reboot.
+    #[must_use]
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.containers().join(id)
+    }
+
+    /// What of one container does not.
+    #[must_use]
+    pub fn run_container(&self, id: &str) -> PathBuf {
+        self.run_root.join("containers").join(id)
+    }
+
+    /// One symbolic link per name, to the id that has it.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// Held, briefly, by whoever adds or removes a container or a name.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.run_root.join("lock")
+    }
+}
