@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test fuzz bench lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: ## build and run the whole suite, as root
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --doc --quiet
 	REQUIRE_ROOT=1 $(CARGO) nextest run --locked --workspace
+
+fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
+	@scripts/fuzz.sh
 
 bench: build ## measure what the README claims
 	@target/release/twill-lab bench

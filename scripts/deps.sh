@@ -8,9 +8,9 @@
 # TWILL_DEPS=skip  look for the Rust toolchain only, and trust that the rest is there
 set -eu
 
-# Building: cc and headers for the C parts of crates, libseccomp for the runtime, protoc and Google's
+# Building: cc and headers for the C parts of crates (C++ for the fuzzer), libseccomp for the runtime, protoc and Google's
 # .proto files for the etcd client.
-BUILD="ca-certificates gcc libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
+BUILD="ca-certificates gcc g++ libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
 # Running: etcd and its client, the firewall, the tools that the demo shows, an image's only content.
 RUN="etcd-server etcd-client iptables iproute2 iputils-ping busybox-static"
 # Checking.
