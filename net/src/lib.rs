@@ -1,1 +1,29 @@
 //! Twill's only door to the kernel's network.
+//!
+//! Two ways in: `blocking` for programs that do one thing and end, and, with the feature `agent`,
+//! an asynchronous `Kernel` for the one that stays. Whatever is written here carries our mark, and
+//! whatever does not carry it is left alone: routes have [`ROUTE_PROTOCOL`], devices and chains
+//! have our names.
+
+pub mod blocking;
+#[cfg(feature = "agent")]
+pub mod capabilities;
+mod error;
+#[cfg(feature = "agent")]
+pub mod firewall;
+#[cfg(feature = "agent")]
+pub mod kernel;
+pub mod netns;
+#[cfg(feature = "agent")]
+pub mod process;
+pub mod sysctl;
+
+pub use error::Error;
+#[cfg(feature = "agent")]
+pub use kernel::Kernel;
+
+/// What tells our routes from other people's (`rtm_protocol`; 84 is nobody's, and `T` in ASCII).
+pub const ROUTE_PROTOCOL: u8 = 84;
+
+/// The TUN driver.
+pub const TUN_PATH: &str = "/dev/net/tun";

@@ -1,0 +1,272 @@
+//! What can go wrong at the kernel's door, and what to do about it.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use twill_core::ids::{Mac, Subnet};
+use twill_core::plan::{Change, Hop};
+
+/// An operation, the thing it was about, and what the kernel or a child said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no socket to talk to the kernel with.
+    #[error("cannot open a netlink socket")]
+    OpenNetlink {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The socket that tells of changes broke.
+    #[error("cannot listen for changes of links, addresses, routes and neighbours")]
+    Listen {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The kernel does not show a table.
+    #[error("cannot list {table}")]
+    List {
+        /// In words.
+        table: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// No interface has that name.
+    #[error("there is no interface {name}")]
+    NoInterface {
+        /// The name.
+        name: String,
+    },
+    /// An interface of that name is something else, and not ours to take away.
+    #[error("interface {name} is not {wanted}")]
+    ForeignInterface {
+        /// The name.
+        name: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// No new interface.
+    #[error("cannot create interface {name}")]
+    CreateInterface {
+        /// The name.
+        name: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// An interface of the wrong shape cannot be taken away.
+    #[error("cannot delete interface {name}")]
+    DeleteInterface {
+        /// The name.
+        name: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A property of an interface cannot be set.
+    #[error("cannot set the {property} of interface {name}")]
+    SetInterface {
+        /// The interface.
+        name: String,
+        /// The property, in words.
+        property: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Somebody changed the hardware address after we set it.
+    #[error("interface {name} has hardware address {found} instead of {wanted}")]
+    ChangedMac {
+        /// The interface.
+        name: String,
+        /// What we set.
+        wanted: Mac,
+        /// What is there.
+        found: Mac,
+    },
+    /// An address cannot be given to an interface.
+    #[error("cannot add address {address} to interface {name}")]
+    AddAddress {
+        /// The interface.
+        name: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// An address cannot be taken from an interface.
+    #[error("cannot delete address {address} from interface {name}")]
+    DeleteAddress {
+        /// The interface.
+        name: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A row towards a peer cannot be written or dropped.
+    #[error("cannot {}", words(change))]
+    Apply {
+        /// The write.
+        change: Change,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Somebody else has a route to a peer's block.
+    #[error("a route to {subnet} that is not ours leads through {through}")]
+    ForeignRoute {
+        /// The peer's block.
+        subnet: Subnet,
+        /// The interface of the foreign route, or what there is of it.
+        through: String,
+    },
+    /// No interface is what the options ask for.
+    #[error("no interface {sought}; this host has {present}")]
+    NoUplink {
+        /// What was looked for, in words.
+        sought: String,
+        /// The interfaces of this host, with their addresses.
+        present: String,
+    },
+    /// The interface is there, and of no use.
+    #[error("interface {name} has no usable IPv4 address")]
+    NoAddress {
+        /// The interface.
+        name: String,
+    },
+    /// The interface carries nothing useful.
+    #[error("interface {name} has an MTU of {mtu}")]
+    UselessMtu {
+        /// The interface.
+        name: String,
+        /// In bytes.
+        mtu: u32,
+    },
+    /// The kernel knows no way to an address.
+    #[error("cannot find the route to {destination}")]
+    RouteTo {
+        /// The address.
+        destination: Ipv4Addr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A kernel setting cannot be read.
+    #[error("cannot read {path}")]
+    ReadSysctl {
+        /// The setting, as a file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A kernel setting cannot be written.
+    #[error("cannot write {value} to {path}")]
+    WriteSysctl {
+        /// The setting, as a file.
+        path: PathBuf,
+        /// What was to be written.
+        value: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A program cannot be started.
+    #[error("cannot run {program}")]
+    StartProgram {
+        /// The program.
+        program: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A program did not end in time, and was killed.
+    #[error("{program} did not end within {deadline:?}")]
+    Deadline {
+        /// The program.
+        program: String,
+        /// How long it had.
+        deadline: Duration,
+    },
+    /// A program ended with an error.
+    #[error("{program} failed ({status}): {complaint}")]
+    ProgramFailed {
+        /// The program.
+        program: String,
+        /// Its exit status or signal, in words.
+        status: String,
+        /// What it wrote to stderr.
+        complaint: String,
+    },
+    /// The iptables program is not what we know.
+    #[error("cannot read a version out of what iptables says of itself: {text}")]
+    StrangeIptables {
+        /// What it says.
+        text: String,
+    },
+    /// The process lacks a privilege.
+    #[error("changing the network needs root, or at least CAP_NET_ADMIN")]
+    NotPermitted,
+    /// The TUN driver does not answer.
+    #[error("cannot open {path}", path = crate::TUN_PATH)]
+    OpenTun {
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The way out, for people, where there is one to name.
+    pub fn hint(&self) -> Option<&'static str> {
+        use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::NotPermitted => Some("run it as root, or from its systemd unit"),
+            Self::OpenTun { source } if source.kind() == NotFound => Some(
+                "load the driver with `modprobe tun`; in a container pass the device in, \
+                 or make it with `mkdir -p /dev/net && mknod /dev/net/tun c 10 200`",
+            ),
+            Self::OpenTun { .. } => Some("in a container, pass /dev/net/tun in and allow its use"),
+            Self::CreateInterface { source, .. } if is_unsupported(source) => Some(
+                "this kernel has no VXLAN: load it with `modprobe vxlan`, or use the udp backend",
+            ),
+            Self::CreateInterface { source, .. } if source.kind() == AlreadyExists => Some(
+                "another VXLAN device has this identifier and port; see `ip -d link show type vxlan`",
+            ),
+            Self::ChangedMac { .. } => Some(
+                "keep others off it; for systemd, a .link file that matches flannel.* with \
+                 MACAddressPolicy=none",
+            ),
+            Self::ForeignRoute { .. } => {
+                Some("delete that route, or choose another network for the containers")
+            }
+            Self::NoUplink { .. } | Self::NoAddress { .. } => {
+                Some("name the interface that reaches the other hosts with --iface")
+            }
+            Self::ReadSysctl { source, .. } if source.kind() == NotFound => {
+                Some("is /proc mounted, and the kernel built with this setting?")
+            }
+            Self::WriteSysctl { source, .. }
+                if matches!(source.kind(), ReadOnlyFilesystem | PermissionDenied) =>
+            {
+                Some("/proc/sys is read-only here: make the setting from outside the container")
+            }
+            Self::StartProgram { program, source }
+                if source.kind() == NotFound && program.starts_with("iptables") =>
+            {
+                Some("install the package iptables, and have /usr/sbin in PATH")
+            }
+            _no_advice => None,
+        }
+    }
+}
+
+// The standard library's `ErrorKind::Unsupported` covers EOPNOTSUPP, which is what rtnetlink says
+// of a kind of link that the kernel was built without.
+fn is_unsupported(source: &io::Error) -> bool {
+    source.kind() == io::ErrorKind::Unsupported
+}
+
+fn words(change: &Change) -> String {
+    match change {
+        Change::PutForwarding(mac, host) => format!("send frames for {mac} to {host}"),
+        Change::PutNeighbour(gateway, mac) => format!("resolve {gateway} to {mac}"),
+        Change::PutRoute(subnet, Hop::Device) => format!("route {subnet} into the tunnel"),
+        Change::PutRoute(subnet, Hop::Onlink(gateway)) => format!("route {subnet} via {gateway}"),
+        Change::DropRoute(subnet, _hop) => format!("drop the route to {subnet}"),
+        Change::DropNeighbour(gateway) => format!("forget neighbour {gateway}"),
+        Change::DropForwarding(mac) => format!("stop sending frames for {mac}"),
+    }
+}

@@ -1,0 +1,55 @@
+//! The kernel's network of one namespace, through one netlink socket.
+
+mod device;
+mod events;
+mod link;
+mod local_routes;
+mod tables;
+mod uplink;
+
+use std::io;
+
+use crate::Error;
+
+pub use events::{Event, Events};
+pub use local_routes::LocalRoute;
+pub use uplink::Choice;
+
+/// The network of the namespace in which it was opened, wherever it is used later.
+///
+/// Clones share one socket; it is closed with the last of them. Each verb can be repeated: what is
+/// already so is success.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    handle: rtnetlink::Handle,
+}
+
+impl Kernel {
+    /// Opens the network of the calling thread's namespace.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn open() -> Result<Self, Error> {
+        let (connection, handle, _unsolicited) =
+            rtnetlink::new_connection().map_err(|source| Error::OpenNetlink { source })?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+}
+
+/// What the kernel said, as an error number where it gave one.
+fn reason(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
+
+/// Turns the error numbers that say "already so" into success.
+fn unless(result: Result<(), rtnetlink::Error>, already: &[i32]) -> io::Result<()> {
+    match result.map_err(reason) {
+        Err(error) if error.raw_os_error().is_some_and(|code| already.contains(&code)) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,160 @@
+//! Interfaces as the kernel describes them, reduced to what we look at.
+
+use std::net::Ipv4Addr;
+
+use futures::{StreamExt, TryStreamExt};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use nix::libc;
+use twill_core::device::IfIndex;
+use twill_core::ids::Mac;
+
+use super::{Kernel, reason};
+use crate::Error;
+
+/// One interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Link {
+    pub(super) index: IfIndex,
+    pub(super) name: String,
+    pub(super) mtu: u32,
+    pub(super) up: bool,
+    pub(super) mac: Option<Mac>,
+    pub(super) kind: Kind,
+}
+
+/// What sort of interface it is, as far as we care.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Vxlan(Shape),
+    Tun,
+    Other,
+}
+
+/// What makes one VXLAN device differ from another, apart from MTU, address and state.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Shape {
+    pub(super) vni: u32,
+    pub(super) link: u32,
+    pub(super) local: Option<Ipv4Addr>,
+    pub(super) port: u16,
+    pub(super) learning: bool,
+    pub(super) gbp: bool,
+    /// Anything that a device of ours never has: a default destination, an IPv6 end, misses
+    /// reported to user space, metadata mode.
+    pub(super) alien: bool,
+}
+
+/// One IPv4 address of an interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Address {
+    pub(super) index: IfIndex,
+    pub(super) local: Ipv4Addr,
+    pub(super) prefix_len: u8,
+    pub(super) flags: AddressFlags,
+}
+
+impl Kernel {
+    pub(super) async fn links(&self) -> Result<Vec<Link>, Error> {
+        let links = self.handle.link().get().execute();
+        let links = links.map_ok(|message| Link::from(&message)).try_collect().await;
+        links.map_err(|error| Error::List { table: "interfaces", source: reason(error) })
+    }
+
+    pub(super) async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
+        let mut found = self.handle.link().get().match_name(name).execute().boxed();
+        match found.try_next().await.map_err(reason) {
+            Ok(message) => Ok(message.as_ref().map(Link::from)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(source) => Err(Error::List { table: "interfaces", source }),
+        }
+    }
+
+    /// The IPv4 addresses of all interfaces, in the kernel's order.
+    pub(super) async fn addresses(&self) -> Result<Vec<Address>, Error> {
+        let mut request = self.handle.address().get();
+        request.message_mut().header.family = AddressFamily::Inet;
+        let messages: Result<Vec<_>, _> = request.execute().try_collect().await;
+        let messages =
+            messages.map_err(|error| Error::List { table: "addresses", source: reason(error) })?;
+        Ok(messages.iter().filter_map(address).collect())
+    }
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let mut found = None;
+    let mut flags = AddressFlags::empty();
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(std::net::IpAddr::V4(local)) => found = Some(*local),
+            AddressAttribute::Flags(bits) => flags = *bits,
+            _other => {}
+        }
+    }
+    let index = IfIndex(message.header.index);
+    let prefix_len = message.header.prefix_len;
+    found.map(|local| Address { index, local, prefix_len, flags })
+}
+
+impl From<&LinkMessage> for Link {
+    fn from(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: IfIndex(message.header.index),
+            name: String::new(),
+            mtu: 0,
+            up: message.header.flags.contains(LinkFlags::Up),
+            mac: None,
+            kind: Kind::Other,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Address(bytes) => {
+                    link.mac = bytes.as_slice().try_into().ok().map(Mac);
+                }
+                LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
+                _other => {}
+            }
+        }
+        link
+    }
+}
+
+fn kind(infos: &[LinkInfo]) -> Kind {
+    let mut kind = Kind::Other;
+    for info in infos {
+        match info {
+            LinkInfo::Kind(InfoKind::Tun) => kind = Kind::Tun,
+            LinkInfo::Data(InfoData::Vxlan(attributes)) => kind = Kind::Vxlan(shape(attributes)),
+            _other => {}
+        }
+    }
+    kind
+}
+
+fn shape(attributes: &[InfoVxlan]) -> Shape {
+    let mut shape = Shape::default();
+    for attribute in attributes {
+        match attribute {
+            InfoVxlan::Id(vni) => shape.vni = *vni,
+            InfoVxlan::Link(link) => shape.link = *link,
+            InfoVxlan::Local(local) => shape.local = Some(*local),
+            InfoVxlan::Port(port) => shape.port = *port,
+            InfoVxlan::Learning(learning) => shape.learning = *learning,
+            InfoVxlan::Gbp => shape.gbp = true,
+            InfoVxlan::Group(_)
+            | InfoVxlan::Group6(_)
+            | InfoVxlan::Local6(_)
+            | InfoVxlan::L2Miss(true)
+            | InfoVxlan::L3Miss(true)
+            | InfoVxlan::CollectMetadata(true)
+            | InfoVxlan::Gpe => shape.alien = true,
+            _other => {}
+        }
+    }
+    shape
+}

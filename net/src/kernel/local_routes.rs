@@ -1,0 +1,49 @@
+//! What this host already has in its routing table, to find a network that would clash with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netlink_packet_route::route::RouteHeader;
+use twill_core::device::IfIndex;
+use twill_core::ids::Subnet;
+
+use super::Kernel;
+use super::tables::{destination, device_of};
+use crate::Error;
+
+/// A block of addresses that leads to an interface of this host.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LocalRoute {
+    /// The block.
+    pub block: Subnet,
+    /// The interface; `None` for a route without one, such as a blackhole.
+    pub device: Option<IfIndex>,
+    /// The interface's name, `-` without one.
+    pub name: String,
+}
+
+impl Kernel {
+    /// The routes of the main table, and the ranges of the interfaces' addresses. The default route
+    /// is left out: it overlaps with everything and clashes with nothing.
+    pub async fn local_routes(&self) -> Result<Vec<LocalRoute>, Error> {
+        let links = self.links().await?.into_iter();
+        let names: BTreeMap<_, _> = links.map(|link| (link.index, link.name)).collect();
+        let mut found = BTreeSet::new();
+        for route in self.routes().await? {
+            if route.header.table == RouteHeader::RT_TABLE_MAIN {
+                found.extend(destination(&route).map(|block| (block, device_of(&route))));
+            }
+        }
+        for address in self.addresses().await? {
+            let block = Subnet::containing(address.local, address.prefix_len);
+            found.extend(block.map(|block| (block, Some(address.index))));
+        }
+        let found = found.into_iter().filter(|(block, _device)| block.len() > 0);
+        Ok(found
+            .map(|(block, device)| {
+                let name = device.and_then(|device| names.get(&device));
+                let name = name.map_or_else(|| "-".to_owned(), Clone::clone);
+                LocalRoute { block, device, name }
+            })
+            .collect())
+    }
+}

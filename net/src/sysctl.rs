@@ -1,0 +1,59 @@
+//! Kernel settings below `/proc/sys/net`, of the calling thread's namespace. Each is read before it
+//! is written, so that a host on which all is well may have a read-only `/proc`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Lets the host pass packets on between its interfaces: `net.ipv4.ip_forward`. Tells whether that
+/// had to be switched on.
+pub fn ensure_forwarding() -> Result<bool, Error> {
+    ensure(PathBuf::from("/proc/sys/net/ipv4/ip_forward"), "1")
+}
+
+/// Lets the host pass on packets that come in through `device`, whatever the default is.
+pub fn ensure_forwarding_from(device: &str) -> Result<bool, Error> {
+    ensure(of_device("ipv4", device, "forwarding"), "1")
+}
+
+/// Lets packets in through `device` whose way back leads through another interface, unless
+/// `conf/all` forbids it: `rp_filter` loose.
+pub fn ensure_loose_source_check(device: &str) -> Result<bool, Error> {
+    let path = of_device("ipv4", device, "rp_filter");
+    // Off is looser still: only the strict check is in the way.
+    if read(&path)? == "1" { ensure(path, "2") } else { Ok(false) }
+}
+
+/// Takes no IPv6 configuration from whoever advertises on `device`. A kernel without IPv6 takes
+/// none anyway.
+pub fn ensure_no_router_advertisements(device: &str) -> Result<bool, Error> {
+    match ensure(of_device("ipv6", device, "accept_ra"), "0") {
+        Err(Error::ReadSysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(false)
+        }
+        other => other,
+    }
+}
+
+// Not the dotted form: a device may have a dot in its name, `flannel.1` for one.
+fn of_device(family: &str, device: &str, setting: &str) -> PathBuf {
+    ["/proc/sys/net", family, "conf", device, setting].iter().collect()
+}
+
+fn ensure(path: PathBuf, value: &'static str) -> Result<bool, Error> {
+    if read(&path)? == value {
+        return Ok(false);
+    }
+    match fs::write(&path, value) {
+        Ok(()) => Ok(true),
+        Err(source) => Err(Error::WriteSysctl { path, value, source }),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|source| Error::ReadSysctl { path: path.to_owned(), source })?;
+    Ok(text.trim().to_owned())
+}
