@@ -2,7 +2,7 @@
 
 use crate::checksum;
 use crate::ipv4::{HEADER, Packet};
-use twill_core::ids::{Gateway, Mtu};
+use twill_core::ids::Mtu;
 
 /// What to tell the sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,15 +28,19 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The error about `packet`, from the tunnel's own address to the packet's source.
-    pub(crate) fn new(complaint: Complaint, from: Gateway, packet: &Packet<'_>) -> Self {
+    /// The error about `packet`, to its source, in the name of its destination.
+    ///
+    /// An address of this host would be the honest sender, and is what flannel writes; but Linux
+    /// drops what comes in from a device with one of its own addresses as source, so that nobody
+    /// would ever see it. The kernel's own tunnels answer in the name of the destination, too.
+    pub(crate) fn new(complaint: Complaint, packet: &Packet<'_>) -> Self {
         let mut answer = Self { bytes: [0; ROOM], len: HEADER + 8 };
         answer.quote(packet.header());
         answer.quote(&packet.payload()[..packet.payload().len().min(8)]);
         let Self { bytes, len } = &mut answer;
         let total = u16::try_from(*len).unwrap_or(u16::MAX).to_be_bytes();
         bytes[..10].copy_from_slice(&[0x45, 0, total[0], total[1], 0, 0, 0, 0, TTL, 1]);
-        bytes[12..16].copy_from_slice(&from.0.octets());
+        bytes[12..16].copy_from_slice(&packet.destination().octets());
         bytes[16..20].copy_from_slice(&packet.source().octets());
         let sum = checksum::checksum(&bytes[..HEADER]);
         bytes[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -84,16 +88,13 @@ mod tests {
 
     #[track_caller]
     fn answer(name: &str, complaint: Complaint, about: &Sample, [kind, code, high, low]: [u8; 4]) {
-        let (mut original, gateway) = (about.bytes(), Gateway([10, 5, 1, 0].into()));
+        let mut original = about.bytes();
         let quoted = original[..original.len().min(HEADER + about.options * 4 + 8)].to_vec();
-        let answer = Answer::new(complaint, gateway, &Packet::parse(&mut original).unwrap());
+        let answer = Answer::new(complaint, &Packet::parse(&mut original).unwrap());
         let mut bytes = answer.bytes().to_vec();
         let packet = Packet::parse(&mut bytes).unwrap_or_else(|why| panic!("{name}: {why:?}"));
-        assert_eq!(
-            (packet.source(), packet.destination()),
-            (gateway.0, about.source.into()),
-            "{name}"
-        );
+        let addresses = (packet.source(), packet.destination());
+        assert_eq!(addresses, (about.destination.into(), about.source.into()), "{name}");
         let message = packet.payload();
         assert_eq!(checksum::checksum(message), 0, "{name}");
         assert_eq!(

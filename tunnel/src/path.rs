@@ -1,6 +1,6 @@
 //! What each packet deserves. Pure: no file, no clock.
 
-use twill_core::ids::{Gateway, Mtu, Subnet, Underlay};
+use twill_core::ids::{Mtu, Subnet, Underlay};
 
 use crate::counters::Event;
 use crate::icmp::{Answer, Complaint};
@@ -14,12 +14,6 @@ pub(crate) struct Local {
     pub(crate) subnet: Subnet,
     /// The longest packet the tunnel carries.
     pub(crate) mtu: Mtu,
-}
-
-impl Local {
-    fn gateway(&self) -> Gateway {
-        self.subnet.gateway()
-    }
 }
 
 /// What to do with a packet that a container sent.
@@ -43,7 +37,7 @@ pub(crate) fn outbound(local: &Local, peers: &Peers, bytes: &mut [u8]) -> Outbou
     };
     let refuse = |why, complaint| {
         if packet.may_be_answered() {
-            Outbound::Answer(why, Answer::new(complaint, local.gateway(), &packet))
+            Outbound::Answer(why, Answer::new(complaint, &packet))
         } else {
             Outbound::Drop(why)
         }
@@ -106,19 +100,19 @@ mod tests {
         assert_eq!(outbound(&local(), &peers(), &mut before), Outbound::Send(host(2)));
         assert_eq!(before, after, "one hop less, nothing else changed");
 
-        drops("the last hop", sends(1), Event::Expired, Some([11, 0]));
-        drops("no hop left", sends(0), Event::Expired, Some([11, 0]));
+        drops("the last hop", &sends(1), Event::Expired, Some([11, 0]));
+        drops("no hop left", &sends(0), Event::Expired, Some([11, 0]));
         let nobody = [10, 5, 9, 1];
-        drops("to nobody", to(nobody), Event::NoRoute, Some([3, 0]));
+        drops("to nobody", &to(nobody), Event::NoRoute, Some([3, 0]));
         let ping = Sample { protocol: 1, ..to(nobody) };
-        drops("an echo request to nobody", ping, Event::NoRoute, None);
-        drops("to an address of our own", to([10, 5, 1, 9]), Event::NoRoute, Some([3, 0]));
+        drops("an echo request to nobody", &ping, Event::NoRoute, None);
+        drops("to an address of our own", &to([10, 5, 1, 9]), Event::NoRoute, Some([3, 0]));
         let full = Sample { payload: 1452, fragment: DONT_FRAGMENT, ..Sample::default() };
         assert_eq!(outbound(&local(), &peers(), &mut full.bytes()), Outbound::Send(host(2)));
         let over = Sample { payload: 1453, ..full };
-        drops("a byte too long", over, Event::TooBig, Some([3, 4]));
+        drops("a byte too long", &over, Event::TooBig, Some([3, 4]));
         let over = Sample { payload: 1453, ..Sample::default() };
-        drops("a byte too long, and the kernel did not cut it", over, Event::TooBig, None);
+        drops("a byte too long, and the kernel did not cut it", &over, Event::TooBig, None);
     }
 
     #[test]
@@ -126,19 +120,19 @@ mod tests {
         let good =
             Sample { source: [10, 5, 2, 2], destination: [10, 5, 1, 2], ..Sample::default() };
         let good = || Sample { ..good };
-        comes("a peer's container", 2, good(), Ok(()));
+        comes("a peer's container", 2, &good(), Ok(()));
         let gateway = Sample { source: [10, 5, 2, 0], ..good() };
-        comes("the peer itself, through its gateway address", 2, gateway, Ok(()));
-        comes("a stranger", 7, good(), Err(Event::UnknownSender));
-        comes("a peer in another's name", 3, good(), Err(Event::ForeignSource));
+        comes("the peer itself, through its gateway address", 2, &gateway, Ok(()));
+        comes("a stranger", 7, &good(), Err(Event::UnknownSender));
+        comes("a peer in another's name", 3, &good(), Err(Event::ForeignSource));
         let ours = Sample { source: [10, 5, 1, 3], ..good() };
-        comes("a peer in our name", 2, ours, Err(Event::ForeignSource));
+        comes("a peer in our name", 2, &ours, Err(Event::ForeignSource));
         let outside = Sample { source: [8, 8, 8, 8], ..good() };
-        comes("a peer in the name of the world", 2, outside, Err(Event::ForeignSource));
+        comes("a peer in the name of the world", 2, &outside, Err(Event::ForeignSource));
         let third = Sample { destination: [10, 5, 3, 1], ..good() };
-        comes("to a third host", 2, third, Err(Event::ForeignDestination));
-        comes("no hop left", 2, Sample { ttl: 0, ..good() }, Err(Event::Expired));
-        comes("the last hop", 2, Sample { ttl: 1, ..good() }, Ok(()));
+        comes("to a third host", 2, &third, Err(Event::ForeignDestination));
+        comes("no hop left", 2, &Sample { ttl: 0, ..good() }, Err(Event::Expired));
+        comes("the last hop", 2, &Sample { ttl: 1, ..good() }, Ok(()));
     }
 
     proptest! {
@@ -158,7 +152,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn drops(name: &str, sample: Sample, why: Event, answer: Option<[u8; 2]>) {
+    fn drops(name: &str, sample: &Sample, why: Event, answer: Option<[u8; 2]>) {
         let mut bytes = sample.bytes();
         let judged = match outbound(&local(), &peers(), &mut bytes) {
             Outbound::Send(peer) => panic!("{name}: sent to {peer}"),
@@ -170,7 +164,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn comes(name: &str, from: u8, sample: Sample, wanted: Result<(), Event>) {
+    fn comes(name: &str, from: u8, sample: &Sample, wanted: Result<(), Event>) {
         let mut bytes = sample.bytes();
         assert_eq!(inbound(&local(), &peers(), (host(from), &mut bytes)), wanted, "{name}");
         assert_eq!(bytes, sample.bytes(), "{name}: nothing is changed on this side");

@@ -80,7 +80,7 @@ impl Tunnel {
         });
         let mut tunnel = Self { shared, threads: Vec::with_capacity(2) };
         // If the second thread cannot start, dropping the tunnel stops the first.
-        tunnel.spawn("udp-to-tun", |shared| shared.udp_to_tun()).map_err(cannot)?;
+        tunnel.spawn("udp-to-tun", Shared::udp_to_tun).map_err(cannot)?;
         let report = move |shared: &Shared| {
             if let Err(source) = shared.tun_to_udp() {
                 lost(Error::Lost { name: shared.device.name().to_owned(), source });
@@ -133,7 +133,7 @@ impl Shared {
             match self.device.read(&mut buffer) {
                 Ok(len) => self.send(peers.load(), &mut buffer[..len]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(&self.stop, Ready::ToRead(&self.device))?;
+                    wait(&self.stop, &Ready::ToRead(&self.device))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -156,7 +156,7 @@ impl Shared {
                 // The socket is an IPv4 one.
                 Ok((_len, SocketAddr::V6(_sender))) => Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(&self.stop, Ready::ToRead(&self.socket))
+                    wait(&self.stop, &Ready::ToRead(&self.socket))
                 }
                 Err(error) => Err(error),
             };
@@ -182,7 +182,7 @@ impl Shared {
             && !self.stopping.load(Ordering::Relaxed)
         {
             // A full socket holds back the device's queue, which is the one that may drop.
-            result = wait(&self.stop, Ready::ToWrite(&self.socket))
+            result = wait(&self.stop, &Ready::ToWrite(&self.socket))
                 .and_then(|()| self.socket.send_to(packet, address));
         }
         self.counters.add(result.map_or_else(|error| reason(&error), |_len| Event::Sent));

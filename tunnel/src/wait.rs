@@ -17,7 +17,7 @@ pub(crate) enum Ready<'a, F> {
 
 /// Returns when the file is ready, or when `stop` was written to; which of them, the caller sees by
 /// trying. `stop` is never read, so it wakes every thread, for ever.
-pub(crate) fn wait<F: AsFd>(stop: &EventFd, ready: Ready<'_, F>) -> io::Result<()> {
+pub(crate) fn wait<F: AsFd>(stop: &EventFd, ready: &Ready<'_, F>) -> io::Result<()> {
     let (file, flags) = match ready {
         Ready::ToRead(file) => (file, PollFlags::POLLIN),
         Ready::ToWrite(file) => (file, PollFlags::POLLOUT),
