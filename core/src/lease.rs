@@ -165,6 +165,19 @@ pub enum Event {
     Snapshot(Listing),
 }
 
+impl Event {
+    /// The revision that it brings us to.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put(lease) => lease.revision,
+            Self::Malformed(malformed) => malformed.revision,
+            Self::Gone(_, revision) | Self::GoneMalformed(_, revision) => *revision,
+            Self::Snapshot(listing) => listing.revision,
+        }
+    }
+}
+
 // === impl Key ===
 
 impl fmt::Display for Key {

@@ -1,0 +1,117 @@
+//! Which key means what.
+
+use std::borrow::Cow;
+
+use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::lease::{Event, Key, KeyError, Lease, LeaseValue, Malformed};
+use twill_core::node::NodeRecord;
+
+use crate::model::{Nodes, UnreadableNode};
+
+/// The keys of one network.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    prefix: String,
+}
+
+impl Layout {
+    /// Joins as Go's `path.Join` does, since flannel does: no empty parts, no `.`, no `..`.
+    pub(crate) fn new(prefix: &str) -> Self {
+        let rooted = prefix.starts_with('/');
+        let mut parts: Vec<&str> = Vec::new();
+        for part in prefix.split('/') {
+            match part {
+                "" | "." => {}
+                ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+                ".." if rooted => {}
+                part => parts.push(part),
+            }
+        }
+        let root = if rooted { "/" } else { "" };
+        let mut prefix = format!("{root}{}", parts.join("/"));
+        if !parts.is_empty() {
+            prefix.push('/');
+        }
+        Self { prefix }
+    }
+
+    pub(crate) fn config(&self) -> String {
+        format!("{}config", self.prefix)
+    }
+
+    /// With the slash at the end: flannel leaves it out and sees `subnets-old/` too.
+    pub(crate) fn leases(&self) -> String {
+        format!("{}subnets/", self.prefix)
+    }
+
+    pub(crate) fn lease(&self, key: Key) -> String {
+        format!("{}subnets/{key}", self.prefix)
+    }
+
+    pub(crate) fn nodes(&self) -> String {
+        format!("{}twill/nodes/", self.prefix)
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> String {
+        format!("{}twill/nodes/{id}", self.prefix)
+    }
+}
+
+/// One key with its value, as etcd holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Row<'a> {
+    /// Without the prefix of its kind.
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) value: &'a [u8],
+    pub(crate) revision: Revision,
+    pub(crate) lease_id: Option<LeaseId>,
+}
+
+impl Row<'_> {
+    pub(crate) fn lease(&self) -> Result<Lease, Malformed> {
+        let malformed = |lease, why| Malformed {
+            key: self.key.to_string(),
+            lease,
+            why,
+            revision: self.revision,
+        };
+        let key: Key =
+            self.key.parse().map_err(|error: KeyError| malformed(None, error.to_string()))?;
+        let value = LeaseValue::parse(self.value)
+            .map_err(|error| malformed(Some(key), error.to_string()))?;
+        Ok(Lease { key, value, revision: self.revision, lease_id: self.lease_id })
+    }
+
+    /// What a write of this row means to a watcher.
+    pub(crate) fn put(&self) -> Event {
+        self.lease().map_or_else(Event::Malformed, Event::Put)
+    }
+
+    /// What the end of this row means to a watcher.
+    pub(crate) fn gone(&self) -> Event {
+        match self.key.parse() {
+            Ok(key) => Event::Gone(key, self.revision),
+            Err(_no_lease) => Event::GoneMalformed(self.key.to_string(), self.revision),
+        }
+    }
+}
+
+pub(crate) fn sort_nodes<'a>(rows: impl Iterator<Item = (&'a str, &'a [u8])>) -> Nodes {
+    let mut nodes = Nodes::default();
+    for (key, value) in rows {
+        let read = NodeRecord::parse(value).map_err(|error| {
+            use std::error::Error as _;
+            error.source().map_or_else(|| error.to_string(), ToString::to_string)
+        });
+        match read {
+            Ok(record) if record.id.to_string() == key => nodes.records.push(record),
+            Ok(record) => nodes.unreadable.push(UnreadableNode {
+                key: key.to_owned(),
+                why: format!("it is the record of {}", record.id),
+            }),
+            Err(why) => nodes.unreadable.push(UnreadableNode { key: key.to_owned(), why }),
+        }
+    }
+    nodes.records.sort_by_key(|record| record.id);
+    nodes
+}
