@@ -2,6 +2,7 @@
 
 mod call;
 mod connect;
+mod remaining;
 mod watch;
 
 use std::time::Duration;
