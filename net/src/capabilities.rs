@@ -39,7 +39,7 @@ impl Capabilities {
     }
 }
 
-/// Reads the line `CapEff:` of `/proc/<pid>/status`, see proc_pid_status(5).
+/// Reads the line `CapEff:` of `/proc/<pid>/status`, see `proc_pid_status(5)`.
 fn has_effective(status: &str, capability: u32) -> bool {
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = set.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());

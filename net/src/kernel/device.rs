@@ -110,10 +110,7 @@ impl Kernel {
             .port(spec.port.unwrap_or(LINUX_PORT))
             .address(spec.mac.0.to_vec())
             .mtu(spec.mtu.bytes());
-        let message = match spec.gbp {
-            true => message.append_info_data(InfoVxlan::Gbp),
-            false => message,
-        };
+        let message = if spec.gbp { message.append_info_data(InfoVxlan::Gbp) } else { message };
         let created = self.handle.link().add(message.build()).execute().await;
         created.map_err(|error| Error::CreateInterface {
             name: spec.name.clone(),
@@ -161,26 +158,25 @@ impl Kernel {
     /// The address, and none of the other host addresses that an earlier subnet left behind.
     /// Longer ranges are somebody else's and stay.
     async fn ensure_only_address(&self, link: &Link, wanted: Gateway) -> Result<(), Error> {
-        let mut present = false;
-        for address in self.addresses().await? {
-            if address.index != link.index || address.prefix_len != 32 {
-                continue;
-            }
-            if address.local == wanted.0 {
-                present = true;
-            } else {
-                self.drop_address(link, address.local).await?;
-            }
+        let all = self.addresses().await?;
+        let (present, stale): (Vec<Ipv4Addr>, _) = all
+            .iter()
+            .filter(|address| address.index == link.index && address.prefix_len == 32)
+            .map(|address| address.local)
+            .partition(|address| *address == wanted.0);
+        // The new one first: with its last address a device loses its routes as well.
+        if present.is_empty() {
+            let add = self.handle.address().add(link.index.0, IpAddr::V4(wanted.0), 32);
+            unless(add.execute().await, &[libc::EEXIST]).map_err(|source| Error::AddAddress {
+                name: link.name.clone(),
+                address: wanted.0,
+                source,
+            })?;
         }
-        if present {
-            return Ok(());
+        for address in stale {
+            self.drop_address(link, address).await?;
         }
-        let add = self.handle.address().add(link.index.0, IpAddr::V4(wanted.0), 32);
-        unless(add.execute().await, &[libc::EEXIST]).map_err(|source| Error::AddAddress {
-            name: link.name.clone(),
-            address: wanted.0,
-            source,
-        })
+        Ok(())
     }
 
     async fn drop_address(&self, link: &Link, address: Ipv4Addr) -> Result<(), Error> {

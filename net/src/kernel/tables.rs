@@ -194,6 +194,10 @@ fn unicast(bytes: &[u8]) -> Option<Mac> {
 fn ipv4(address: &NeighbourAddress) -> Option<Ipv4Addr> {
     match address {
         NeighbourAddress::Inet(address) => Some(*address),
+        // A row of the bridge family does not say of which family its destination is.
+        NeighbourAddress::Other(bytes) => {
+            <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Into::into)
+        }
         _other => None,
     }
 }

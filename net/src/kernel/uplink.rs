@@ -147,9 +147,10 @@ impl Host {
         let describe = |link: &Link| {
             let own = self.addresses.iter().filter(|address| address.index == link.index);
             let own: Vec<String> = own.map(|address| address.local.to_string()).collect();
-            match own.is_empty() {
-                true => link.name.clone(),
-                false => format!("{} ({})", link.name, own.join(", ")),
+            if own.is_empty() {
+                link.name.clone()
+            } else {
+                format!("{} ({})", link.name, own.join(", "))
             }
         };
         let present: Vec<String> = self.links.iter().map(describe).collect();

@@ -1,0 +1,229 @@
+//! The tunnel device is made once, kept, mended, and made anew only when there is no other way.
+#![cfg(feature = "agent")]
+
+mod host;
+
+use host::{OWN, device, gateway, host, mac, on_a_host, run, spec, subnet};
+use twill_core::device::{DeviceSpec, Tun, Vxlan};
+use twill_core::ids::{Mac, Mtu, Vni};
+use twill_core::plan::{Change, Hop};
+use twill_net::{Error, Kernel};
+
+#[test]
+fn a_new_device_is_what_flannel_makes() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        device(&kernel).await;
+        let shown = run("ip -d link show flannel.1");
+        for words in [
+            "vxlan id 1 local 192.168.140.22 dev eth0 srcport 0 0 dstport 8472 nolearning",
+            "mtu 1450",
+            "link/ether 02:00:00:00:00:01",
+            "UP,LOWER_UP",
+        ] {
+            assert!(shown.contains(words), "`{words}` is not in\n{shown}");
+        }
+        let addresses = run("ip -4 -o address show dev flannel.1");
+        assert!(addresses.contains("inet 10.5.1.0/32 scope global"), "{addresses}");
+        let accept_ra = std::fs::read_to_string("/proc/sys/net/ipv6/conf/flannel.1/accept_ra");
+        assert_eq!(accept_ra.unwrap().trim(), "0");
+        assert_eq!(kernel.vxlan_mac("flannel.1").await.unwrap(), Some(OWN));
+        assert_eq!(kernel.vxlan_mac("eth0").await.unwrap(), None, "not a VXLAN device");
+        assert_eq!(kernel.vxlan_mac("flannel.2").await.unwrap(), None, "no such device");
+    });
+}
+
+#[test]
+fn the_second_time_nothing_happens() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let first = device(&kernel).await;
+        plant_peer(&kernel).await;
+        let before = (run("ip -d address show"), rows());
+        let second = device(&kernel).await;
+        assert_eq!(first, second);
+        assert_eq!(before, (run("ip -d address show"), rows()));
+    });
+}
+
+/// What a repair leaves standing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Left {
+    DeviceAndRows,
+    /// The kernel forgets the neighbours of a device whose hardware address changes.
+    Device,
+    Nothing,
+}
+
+/// Each way in which a device can differ.
+#[test]
+fn a_device_that_differs_is_mended_in_place_or_made_anew() {
+    type Differ = fn(&mut Vxlan);
+    let cases: [(&str, Left, Differ); 8] = [
+        ("MTU", Left::DeviceAndRows, |spec| spec.mtu = Mtu::new(1300).unwrap()),
+        ("learning", Left::DeviceAndRows, |spec| spec.learning = true),
+        ("address", Left::DeviceAndRows, |spec| spec.address = subnet(7).gateway()),
+        ("local address", Left::DeviceAndRows, |spec| spec.local = host(99)),
+        ("hardware address", Left::Device, |spec| spec.mac = Mac([2, 0, 0, 0, 0, 9])),
+        ("VNI", Left::Nothing, |spec| spec.vni = Vni::new(5).unwrap()),
+        ("port", Left::Nothing, |spec| spec.port = Some(4789)),
+        ("group policy", Left::Nothing, |spec| spec.gbp = true),
+    ];
+    for (name, left, differ) in cases {
+        on_a_host(async |_scratch| {
+            let kernel = Kernel::open().unwrap();
+            let mut other = spec(&kernel).await;
+            differ(&mut other);
+            let first = kernel.ensure_device(&DeviceSpec::Vxlan(other)).await.unwrap();
+            plant_peer(&kernel).await;
+            let before = rows();
+            let second = device(&kernel).await;
+            let found = match (first == second, before == rows()) {
+                (true, true) => Left::DeviceAndRows,
+                (true, false) => Left::Device,
+                (false, _rows) => Left::Nothing,
+            };
+            assert_eq!(found, left, "{name}");
+            check_shape(name);
+        });
+    }
+}
+
+#[test]
+fn a_device_on_another_uplink_moves() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let mut other = spec(&kernel).await;
+        run("ip link add eth1 type veth peer name far1");
+        run("ip address add 192.168.141.22/24 dev eth1");
+        other.uplink = kernel.uplink(&host::named("eth1")).await.unwrap().index;
+        kernel.ensure_device(&DeviceSpec::Vxlan(other)).await.unwrap();
+        assert!(run("ip -d link show flannel.1").contains("dev eth1"));
+        device(&kernel).await;
+        check_shape("uplink");
+    });
+}
+
+#[test]
+fn what_has_our_name_and_is_no_vxlan_device_makes_way() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        run("ip link add flannel.1 type veth peer name far2");
+        device(&kernel).await;
+        check_shape("type");
+        run("ip link del flannel.1");
+        run("ip link add flannel.1 type vxlan id 1 remote 192.168.140.9 dev eth0 dstport 8472");
+        device(&kernel).await;
+        check_shape("default destination");
+        assert!(!run("bridge fdb show dev flannel.1").contains("192.168.140.9"));
+    });
+}
+
+#[test]
+fn a_device_that_was_taken_down_comes_up_again() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        device(&kernel).await;
+        run("ip link set flannel.1 down");
+        run("ip address flush dev flannel.1");
+        device(&kernel).await;
+        check_shape("state");
+    });
+}
+
+#[test]
+fn addresses_of_an_earlier_subnet_go_and_other_peoples_stay() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        device(&kernel).await;
+        run("ip address add 10.5.77.0/32 dev flannel.1");
+        run("ip address add 172.31.0.1/24 dev flannel.1");
+        device(&kernel).await;
+        let addresses = run("ip -4 -o address show dev flannel.1");
+        assert!(!addresses.contains("10.5.77.0"), "{addresses}");
+        assert!(addresses.contains("172.31.0.1/24"), "{addresses}");
+    });
+}
+
+#[test]
+fn a_second_device_of_the_same_network_is_refused_with_advice() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        run("ip link add other type vxlan id 1 dev eth0 dstport 8472");
+        run("ip link set other up");
+        let spec = spec(&kernel).await;
+        let error = kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot create interface flannel.1");
+        assert!(error.hint().unwrap().contains("another VXLAN device"), "{error:?}");
+    });
+}
+
+#[test]
+fn a_tun_device_is_configured_and_never_made() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let spec = DeviceSpec::Tun(Tun {
+            name: "flannel0".to_owned(),
+            mtu: Mtu::new(1472).unwrap(),
+            address: subnet(1).gateway(),
+        });
+        let error = kernel.ensure_device(&spec).await.unwrap_err();
+        assert!(matches!(error, Error::NoInterface { .. }), "{error:?}");
+        run("ip link add flannel0 type veth peer name far3");
+        let error = kernel.ensure_device(&spec).await.unwrap_err();
+        assert!(matches!(error, Error::ForeignInterface { .. }), "{error:?}");
+        run("ip link del flannel0");
+        run("ip tuntap add flannel0 mode tun");
+        let first = kernel.ensure_device(&spec).await.unwrap();
+        assert_eq!(kernel.ensure_device(&spec).await.unwrap(), first);
+        let shown = run("ip address show flannel0");
+        assert!(shown.contains("mtu 1472") && shown.contains("inet 10.5.1.0/32"), "{shown}");
+        // The network's one route, into the device.
+        let network = subnet(1);
+        kernel.apply(first, Change::PutRoute(network, Hop::Device)).await.unwrap();
+        assert!(run("ip route").contains("10.5.1.0/24 dev flannel0 proto 84"));
+        let tables = kernel.dump_tables(first).await.unwrap();
+        assert_eq!(tables.routes, [(network, Hop::Device)].into());
+    });
+}
+
+async fn plant_peer(kernel: &Kernel) {
+    let index = device_index(kernel).await;
+    for change in [
+        Change::PutForwarding(mac(2), host(23)),
+        Change::PutNeighbour(gateway(2), mac(2)),
+        Change::PutRoute(subnet(2), Hop::Onlink(gateway(2))),
+    ] {
+        kernel.apply(index, change).await.unwrap();
+    }
+}
+
+async fn device_index(kernel: &Kernel) -> twill_core::device::IfIndex {
+    let choice = twill_net::kernel::Choice {
+        patterns: vec![regex::Regex::new("^flannel\\.1$").unwrap()],
+        ..Default::default()
+    };
+    kernel.uplink(&choice).await.unwrap().index
+}
+
+fn rows() -> String {
+    run("bridge fdb show dev flannel.1 dst 192.168.140.23")
+        + &run("ip neigh show dev flannel.1 nud permanent")
+        + &run("ip route show dev flannel.1 10.5.2.0/24")
+}
+
+#[track_caller]
+fn check_shape(name: &str) {
+    let shown = run("ip -d address show flannel.1");
+    for words in [
+        "vxlan id 1 local 192.168.140.22 dev eth0 srcport 0 0 dstport 8472 nolearning",
+        "mtu 1450",
+        "link/ether 02:00:00:00:00:01",
+        "inet 10.5.1.0/32",
+        "UP,LOWER_UP",
+    ] {
+        assert!(shown.contains(words), "{name}: `{words}` is not in\n{shown}");
+    }
+    assert!(!shown.contains("gbp"), "{name}: {shown}");
+    assert_eq!(shown.matches("inet ").count(), 1, "{name}: {shown}");
+}
