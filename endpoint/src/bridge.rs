@@ -1,0 +1,121 @@
+//! The bridge that a host's containers share.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use twill_core::ids::{Mac, Subnet};
+use twill_core::subnet_env::SubnetEnv;
+use twill_net::blocking::{Address, Bridge, Kernel, Link, LinkChange, Route, ensure_forwarding};
+
+use crate::error::Error;
+use crate::overlap;
+use crate::request::Interface;
+
+/// What the bridge has to be.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a Interface,
+    pub(crate) env: &'a SubnetEnv,
+    /// The addresses of all containers, also of those of a subnet that the host had before.
+    pub(crate) in_use: &'a BTreeSet<Ipv4Addr>,
+}
+
+/// A hardware address that says which address it is for, as Docker's do: locally administered, and
+/// the same for ever.
+pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = address.octets();
+    Mac([0x02, 0x42, a, b, c, d])
+}
+
+/// Makes the bridge, or mends it: up, with the subnet's MTU and gateway address, on a host that
+/// forwards. Refuses to take over what belongs to somebody else.
+///
+/// The caller holds the pool's lock: two subnets do not fight over the addresses.
+pub(crate) fn ensure(kernel: &mut Kernel, wanted: &Wanted<'_>) -> Result<Link, Error> {
+    let found = kernel.link(wanted.name.as_str())?;
+    let not_a_bridge = |link: &Link| link.kind.as_deref() != Some("bridge");
+    if let Some(other) = found.as_ref().filter(|link| not_a_bridge(link)) {
+        return Err(Error::NotABridge { name: other.name.clone() });
+    }
+    let addresses = kernel.addresses()?;
+    check(kernel, wanted, &addresses, found.as_ref())?;
+    let bridge = match &found {
+        Some(bridge) => bridge.clone(),
+        None => make(kernel, wanted)?,
+    };
+    let mended = mend(kernel, wanted, &bridge, &addresses);
+    if let (Err(_), None) = (&mended, &found) {
+        // The first cause is the one to tell; a bridge that stays is mended next time.
+        drop(kernel.drop_link(bridge.index));
+    }
+    mended.map(|()| bridge)
+}
+
+fn check(
+    kernel: &mut Kernel,
+    wanted: &Wanted<'_>,
+    addresses: &[Address],
+    bridge: Option<&Link>,
+) -> Result<(), Error> {
+    let subnet = wanted.env.subnet;
+    let gateway = subnet.first_host();
+    let index = bridge.map(|bridge| bridge.index);
+    let elsewhere = |row: &&Address| row.address == gateway && Some(row.link) != index;
+    if let Some(row) = addresses.iter().find(elsewhere) {
+        let interface = kernel.link_at(row.link)?.map(|link| link.name).unwrap_or_default();
+        return Err(Error::GatewayElsewhere { address: gateway, interface });
+    }
+    for route in overlap::suspects(subnet, index, &kernel.routes()?) {
+        let interface = name_of(kernel, route)?;
+        if !overlap::is_tunnel(&interface) {
+            return Err(Error::Overlap { subnet, route: route.destination, interface });
+        }
+    }
+    Ok(())
+}
+
+fn name_of(kernel: &mut Kernel, route: &Route) -> Result<String, Error> {
+    let link = route.link.map(|index| kernel.link_at(index)).transpose()?.flatten();
+    Ok(link.map_or_else(|| "unknown".to_owned(), |link| link.name))
+}
+
+fn make(kernel: &mut Kernel, wanted: &Wanted<'_>) -> Result<Link, Error> {
+    let name = wanted.name.as_str();
+    let mac = mac_of(wanted.env.subnet.first_host());
+    kernel.ensure_bridge(&Bridge { name: name.to_owned(), mac, mtu: wanted.env.mtu })?;
+    kernel.link(name)?.ok_or_else(|| Error::Vanished { name: name.to_owned() })
+}
+
+fn mend(
+    kernel: &mut Kernel,
+    wanted: &Wanted<'_>,
+    bridge: &Link,
+    addresses: &[Address],
+) -> Result<(), Error> {
+    let SubnetEnv { subnet, mtu, .. } = *wanted.env;
+    if !bridge.up || bridge.mtu != mtu.bytes() {
+        let change = LinkChange { up: true, mtu: Some(mtu), ..LinkChange::default() };
+        kernel.change_link(bridge.index, &change)?;
+    }
+    let gateway =
+        Address { link: bridge.index, address: subnet.first_host(), prefix_length: subnet.len() };
+    if !addresses.contains(&gateway) {
+        kernel.ensure_address(gateway)?;
+    }
+    for row in addresses.iter().filter(|row| row.link == bridge.index && is_stale(row, wanted)) {
+        kernel.drop_address(*row)?;
+    }
+    ensure_forwarding()?;
+    Ok(())
+}
+
+/// Was this the gateway of a subnet that the host had before, and does no container use it any
+/// more? Other addresses on the bridge are the administrator's.
+fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
+    let SubnetEnv { network, subnet, .. } = *wanted.env;
+    let Some(block) = Subnet::containing(row.address, row.prefix_length) else { return false };
+    let was_gateway = row.address == block.first_host();
+    let of_the_overlay = network.contains(block.base()) && block.len() >= network.len();
+    let deserted = !wanted.in_use.iter().any(|address| block.contains(*address));
+    block != subnet && was_gateway && of_the_overlay && deserted
+}

@@ -1,0 +1,179 @@
+//! Why a container cannot be joined to, or taken off, the host's subnet.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use twill_core::ids::Subnet;
+use twill_core::subnet_env;
+use twill_net::{blocking, netns};
+
+use crate::request::Owner;
+
+/// An operation, the thing it was about, and what was in the way.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody has said which subnet this host has.
+    #[error("cannot read {path}, which says which subnet this host has")]
+    ReadSubnetEnv {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// What says which subnet this host has makes no sense.
+    #[error("{path} cannot be used")]
+    ParseSubnetEnv {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: subnet_env::Error,
+    },
+    /// The pool's directory or a file in it cannot be read or written.
+    #[error("cannot use {path} of the address pool")]
+    Pool {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The kernel does not say which boot this is.
+    #[error("cannot read {path}, which tells one boot from another")]
+    ReadBootId {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A record of this boot is not what we write.
+    #[error("{path} is not a record of the address pool")]
+    ParseRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Every address is in use.
+    #[error("all {usable} addresses of this host's subnet {subnet} are in use")]
+    Exhausted {
+        /// The host's block.
+        subnet: Subnet,
+        /// How many containers it has room for.
+        usable: u32,
+    },
+    /// The requested address is not this host's to give.
+    #[error("address {address} is not in this host's subnet {subnet}")]
+    AddressOutside {
+        /// The requested address.
+        address: Ipv4Addr,
+        /// The host's block.
+        subnet: Subnet,
+    },
+    /// The requested address has another meaning.
+    #[error(
+        "address {address} of {subnet} is the network's, the bridge's or the broadcast address"
+    )]
+    AddressReserved {
+        /// The requested address.
+        address: Ipv4Addr,
+        /// The host's block.
+        subnet: Subnet,
+    },
+    /// The requested address belongs to somebody.
+    #[error("address {address} is in use by {owner}")]
+    AddressTaken {
+        /// The requested address.
+        address: Ipv4Addr,
+        /// Whom it belongs to.
+        owner: Box<Owner>,
+    },
+    /// The container has no namespace of its own.
+    #[error("{netns} is the network namespace of the host")]
+    SameNamespace {
+        /// What should be the container's.
+        netns: PathBuf,
+    },
+    /// The container has such an interface already.
+    #[error("network namespace {netns} has an interface {interface} already")]
+    InterfaceExists {
+        /// The interface.
+        interface: String,
+        /// The container's namespace.
+        netns: PathBuf,
+    },
+    /// An interface of another kind has the bridge's name.
+    #[error("interface {name} is not a bridge")]
+    NotABridge {
+        /// Its name.
+        name: String,
+    },
+    /// The address of our bridge is on another interface.
+    #[error("the gateway address {address} of this host's subnet is on interface {interface}")]
+    GatewayElsewhere {
+        /// The address.
+        address: Ipv4Addr,
+        /// Who has it.
+        interface: String,
+    },
+    /// The host reaches addresses of the subnet elsewhere.
+    #[error("this host's subnet {subnet} overlaps the route to {route} on interface {interface}")]
+    Overlap {
+        /// The host's block.
+        subnet: Subnet,
+        /// What the host's route covers.
+        route: Subnet,
+        /// Where it leads.
+        interface: String,
+    },
+    /// An interface that was there a moment ago is not there any more.
+    #[error("interface {name} vanished while a container was joined")]
+    Vanished {
+        /// Its name.
+        name: String,
+    },
+    /// Names of interfaces are made from the owner; all that this owner could have are taken.
+    #[error("no name is left for the host's interface of {owner}")]
+    NoName {
+        /// For whom.
+        owner: Box<Owner>,
+    },
+    /// The kernel's network is not as asked.
+    #[error(transparent)]
+    Network(#[from] blocking::Error),
+    /// The container's namespace is not as it should be.
+    #[error(transparent)]
+    Netns(#[from] netns::Error),
+}
+
+impl Error {
+    /// The way out, if there is one that we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::ReadSubnetEnv { .. } => "twilld.service writes it as soon as the host holds a \
+                 subnet: start it, or see `systemctl status twilld`"
+                .to_owned(),
+            Self::ParseSubnetEnv { .. } => {
+                "twilld.service writes it anew when it is restarted".to_owned()
+            }
+            Self::Exhausted { .. } => "remove containers, or give hosts larger subnets \
+                 (`SubnetLen` of the network's configuration)"
+                .to_owned(),
+            Self::AddressOutside { subnet, .. } | Self::AddressReserved { subnet, .. } => {
+                format!("choose a free address of {subnet}, or none")
+            }
+            Self::AddressTaken { .. } => "choose another address, or none".to_owned(),
+            Self::GatewayElsewhere { interface, .. } => format!(
+                "join containers to that bridge, or remove it: `ip link delete {interface}`"
+            ),
+            Self::Overlap { .. } => "choose another network for the containers, or remove the \
+                 route"
+                .to_owned(),
+            Self::NotABridge { .. } => "choose another bridge, or remove the interface".to_owned(),
+            Self::ParseRecord { .. } => "remove the file if no container has the address of its \
+                 name"
+                .to_owned(),
+            _no_advice => return None,
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! Joining and leaving, in an order that can be cut short at any point.
+//!
+//! Joining: the record first, then the pair, then what is inside the container. Leaving: the pair,
+//! then the record. So a pair always has a record, an address is free only when nobody can use it,
+//! and whoever comes after a crash (the same owner again, a DEL, a sweep) finds the record and
+//! undoes the rest.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use twill_core::subnet_env::SubnetEnv;
+use twill_net::blocking::Kernel;
+
+use crate::error::Error;
+use crate::join::{Plan, drop_pair};
+use crate::pool::{Entry, Pool, Record, host_interfaces};
+use crate::request::{Attachment, Keeper, Owner, Request};
+use crate::reserve::{Terms, check, reserve};
+
+/// The host whose network namespace the calling thread is in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Host {
+    /// Says which subnet the host has; see [`twill_core::subnet_env`].
+    pub subnet_env: PathBuf,
+    /// Where the pool of addresses is kept.
+    pub state: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { subnet_env: crate::SUBNET_ENV.into(), state: crate::STATE.into() }
+    }
+}
+
+impl Host {
+    /// Which subnet the host has. While it has none, the error's hint says who gives it one.
+    pub fn read_env(&self) -> Result<SubnetEnv, Error> {
+        let path = &self.subnet_env;
+        let text = fs::read_to_string(path)
+            .map_err(|source| Error::ReadSubnetEnv { path: path.clone(), source })?;
+        SubnetEnv::parse(&text)
+            .map_err(|source| Error::ParseSubnetEnv { path: path.clone(), source })
+    }
+
+    /// Joins a container to the host's subnet. On an error nothing is left behind but, perhaps, the
+    /// bridge, which all containers share.
+    ///
+    /// An owner that has an address but no interface (its attach or detach was cut short, or its
+    /// container got a new namespace) is joined anew, with the same address if possible.
+    pub fn attach(&self, request: &Request<'_>) -> Result<Attachment, Error> {
+        let env = self.read_env()?;
+        check(request, env.subnet)?;
+        let mut host = Kernel::here()?;
+        let mut inside = Kernel::of(request.netns)?;
+        let interface = &request.owner.interface;
+        if inside.link(interface.as_str())?.is_some() {
+            let netns = request.netns.path().to_owned();
+            return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
+        }
+        let preferred = self.clear(&mut host, &request.owner)?;
+        let terms = Terms { env: &env, preferred };
+        let (record, bridge) = reserve(&self.pool(), &mut host, request, &terms)?;
+        let plan = Plan::new(request, &env, &record);
+        let joined = plan.carry_out(&mut host, &mut inside, &bridge);
+        if joined.is_err()
+            && let Err(error) = self.undo(&mut host, &Entry::of(&record))
+        {
+            // The first cause is the one to return; the record stays, and the next try clears it.
+            tracing::warn!(%error, owner = %record.owner, "cannot undo a failed attach");
+        }
+        joined
+    }
+
+    /// Takes a container off the host's subnet and its address back. A success, too, if the
+    /// container, its namespace, the interface or the record is gone already.
+    pub fn detach(&self, owner: &Owner) -> Result<(), Error> {
+        self.clear(&mut Kernel::here()?, owner).map(drop)
+    }
+
+    /// Takes back what belongs to owners of `keeper` that are not `alive`, and returns them. An
+    /// owner must be known to be alive before it is attached. One that cannot be taken off does not
+    /// stop the others; the first such error is returned at the end.
+    pub fn reclaim(
+        &self,
+        keeper: &Keeper,
+        mut alive: impl FnMut(&Owner) -> bool,
+    ) -> Result<Vec<Owner>, Error> {
+        let mut host = Kernel::here()?;
+        let (mut reclaimed, mut first_error) = (Vec::new(), None);
+        let records = self.records()?;
+        let of_keeper = records.into_iter().filter(|record| record.owner.keeper == *keeper);
+        for record in of_keeper {
+            if alive(&record.owner) {
+                continue;
+            }
+            match self.undo(&mut host, &Entry::of(&record)) {
+                Ok(()) => reclaimed.push(record.owner),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(reclaimed), Err)
+    }
+
+    /// Whom the addresses belong to, in no order.
+    pub fn records(&self) -> Result<Vec<Record>, Error> {
+        let pool = self.pool();
+        let entries = pool.entries()?;
+        entries.iter().filter_map(|entry| pool.read(entry).transpose()).collect()
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::new(&self.state)
+    }
+
+    /// Undoes whatever was done for `owner`; returns the address that it had.
+    fn clear(&self, host: &mut Kernel, owner: &Owner) -> Result<Option<Ipv4Addr>, Error> {
+        let pool = self.pool();
+        if let Some(entry) = pool.find(owner)? {
+            self.undo(host, &entry)?;
+            return Ok(Some(entry.address));
+        }
+        // The state directory may have been lost; the interface's name is made from the owner.
+        let entries = pool.entries()?;
+        for name in host_interfaces(owner) {
+            if !entries.iter().any(|entry| entry.host_interface == name) {
+                drop_pair(host, &name)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The address is free only after nobody can use it any more.
+    fn undo(&self, host: &mut Kernel, entry: &Entry) -> Result<(), Error> {
+        drop_pair(host, &entry.host_interface)?;
+        self.pool().release(entry)
+    }
+}

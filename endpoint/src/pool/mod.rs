@@ -1,0 +1,180 @@
+//! The addresses of a host's subnet and whom they belong to, on disk.
+//!
+//! ```text
+//! lock                          locked while an address is chosen; holds the last one given
+//! boot                          the boot in which the records were last looked through
+//! 10.5.2.7,tw0a1b2c3d4e.json    one per address
+//! .new                          a record in the making; worthless, written over by the next
+//! ```
+//!
+//! A record is complete or not there: it is written aside and renamed. Nothing is flushed to the
+//! disk on purpose. `rename` makes a record visible to every process of this boot even if its
+//! writer dies in the next instruction, and only a loss of power or a crash of the kernel can undo
+//! it; but that ends all interfaces and namespaces too, and records of another boot, whole or torn,
+//! are thrown away anyhow. A flush would cost each container some milliseconds to keep what nobody
+//! will read.
+
+mod choose;
+mod record;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::choose::{Wish, capacity, choose, is_usable};
+pub(crate) use self::record::{Entry, host_interfaces};
+pub use self::record::{NetnsRecord, Record};
+use crate::error::Error;
+use crate::request::Owner;
+
+/// The pool of one host.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    directory: PathBuf,
+}
+
+/// The pool while nobody else can take an address. Unlocked when dropped, or when the process dies.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    pool: &'a Pool,
+    file: File,
+}
+
+impl Pool {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Waits until no other process chooses an address, and throws away what an earlier boot left.
+    pub(crate) fn lock(&self, boot_id: &str) -> Result<Locked<'_>, Error> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        made.map_err(|source| self.failed("", source))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        let file = options.open(self.path("lock"));
+        let file = file.and_then(|file| file.lock().map(|()| file));
+        let file = file.map_err(|source| self.failed("lock", source))?;
+        let locked = Locked { pool: self, file };
+        locked.forget_earlier_boots(boot_id)?;
+        Ok(locked)
+    }
+
+    /// The names of all records. An address may be given or taken back at the same time.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, Error> {
+        let failed = |source| self.failed("", source);
+        let directory = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            directory => directory.map_err(failed)?,
+        };
+        let mut entries = Vec::new();
+        for file in directory {
+            let name = file.map_err(failed)?.file_name();
+            entries.extend(name.to_str().and_then(Entry::parse));
+        }
+        Ok(entries)
+    }
+
+    /// The record of that name; `None` if it was taken back by now.
+    pub(crate) fn read(&self, entry: &Entry) -> Result<Option<Record>, Error> {
+        let name = entry.to_string();
+        let text = match fs::read(self.path(&name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|source| self.failed(&name, source))?,
+        };
+        let record = serde_json::from_slice(&text);
+        record.map_err(|source| Error::ParseRecord { path: self.path(&name), source })
+    }
+
+    /// What belongs to `owner`, if anything does.
+    pub(crate) fn find(&self, owner: &Owner) -> Result<Option<Entry>, Error> {
+        let names: Vec<String> = host_interfaces(owner).collect();
+        for entry in self.entries()? {
+            if names.contains(&entry.host_interface) && self.belongs_to(&entry, owner)? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    fn belongs_to(&self, entry: &Entry, owner: &Owner) -> Result<bool, Error> {
+        match self.read(entry) {
+            Ok(record) => Ok(record.is_some_and(|record| record.owner == *owner)),
+            // The name was made from the owner. Whatever broke the contents, the owner must be able
+            // to give the address back.
+            Err(Error::ParseRecord { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes an address back. Needs no lock: a name is removed or not.
+    pub(crate) fn release(&self, entry: &Entry) -> Result<(), Error> {
+        let name = entry.to_string();
+        match fs::remove_file(self.path(&name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failed(&name, error)),
+            _gone => Ok(()),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn failed(&self, name: &str, source: io::Error) -> Error {
+        Error::Pool { path: self.path(name), source }
+    }
+}
+
+impl Locked<'_> {
+    /// The address given last; `None` at first, or if the file was tampered with.
+    pub(crate) fn last_given(&self) -> Result<Option<Ipv4Addr>, Error> {
+        let mut text = [0; LAST_GIVEN_LEN];
+        let length = self.file.read_at(&mut text, 0);
+        let length = length.map_err(|source| self.pool.failed("lock", source))?;
+        let text = std::str::from_utf8(text.get(..length).unwrap_or_default());
+        Ok(text.ok().and_then(|text| text.trim().parse().ok()))
+    }
+
+    /// Gives an address away for good.
+    pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
+        let name = Entry::of(record).to_string();
+        // Fixed width and in place: one write, no second file. If we die before the record is
+        // there, an address is passed over once.
+        let last = format!("{:<width$}\n", record.address, width = LAST_GIVEN_LEN - 1);
+        let written = self.file.write_all_at(last.as_bytes(), 0);
+        written.map_err(|source| self.pool.failed("lock", source))?;
+        let text = serde_json::to_vec_pretty(record).map_err(io::Error::from);
+        let new = self.pool.path(".new");
+        let written = text.and_then(|text| fs::write(&new, text));
+        let written = written.and_then(|()| fs::rename(&new, self.pool.path(&name)));
+        written.map_err(|source| self.pool.failed(&name, source))
+    }
+
+    /// The first command after a boot finds records of interfaces that the boot has ended.
+    fn forget_earlier_boots(&self, boot_id: &str) -> Result<(), Error> {
+        let marker = self.pool.path("boot");
+        // Unreadable and torn are "another boot" too.
+        if fs::read_to_string(&marker).is_ok_and(|marker| marker == boot_id) {
+            return Ok(());
+        }
+        for entry in self.pool.entries()? {
+            let of_this_boot = matches!(
+                self.pool.read(&entry),
+                Ok(Some(record)) if record.boot_id == boot_id
+            );
+            if !of_this_boot {
+                self.pool.release(&entry)?;
+            }
+        }
+        let new = self.pool.path(".new");
+        let written = fs::write(&new, boot_id).and_then(|()| fs::rename(&new, &marker));
+        written.map_err(|source| self.pool.failed("boot", source))
+    }
+}
+
+/// The longest IPv4 address and a line end.
+const LAST_GIVEN_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests;

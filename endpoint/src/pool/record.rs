@@ -1,0 +1,140 @@
+//! One address and whom it belongs to, as a file.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use twill_core::ids::Subnet;
+use twill_net::netns::Identity;
+
+use crate::request::{Interface, Owner};
+
+/// How many names an owner's interface on the host can have. One does nearly always: two of a
+/// thousand containers share their first name once in two million hosts.
+const NAMES_PER_OWNER: u8 = 4;
+
+/// An address of the pool and whom it belongs to.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Whom the address belongs to.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The host's block at the time.
+    pub subnet: Subnet,
+    /// The bridge that the container was joined to.
+    pub bridge: Interface,
+    /// The host's end of the pair.
+    pub host_interface: String,
+    /// The container's namespace.
+    pub netns: NetnsRecord,
+    /// The boot in which this was written (`/proc/sys/kernel/random/boot_id`): no interface, and
+    /// so no record, outlives it.
+    pub boot_id: String,
+    /// When it was written, in seconds since 1970.
+    pub made_at: u64,
+}
+
+/// A network namespace, as remembered.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NetnsRecord {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// The device number of its file.
+    pub device: u64,
+    /// The inode number of its file: a path below `/proc` can lead to another namespace by now.
+    pub inode: u64,
+}
+
+impl NetnsRecord {
+    pub(crate) fn new(path: PathBuf, identity: Identity) -> Self {
+        Self { path, device: identity.device, inode: identity.inode }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { device: self.device, inode: self.inode }
+    }
+}
+
+/// The name of a record's file. It holds all that is needed to give out an address or to find an
+/// owner's record, so that neither has to open the others: `10.5.2.7,tw0a1b2c3d4e.json`.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Entry {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) host_interface: String,
+}
+
+impl Entry {
+    pub(crate) fn of(record: &Record) -> Self {
+        Self { address: record.address, host_interface: record.host_interface.clone() }
+    }
+
+    /// `None` for a file that is no record.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (address, interface) = name.strip_suffix(".json")?.split_once(',')?;
+        Some(Self { address: address.parse().ok()?, host_interface: interface.to_owned() })
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}.json", self.address, self.host_interface)
+    }
+}
+
+/// The names that the host's end of the owner's pair may have, in the order in which they are
+/// tried: `tw` and 40 bits of a hash. The same for ever, so that a DEL finds the interface even if
+/// the record is lost.
+pub(crate) fn host_interfaces(owner: &Owner) -> impl Iterator<Item = String> {
+    let Owner { keeper, container, interface } = owner;
+    let text = format!("{keeper}\0{container}\0{interface}");
+    (0..NAMES_PER_OWNER).map(move |attempt| {
+        let hash = fnv1a(text.bytes().chain([0, attempt]));
+        format!("tw{:010x}", (hash >> 40 ^ hash) & 0xff_ffff_ffff)
+    })
+}
+
+/// FNV-1a with 64 bits (RFC 9923). The hash of the standard library may change with its release.
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::request::Keeper;
+
+    #[test]
+    fn names_are_lasting_and_different() {
+        let all: BTreeSet<String> =
+            (0..10_000).filter_map(|n| host_interfaces(&owner(&n.to_string())).next()).collect();
+        assert_eq!(all.len(), 10_000);
+        assert!(all.iter().all(|name| name.parse::<Interface>().is_ok()));
+        let names: Vec<String> = host_interfaces(&owner("web")).collect();
+        // A release that makes other names would not find the interfaces of the one before.
+        assert_eq!(names, ["tw2ee41a0f1d", "tw2ee41a0f1d", "tw2ee41a0f1d", "tw2ee41a0f1d"]);
+    }
+
+    #[test]
+    fn entries_are_file_names() {
+        let entry =
+            Entry { address: [10, 5, 2, 7].into(), host_interface: "tw0a1b2c3d4e".to_owned() };
+        assert_eq!(entry.to_string(), "10.5.2.7,tw0a1b2c3d4e.json");
+        assert_eq!(Entry::parse("10.5.2.7,tw0a1b2c3d4e.json"), Some(entry));
+        for other in [".new", "lock", "boot", "10.5.2.7.json", "10.5.2,tw0.json", ",.json"] {
+            assert_eq!(Entry::parse(other), None, "{other}");
+        }
+    }
+
+    fn owner(container: &str) -> Owner {
+        let interface = "eth0".parse().unwrap();
+        Owner { keeper: Keeper::Twill, container: container.to_owned(), interface }
+    }
+}
