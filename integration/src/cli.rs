@@ -1,0 +1,79 @@
+//! The command line of `twill-lab`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{by_hand, guard, hold, join};
+
+/// Builds many hosts on this machine, with a network between them, and runs Twill there.
+#[derive(Debug, Parser)]
+#[command(
+    name = "twill-lab",
+    version,
+    after_help = "Examples:
+  twill-lab demo                 the main job, step by step, on three hosts
+  twill-lab up --hosts 2         a lab to play with
+  twill-lab enter node1          a shell on a host, where twill, twillctl, ip … are at hand
+  twill-lab down                 away with it"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a lab with etcd, agents and the image, and leave it standing
+    Up(by_hand::Up),
+    /// Take a lab down
+    Down(by_hand::Which),
+    /// Run a command on a host, a shell if none is given
+    Enter(by_hand::Enter),
+    /// Show the labs that stand
+    Status,
+    /// The guardian of a lab; started by labs, not by people
+    #[command(hide = true)]
+    Guard { name: String },
+    /// The process that makes a host
+    #[command(hide = true)]
+    Hold { lab: PathBuf, host: String },
+    /// The process that is a host
+    #[command(hide = true)]
+    Init { lab: PathBuf, host: String },
+    /// Become a command on a host
+    #[command(hide = true)]
+    Join {
+        host: PathBuf,
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// The whole program: parse, run, say once what went wrong.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            by_hand::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+    match command {
+        Command::Up(up) => done(by_hand::up(&up)),
+        Command::Down(which) => done(by_hand::down(&which)),
+        Command::Enter(enter) => by_hand::enter(&enter),
+        Command::Status => done(by_hand::status()),
+        Command::Guard { name } => done(guard::run(&name)),
+        Command::Hold { lab, host } => done(hold::run(&lab, &host)),
+        Command::Init { lab, host } => done(hold::init(&lab, &host)),
+        Command::Join { host, command } => done(join::run(&host, &command)),
+    }
+}

@@ -1,0 +1,144 @@
+//! Containers made by `twill`, and pods made by `twill-cni`: whatever has an address and a
+//! network namespace on a host.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::enter::within;
+use crate::host::Host;
+
+/// The name under which the hosts know the lab's image.
+pub const IMAGE: &str = "busybox";
+
+/// Where a host finds the tar archive of that image.
+pub const IMAGE_TAR: &str = "/run/lab/share/busybox.tar";
+
+/// One end of the overlay network.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The host it is on.
+    pub host: Host,
+    /// Its name there.
+    pub name: String,
+    /// Its address in the overlay network.
+    pub address: Ipv4Addr,
+    network: PathBuf,
+}
+
+impl Endpoint {
+    /// Takes the lab's image in, which must be in the lab's share.
+    ///
+    /// # Errors
+    /// When `twill` refuses it.
+    pub fn import_image(host: &Host) -> Result<()> {
+        host.ok(["twill", "import", IMAGE_TAR, IMAGE]).map(drop)
+    }
+
+    /// Starts a container that runs `command` in the background.
+    ///
+    /// # Errors
+    /// When `twill` does not start it, or does not tell its address.
+    pub fn container(host: &Host, name: &str, command: &[&str]) -> Result<Self> {
+        let start = ["twill", "run", "-d", "--name", name, "--hostname", name, IMAGE];
+        host.ok(start.iter().chain(command))?;
+        Self::inspect(host, name)
+    }
+
+    /// A container that runs already.
+    ///
+    /// # Errors
+    /// When `twill` does not know it, or its address.
+    pub fn inspect(host: &Host, name: &str) -> Result<Self> {
+        let text = host.ok(["twill", "inspect", name])?;
+        let known: Value = serde_json::from_str(&text).context("`twill inspect` prints JSON")?;
+        let address = known[0]["NetworkSettings"]["IPAddress"].as_str();
+        let address = address.with_context(|| format!("no address in {text}"))?.parse()?;
+        let pid = known[0]["State"]["Pid"].as_i64().context("no process")?;
+        let network = host.network_of(pid.try_into()?);
+        Ok(Self { host: host.clone(), name: name.to_owned(), address, network })
+    }
+
+    /// A pod as a container engine would make it: a named network namespace, then ADD.
+    ///
+    /// # Errors
+    /// When a step fails; the message carries what the plugin said.
+    pub fn pod(host: &Host, name: &str) -> Result<Self> {
+        host.ok(["ip", "netns", "add", name])?;
+        let answer = cni(host, "ADD", name)?;
+        let result: Value = serde_json::from_str(&answer).context("the plugin prints JSON")?;
+        let address = result["ips"][0]["address"].as_str().unwrap_or_default();
+        let address = address.split('/').next().unwrap_or_default();
+        Ok(Self {
+            host: host.clone(),
+            name: name.to_owned(),
+            address: address.parse().with_context(|| format!("no address in {answer}"))?,
+            network: host.path(&format!("/run/netns/{name}")),
+        })
+    }
+
+    /// Undoes [`Endpoint::pod`].
+    ///
+    /// # Errors
+    /// When the plugin refuses.
+    pub fn remove_pod(self) -> Result<()> {
+        cni(&self.host, "DEL", &self.name)?;
+        self.host.ok(["ip", "netns", "delete", &self.name]).map(drop)
+    }
+
+    /// Removes the container, running or not.
+    ///
+    /// # Errors
+    /// When `twill` refuses.
+    pub fn remove_container(self) -> Result<()> {
+        self.host.ok(["twill", "rm", "-f", &self.name]).map(drop)
+    }
+
+    /// Runs a command in the container and answers its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn exec(&self, command: &[&str]) -> Result<String> {
+        self.host.ok(["twill", "exec", &self.name].iter().chain(command))
+    }
+
+    /// Pings `to` once from inside, as busybox does it.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub fn ping(&self, to: Ipv4Addr) -> Result<()> {
+        self.exec(&["ping", "-c", "1", "-W", "3", &to.to_string()]).map(drop)
+    }
+
+    /// Runs `work` in its network namespace; sockets made there may be carried out.
+    ///
+    /// # Errors
+    /// Of entering, or whatever `work` answers.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        within(&self.network, work)
+    }
+}
+
+/// Calls `twill-cni` the way a container engine does: the verb and the pod in the environment,
+/// the configuration on standard input, the result on standard output.
+///
+/// # Errors
+/// When the plugin fails; the message carries its answer.
+pub fn cni(host: &Host, verb: &str, pod: &str) -> Result<String> {
+    let configuration = json!({ "cniVersion": "1.1.0", "name": "twill", "type": "twill-cni" });
+    let variables = [
+        format!("CNI_COMMAND={verb}"),
+        format!("CNI_CONTAINERID={pod}"),
+        format!("CNI_NETNS=/run/netns/{pod}"),
+        "CNI_IFNAME=eth0".to_owned(),
+        "CNI_PATH=/run/lab/bin".to_owned(),
+    ];
+    let argv = std::iter::once("env".to_owned()).chain(variables).chain(["twill-cni".to_owned()]);
+    let limit = std::time::Duration::from_secs(30);
+    let outcome = host.run_with(argv, configuration.to_string().as_bytes(), limit)?;
+    let outcome =
+        outcome.success().with_context(|| format!("{}: CNI {verb} {pod}", host.name()))?;
+    Ok(outcome.stdout)
+}

@@ -1,0 +1,230 @@
+//! The lab: hosts on one underlay network, all on this machine.
+//!
+//! ```text
+//!   network namespace "underlay"
+//!  ┌──────────────────────────────────────────────────────────┐
+//!  │   bridge br0   192.168.140.1/24, the hosts' default route │
+//!  │    │ node1            │ node2             │ node3         │
+//!  └────┼──────────────────┼───────────────────┼───────────────┘
+//!       │ veth             │ veth              │ veth
+//!  ┌────┴─────────┐   ┌────┴─────────┐    ┌────┴─────────┐
+//!  │ eth0 .140.22 │   │ eth0 .140.23 │    │ eth0 .140.24 │   one host: namespaces of its own
+//!  │              │   │              │    │              │   (mount, network, UTS, IPC, PID,
+//!  │ etcd         │   │              │    │              │   cgroup), a /run, /var/lib and
+//!  │ twilld       │   │ twilld       │    │ twilld       │   /etc of its own, and this
+//!  │ flannel.1 or flannel0 ═ tunnel ═══════════════════  │   machine's /usr
+//!  │ twill0       │   │ twill0       │    │ twill0       │
+//!  │  │ veth      │   │  │ veth      │    │  │ veth      │
+//!  │ [container]  │   │ [container]  │    │ [container]  │
+//!  └──────────────┘   └──────────────┘    └──────────────┘
+//! ```
+//!
+//! Nothing of the machine itself is touched: no interface, route, rule or mount outside these
+//! namespaces, and control groups only below our own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::guardian::{Guardian, Stop};
+use crate::host::Host;
+use crate::programs::Programs;
+
+/// The first host's last octet: the lab is the one of the course, 192.168.140.22 and up.
+const FIRST: usize = 22;
+
+/// A lab. Dropping it takes everything down, and prints the transcripts unless
+/// [`Lab::finish`] was reached.
+#[derive(Debug)]
+pub struct Lab {
+    // Fields drop in order; the guardian goes last.
+    hosts: BTreeMap<String, Host>,
+    underlay: Host,
+    programs: Programs,
+    ended: bool,
+    guardian: Guardian,
+}
+
+impl Lab {
+    /// An underlay with `hosts` hosts on it: `node1`, `node2`, ….
+    ///
+    /// # Errors
+    /// Without root, or when a program or a kernel feature is missing.
+    pub fn new(hosts: usize) -> Result<Self> {
+        let programs = Programs::find()?;
+        let mut guardian = Guardian::start(&programs)?;
+        let init = guardian.host("underlay").context("cannot make the underlay")?;
+        let underlay = Host::new("underlay", init, guardian.dir(), &programs);
+        ip(&underlay, &["link", "set", "lo", "up"])?;
+        ip(&underlay, &["link", "add", "br0", "type", "bridge"])?;
+        ip(&underlay, &["address", "add", "192.168.140.1/24", "dev", "br0"])?;
+        ip(&underlay, &["link", "set", "br0", "up"])?;
+        let mut lab = Self { hosts: BTreeMap::new(), underlay, programs, ended: false, guardian };
+        for _ in 0..hosts {
+            lab.add_host()?;
+        }
+        Ok(lab)
+    }
+
+    /// Adds the next host.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn add_host(&mut self) -> Result<Host> {
+        let number = self.hosts.len() + 1;
+        let name = format!("node{number}");
+        let init = self.guardian.host(&name)?;
+        let host = Host::new(&name, init, self.guardian.dir(), &self.programs);
+        let pid = init.to_string();
+        let link = ["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
+        ip(&self.underlay, &link)?;
+        ip(&self.underlay, &["link", "set", &name, "master", "br0", "up"])?;
+        ip(&host, &["link", "set", "lo", "up"])?;
+        ip(&host, &["address", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
+        ip(&host, &["link", "set", "eth0", "up"])?;
+        ip(&host, &["route", "add", "default", "via", "192.168.140.1"])?;
+        self.hosts.insert(name, host.clone());
+        self.name_hosts()?;
+        Ok(host)
+    }
+
+    /// The host number `number`, counted from 1 as in its name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn node(&self, number: usize) -> &Host {
+        &self.hosts[&format!("node{number}")]
+    }
+
+    /// All hosts, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    /// The namespace that carries the wire between the hosts.
+    pub fn underlay(&self) -> &Host {
+        &self.underlay
+    }
+
+    /// What all hosts see as `/run/lab/share`.
+    pub fn share(&self) -> PathBuf {
+        self.dir().join("share")
+    }
+
+    /// The lab's own directory; its last part is the lab's name.
+    pub fn dir(&self) -> &Path {
+        self.guardian.dir()
+    }
+
+    /// The programs under test.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// A handle with which another thread can end the lab.
+    ///
+    /// # Errors
+    /// Never in practice: process numbers fit.
+    pub fn stop(&self) -> Result<Stop> {
+        self.guardian.stop()
+    }
+
+    /// Takes the lab down, and fails if anything of it is still on this machine.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn finish(mut self) -> Result<()> {
+        self.guardian.finish()?;
+        let left = traces(self.dir())?;
+        if !left.is_empty() {
+            bail!("the lab left behind: {}", left.join(", "));
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Leaves the lab standing when this process goes.
+    ///
+    /// # Errors
+    /// When the guardian is gone.
+    pub fn keep(mut self) -> Result<()> {
+        self.guardian.keep()?;
+        self.ended = true;
+        Ok(())
+    }
+
+    // Every host knows every host by name.
+    fn name_hosts(&self) -> Result<()> {
+        let lines =
+            (1..=self.hosts.len()).map(|number| format!("{} node{number}\n", address(number)));
+        let text: String =
+            std::iter::once("127.0.0.1 localhost\n".to_owned()).chain(lines).collect();
+        for host in self.hosts() {
+            fs::write(host.path("/etc/hosts"), &text).context("cannot write /etc/hosts")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    #[expect(clippy::print_stderr, reason = "the transcripts of a failed test belong there")]
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        for entry in fs::read_dir(self.dir().join("log")).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            if !text.is_empty() {
+                eprintln!("--- {} ---\n{text}", entry.file_name().display());
+            }
+        }
+    }
+}
+
+/// The underlay address of a host.
+pub(crate) fn address(number: usize) -> String {
+    format!("192.168.140.{}", FIRST + number - 1)
+}
+
+/// What of the lab in `dir` can still be found on this machine, in words.
+pub(crate) fn traces(dir: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    if dir.exists() {
+        found.push(format!("directory {}", dir.display()));
+    }
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let group = format!("twill-lab-{name}");
+    for hierarchy in crate::cgroups::hierarchies()? {
+        let group = hierarchy.below(&group);
+        if group.exists() {
+            found.push(format!("control group {}", group.display()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let of_ours = mounts.lines().filter(|line| line.contains(&format!("{}/", dir.display())));
+    found.extend(of_ours.map(|line| format!("mount {line}")));
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if groups.lines().any(|line| line.split('/').any(|part| part == group)) {
+            let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(format!("process {} {command}", entry.file_name().display()));
+        }
+    }
+    Ok(found)
+}
+
+// Runs this machine's `ip` inside the host's network, but with our own process numbers.
+fn ip(host: &Host, arguments: &[&str]) -> Result<()> {
+    let output = host.within(|| {
+        let mut command = Command::new("ip");
+        command.args(arguments).output().context("cannot start ip: is iproute2 installed?")
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("{}: ip {}: {}", host.name(), arguments.join(" "), said.trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Commands and daemons on a host: deadlines, transcripts, ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait::wait_until;
+
+/// How a command ended and what it said.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its exit code, or 128 + the number of the signal that ended it.
+    pub code: i32,
+    /// Standard output, with bytes that are not UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+    /// From start to end.
+    pub took: Duration,
+}
+
+/// A long-lived program on a host. Dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Outcome {
+    /// The outcome itself, if the command succeeded.
+    ///
+    /// # Errors
+    /// When it did not; the message carries what it said.
+    pub fn success(self) -> Result<Self> {
+        if self.code != 0 {
+            bail!("exit code {}: {}{}", self.code, self.stdout, self.stderr);
+        }
+        Ok(self)
+    }
+}
+
+impl Daemon {
+    pub(crate) fn new(name: &str, child: Child, log: PathBuf) -> Self {
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Its process, by our own numbers.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Everything it has said so far, on both outputs.
+    pub fn transcript(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        if !self.is_running() {
+            bail!("{} has ended: {}", self.name, self.transcript());
+        }
+        kill(self.pid(), signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Ends it as `kill -9` does.
+    ///
+    /// # Errors
+    /// When it had ended already.
+    pub fn kill(mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.child.wait().context("cannot reap it")?;
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM and answers its exit code.
+    ///
+    /// # Errors
+    /// When it had ended already, or ignores the signal for `limit`.
+    pub fn terminate(mut self, limit: Duration) -> Result<i32> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait(limit)
+    }
+
+    /// Lets it run on after this process.
+    pub fn leave(self) {
+        // Forgotten, so that its end here kills nothing; it is the lab's now.
+        std::mem::forget(self);
+    }
+
+    /// Waits for it to end by itself and answers its exit code.
+    ///
+    /// # Errors
+    /// When it still runs after `limit`.
+    pub fn wait(mut self, limit: Duration) -> Result<i32> {
+        let status = end_of(&mut self.child, &self.name, limit)?;
+        Ok(code(status))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only for a child that has been reaped already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Waits for a child whose outputs go to `out` and `err`; kills it at the deadline.
+pub(crate) fn outcome(
+    mut child: Child,
+    files: [&Path; 2],
+    what: &str,
+    limit: Duration,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let ended = end_of(&mut child, what, limit);
+    let took = start.elapsed();
+    let [stdout, stderr] = files.map(read);
+    for file in files {
+        fs::remove_file(file)?;
+    }
+    match ended {
+        Ok(status) => Ok(Outcome { code: code(status), stdout, stderr, took }),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error.context(format!("it said: {stdout}{stderr}")))
+        }
+    }
+}
+
+/// Appends to a transcript. A transcript that cannot be written must not fail what it tells of.
+pub(crate) fn note(log: &Path, text: &str) {
+    let file = OpenOptions::new().create(true).append(true).open(log);
+    drop(file.and_then(|mut file: File| file.write_all(text.as_bytes())));
+}
+
+fn end_of(child: &mut Child, what: &str, limit: Duration) -> Result<ExitStatus> {
+    let mut ended = None;
+    wait_until(&format!("`{what}` ends"), limit, || {
+        ended = child.try_wait().ok().flatten();
+        ended.is_some()
+    })?;
+    ended.context("it ended without a status")
+}
+
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
