@@ -1,0 +1,62 @@
+//! Manual pages and shell completions, from the same types that parse the command line.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::args::Cli;
+use crate::environment;
+use crate::failure::{Failure, Kind};
+use crate::report::Report;
+
+/// Writes `twillctl.8`, a page for each command, and completions for bash, zsh and fish.
+pub(crate) fn generate(directory: &Path) -> Result<Report, Failure> {
+    // What is set on the machine that builds must not end up in a page.
+    let mut command = environment::attach(Cli::command(), &|_name| None);
+    write(&mut command, directory).map_err(|error| {
+        let message = format!("cannot write pages into {}: {error}", directory.display());
+        Failure::new(Kind::Failed, message).hint("the directory must be there and writable")
+    })?;
+    Ok(Report::default())
+}
+
+fn write(command: &mut clap::Command, directory: &Path) -> std::io::Result<()> {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, command, "twillctl", directory)?;
+    }
+    let source = concat!("Twill ", env!("CARGO_PKG_VERSION"));
+    pages(command.clone().disable_help_subcommand(true), "twillctl", &|name, command| {
+        let page = clap_mangen::Man::new(command).section("8").source(source);
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        std::fs::write(directory.join(format!("{name}.8")), text)
+    })
+}
+
+type WritePage<'a> = &'a dyn Fn(&str, clap::Command) -> std::io::Result<()>;
+
+fn pages(mut command: clap::Command, name: &str, write: WritePage<'_>) -> std::io::Result<()> {
+    command.build();
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        let name = format!("{name}-{}", subcommand.get_name());
+        pages(subcommand.clone().name(name.clone()), &name, write)?;
+    }
+    write(name, command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page() {
+        let directory = tempfile::tempdir().unwrap();
+        generate(directory.path()).unwrap();
+        let page = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+        assert!(page("twillctl.8").contains("Exit codes"));
+        assert!(page("twillctl-network-init.8").contains("subnet\\-len"));
+        assert!(page("twillctl.bash").contains("revoke"));
+        assert!(!directory.path().join("twillctl-generate.8").exists());
+    }
+}

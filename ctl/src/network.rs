@@ -1,0 +1,277 @@
+//! `twillctl network`: the configuration that every host reads when it joins.
+
+use serde_json::Value;
+use twill_core::config::{self, Draft, NetworkConfig, Udp, Vxlan};
+use twill_store::{ConfigText, Expected, Store, Written};
+
+use crate::args::{Backend, Init, Network, Output};
+use crate::failure::{Failure, Kind};
+use crate::leases::no_network;
+use crate::report::Report;
+use crate::run::store_failure;
+use crate::table;
+
+/// The members that flanneld or twilld look at, in any case.
+const MEMBERS: [&str; 12] = [
+    "EnableIPv4",
+    "EnableIPv6",
+    "EnableNFTables",
+    "Network",
+    "SubnetLen",
+    "SubnetMin",
+    "SubnetMax",
+    "IPv6Network",
+    "IPv6SubnetLen",
+    "IPv6SubnetMin",
+    "IPv6SubnetMax",
+    "Backend",
+];
+
+/// What to do, every option checked.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Write this one.
+    Init { config: NetworkConfig, force: bool },
+    /// Read what is there.
+    Show,
+}
+
+impl Work {
+    /// Checks the options.
+    pub(crate) fn of(command: Network) -> Result<Self, Failure> {
+        match command {
+            Network::Init(init) => Ok(Self::Init { config: requested(&init)?, force: init.force }),
+            Network::Show => Ok(Self::Show),
+        }
+    }
+}
+
+/// Does it.
+pub(crate) async fn run<S: Store>(
+    store: &S,
+    work: &Work,
+    output: Output,
+) -> Result<Report, Failure> {
+    match work {
+        Work::Show => show(store, output).await,
+        Work::Init { config, force } => init(store, config, *force).await.map(|notes| Report {
+            data: render(config, output),
+            notes,
+            code: 0,
+        }),
+    }
+}
+
+async fn show<S: Store>(store: &S, output: Output) -> Result<Report, Failure> {
+    let found = store.config().await.map_err(|error| store_failure(&error))?;
+    let ConfigText { text, .. } = found.ok_or_else(no_network)?;
+    let config = NetworkConfig::parse(&text)
+        .map_err(|error| Failure::from_error(Kind::Failed, &error).hint(error.hint()))?;
+    Ok(Report { data: render(&config, output), notes: warnings(&text), code: 0 })
+}
+
+/// Nothing is overwritten unless asked for: two that initialise at the same moment do not both
+/// believe that theirs holds.
+async fn init<S: Store>(
+    store: &S,
+    config: &NetworkConfig,
+    force: bool,
+) -> Result<Vec<String>, Failure> {
+    let before = store.config().await.map_err(|error| store_failure(&error))?;
+    let expected = match &before {
+        Some(before) if NetworkConfig::parse(&before.text).as_ref() == Ok(config) => {
+            return Ok(vec!["the network is configured so already".to_owned()]);
+        }
+        Some(before) if !force => return Err(configured(before)),
+        Some(before) => Expected::At(before.revision),
+        None => Expected::Nothing,
+    };
+    let written = store.write_config(&config.to_json(), expected).await;
+    match written.map_err(|error| store_failure(&error))? {
+        Written::Done(_revision) => Ok(before.map_or_else(Vec::new, |before| {
+            vec![
+                format!("this was replaced: {}", quoted(&before.text)),
+                "hosts that run take the new one when their agent restarts".to_owned(),
+            ]
+        })),
+        Written::Changed => {
+            let message = "somebody else configured the network at this moment";
+            Err(Failure::new(Kind::Failed, message).hint("see what: twillctl network show"))
+        }
+    }
+}
+
+fn configured(before: &ConfigText) -> Failure {
+    let message = format!("a network is configured already: {}", quoted(&before.text));
+    Failure::new(Kind::Failed, message).hint("keep it, or replace it with --force")
+}
+
+/// What stands in etcd, on one line, whatever it is.
+fn quoted(text: &[u8]) -> String {
+    const LONGEST: usize = 500;
+    let text = String::from_utf8_lossy(text);
+    let line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    line.trim().to_owned()
+}
+
+fn render(config: &NetworkConfig, output: Output) -> String {
+    match output {
+        Output::Table => describe(config),
+        Output::Json => config.to_json() + "\n",
+    }
+}
+
+/// The configuration that the options ask for.
+fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
+    let backend = match init.backend {
+        Backend::Udp => udp(init)?,
+        Backend::Vxlan => vxlan(init),
+    };
+    let draft = Draft {
+        network: init.network,
+        subnet_len: init.subnet_len,
+        subnet_min: init.subnet_min,
+        subnet_max: init.subnet_max,
+        backend,
+    };
+    draft.build().map_err(|error| Failure::from_error(Kind::Usage, &error).hint(error.hint()))
+}
+
+fn udp(init: &Init) -> Result<config::Backend, Failure> {
+    let given = [("--vni", init.vni.is_some()), ("--mtu", init.mtu.is_some())];
+    if let Some((option, _given)) = given.into_iter().find(|(_option, given)| *given) {
+        let message = format!("{option} is an option of the vxlan backend, and the backend is udp");
+        return Err(Failure::new(Kind::Usage, message).hint("add --backend vxlan"));
+    }
+    let default = Udp::default();
+    Ok(config::Backend::Udp(Udp { port: init.port.unwrap_or(default.port) }))
+}
+
+fn vxlan(init: &Init) -> config::Backend {
+    let default = Vxlan::default();
+    let vni = init.vni.unwrap_or(default.vni);
+    config::Backend::Vxlan(Vxlan { vni, port: init.port, mtu: init.mtu, ..default })
+}
+
+/// What the network is, for people.
+fn describe(config: &NetworkConfig) -> String {
+    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend } = config;
+    let hosts =
+        ((subnet_max.base().to_bits() - subnet_min.base().to_bits()) >> (32 - subnet_len)) + 1;
+    let mut rows = vec![
+        ("Network", network.to_string()),
+        ("Subnets", format!("{subnet_min} to {subnet_max}, room for {hosts} hosts")),
+        ("Backend", backend.name().to_owned()),
+    ];
+    match backend {
+        config::Backend::Udp(udp) => rows.push(("Port", udp.port.to_string())),
+        config::Backend::Vxlan(vxlan) => {
+            rows.push(("VNI", vxlan.vni.to_string()));
+            let port =
+                vxlan.port.map_or("8472 (the kernel's own)".to_owned(), |port| port.to_string());
+            rows.push(("Port", port));
+            let mtu =
+                vxlan.mtu.map_or("that of each host's interface".to_owned(), |mtu| mtu.to_string());
+            rows.push(("Outer MTU", mtu));
+            let flags = [
+                ("GBP", vxlan.gbp),
+                ("Learning", vxlan.learning),
+                ("DirectRouting", vxlan.direct_routing),
+            ];
+            rows.extend(
+                flags
+                    .into_iter()
+                    .filter(|(_name, on)| *on)
+                    .map(|(name, _on)| (name, "on".to_owned())),
+            );
+        }
+    }
+    table::pairs(rows)
+}
+
+/// What a mixed cluster should know about the text of a configuration that reads well.
+fn warnings(text: &[u8]) -> Vec<String> {
+    let Ok(Value::Object(members)) = serde_json::from_slice(text) else { return Vec::new() };
+    let is = |name: &str, known: &str| name.eq_ignore_ascii_case(known);
+    let mut warnings: Vec<String> = members
+        .keys()
+        .filter(|name| !MEMBERS.iter().any(|known| is(name, known)))
+        .map(|name| {
+            format!("warning: `{name}` in the configuration means nothing to twilld or flanneld")
+        })
+        .collect();
+    let nft = |(name, value): (&String, &Value)| {
+        is(name, "EnableNFTables") && *value == Value::Bool(true)
+    };
+    if members.iter().any(nft) {
+        let warning = "warning: EnableNFTables: flanneld uses nftables for it, twilld iptables";
+        warnings.push(warning.to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn options_become_a_configuration() {
+        let config = requested(&init("10.88.0.0/16")).unwrap();
+        assert_eq!(config.backend, config::Backend::Udp(Udp { port: 8285 }));
+        assert_eq!(config.subnet_len, 24);
+
+        let init = Init { backend: Backend::Vxlan, port: Some(4789), ..init("10.88.0.0/16") };
+        let config::Backend::Vxlan(vxlan) = requested(&init).unwrap().backend else { panic!() };
+        assert_eq!((vxlan.vni.number(), vxlan.port, vxlan.mtu), (1, Some(4789), None));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_before_anything_is_written() {
+        let base = || init("10.88.0.0/16");
+        let rows = [
+            ("vxlan's option with udp", Init { vni: Some(Vxlan::default().vni), ..base() }),
+            ("no room for a host", Init { subnet_len: Some(31), ..base() }),
+            ("a subnet wider than the network", Init { subnet_len: Some(16), ..base() }),
+            ("a network too small", init("10.88.0.0/30")),
+            ("a limit outside", Init { subnet_max: Some([10, 89, 0, 0].into()), ..base() }),
+            ("a limit between subnets", Init { subnet_min: Some([10, 88, 0, 9].into()), ..base() }),
+        ];
+        for (name, init) in rows {
+            let failure = requested(&init).expect_err(name);
+            assert_eq!(failure.exit_code(), 2, "{name}");
+            assert!(failure.to_string().contains("\nhint: "), "{name}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_reads_as_a_table() {
+        let udp = requested(&init("10.88.0.0/16")).unwrap();
+        golden::check("network-udp.txt", &describe(&udp));
+        let vxlan = br#"{"Network":"10.5.0.0/20","Backend":{"Type":"vxlan","VNI":7,"MTU":9000,"GBP":true}}"#;
+        golden::check("network-vxlan.txt", &describe(&NetworkConfig::parse(vxlan).unwrap()));
+    }
+
+    #[test]
+    fn a_mixed_cluster_is_warned() {
+        assert_eq!(warnings(br#"{"network":"10.5.0.0/16","backend":{"type":"udp"}}"#), [""; 0]);
+        let text = br#"{"Network":"10.5.0.0/16","Subnetlen ":24,"enableNFTables":true}"#;
+        let [unknown, nft] = &warnings(text)[..] else { panic!("two warnings") };
+        assert!(unknown.contains("`Subnetlen `") && nft.contains("iptables"));
+    }
+
+    fn init(network: &str) -> Init {
+        Init {
+            network: network.parse().unwrap(),
+            backend: Backend::Udp,
+            subnet_len: None,
+            subnet_min: None,
+            subnet_max: None,
+            port: None,
+            vni: None,
+            mtu: None,
+            force: false,
+        }
+    }
+}

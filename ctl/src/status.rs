@@ -1,0 +1,177 @@
+//! `twillctl status`: what the agent of this host says about itself.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use twill_core::status::{EtcdState, Status};
+
+use crate::agent::{self, Answer, Error};
+use crate::args::Output;
+use crate::failure::{Failure, Kind};
+use crate::report::{self, Report};
+use crate::table;
+
+/// The exit code of an agent that is not ready.
+const NOT_READY: u8 = 3;
+
+/// Asks, renders, judges.
+pub(crate) async fn show(socket: &Path, output: Output) -> Result<Report, Failure> {
+    let answer = agent::get(socket, "/status").await.map_err(|error| unreachable(&error))?;
+    if answer.status != StatusCode::OK {
+        return Ok(Report { notes: vec![not_yet(&answer)], code: NOT_READY, ..Report::default() });
+    }
+    let status: Status = serde_json::from_slice(&answer.body).map_err(|error| {
+        let message = format!("the agent at {} answers in another form: {error}", socket.display());
+        Failure::new(Kind::Failed, message).hint("are twilld and twillctl of one version?")
+    })?;
+    let ready = agent::get(socket, "/readyz").await.map_err(|error| unreachable(&error))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut report = Report::of(match output {
+        Output::Json => json(&answer, &status),
+        Output::Table => text(&status, now),
+    });
+    if ready.status != StatusCode::OK {
+        report.notes.push(not_yet(&ready));
+    }
+    if ready.status != StatusCode::OK || !converged(&status) {
+        report.code = NOT_READY;
+    }
+    Ok(report)
+}
+
+fn converged(status: &Status) -> bool {
+    status.pending.is_empty() && status.last_error.is_none()
+}
+
+fn unreachable(error: &Error) -> Failure {
+    let failure = Failure::from_error(Kind::Unreachable, error);
+    match error {
+        Error::NotRunning { .. } => failure
+            .hint("is twilld running? `systemctl status twilld`; another socket: --socket PATH"),
+        Error::Forbidden { .. } => failure.hint("run it as root"),
+        Error::Http { .. } | Error::Body { .. } => failure.hint("journalctl -u twilld"),
+    }
+}
+
+fn not_yet(answer: &Answer) -> String {
+    let words = String::from_utf8_lossy(&answer.body);
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.is_empty() {
+        format!("the agent is not ready ({})", answer.status)
+    } else {
+        format!("the agent is not ready: {words}")
+    }
+}
+
+/// The agent's own document, with members that this version does not know.
+fn json(answer: &Answer, status: &Status) -> String {
+    let value: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    value.map_or_else(|| report::json(status), |value| report::json(&value))
+}
+
+fn text(status: &Status, now: u64) -> String {
+    let lease = match status.lease_expires {
+        None => "reserved, never ends".to_owned(),
+        Some(end) if end <= now => "ended".to_owned(),
+        Some(end) => format!("ends in {} unless renewed", table::span(end - now)),
+    };
+    let etcd = match status.etcd {
+        EtcdState::Connected => "connected",
+        EtcdState::Away => "away; the last known network stays in force",
+    };
+    let state = match (&status.last_error, status.pending.len()) {
+        (Some(error), _) => format!("failing: {error}"),
+        (None, 0) => "converged".to_owned(),
+        (None, 1) => "1 write to do".to_owned(),
+        (None, writes) => format!("{writes} writes to do"),
+    };
+    let mut text = table::pairs(vec![
+        ("Host", format!("{} ({})", status.hostname, status.node)),
+        ("Version", status.version.clone()),
+        ("Network", status.network.to_string()),
+        ("Subnet", status.subnet.to_string()),
+        ("Backend", format!("{} on {}, MTU {}", status.backend, status.device, status.mtu)),
+        ("Public IP", status.public_ip.to_string()),
+        ("Lease", lease),
+        ("etcd", etcd.to_owned()),
+        ("State", state),
+    ]);
+    let row = |first: &dyn ToString, second: &dyn ToString| [first.to_string(), second.to_string()];
+    if !status.peers.is_empty() {
+        let rows = status.peers.iter().map(|peer| row(&peer.subnet, &peer.public_ip)).collect();
+        text = text + "\n" + &table::columns(["PEER", "PUBLIC-IP"], rows);
+    }
+    if !status.ignored.is_empty() {
+        let rows = status.ignored.iter().map(|lease| row(&lease.key, &lease.why)).collect();
+        text = text + "\n" + &table::columns(["IGNORED", "WHY"], rows);
+    }
+    if !status.pending.is_empty() {
+        let rows = status.pending.iter().map(|change| [change.clone()]).collect();
+        text = text + "\n" + &table::columns(["TO DO"], rows);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_core::ids::{Mtu, NodeId, Underlay};
+    use twill_core::status::{Ignored, Peer};
+
+    use super::*;
+    use crate::golden;
+
+    const NOW: u64 = 1_700_000_000;
+
+    #[test]
+    fn a_host_that_is_well() {
+        golden::check("status-well.txt", &text(&status(), NOW));
+    }
+
+    #[test]
+    fn a_host_with_every_trouble() {
+        let status = Status {
+            lease_expires: Some(NOW),
+            etcd: EtcdState::Away,
+            ignored: vec![Ignored {
+                key: "10.88.9.0-24".to_owned(),
+                why: "its backend is host-gw, ours vxlan".to_owned(),
+            }],
+            pending: vec!["put route 10.88.7.0/24".to_owned()],
+            last_error: Some("cannot add route 10.88.7.0/24: network is down".to_owned()),
+            ..status()
+        };
+        golden::check("status-trouble.txt", &text(&status, NOW));
+        assert!(!converged(&status));
+    }
+
+    #[test]
+    fn a_reservation_alone_in_its_network() {
+        let status = Status { lease_expires: None, peers: Vec::new(), ..status() };
+        assert!(text(&status, NOW).contains("reserved, never ends\n"));
+        assert!(!text(&status, NOW).contains("PEER"));
+    }
+
+    fn status() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            node: NodeId::from_random([0x5a; 16]),
+            hostname: "node1".to_owned(),
+            backend: "vxlan".to_owned(),
+            device: "flannel.1".to_owned(),
+            mtu: Mtu::new(1450).unwrap(),
+            network: "10.88.0.0/16".parse().unwrap(),
+            subnet: "10.88.34.0/24".parse().unwrap(),
+            public_ip: Underlay([192, 168, 140, 22].into()),
+            lease_expires: Some(NOW + 86_340),
+            etcd: EtcdState::Connected,
+            peers: vec![Peer {
+                subnet: "10.88.7.0/24".parse().unwrap(),
+                public_ip: Underlay([192, 168, 140, 23].into()),
+            }],
+            ignored: Vec::new(),
+            pending: Vec::new(),
+            last_error: None,
+        }
+    }
+}
