@@ -62,7 +62,11 @@ impl<'a> Plan<'a> {
             host.set_hairpin(port.index, true)?;
         }
         let peer = find(inside, interface)?;
-        inside.configure(&[self.address(peer.index)], &self.kernel_routes(peer.index))?;
+        inside.configure(
+            peer.index,
+            &[self.address(peer.index)],
+            &self.kernel_routes(peer.index),
+        )?;
         Ok(Attachment {
             bridge: end(bridge)?,
             host: end(&port)?,

@@ -66,6 +66,7 @@ impl Error {
 #[expect(missing_docs, reason = "the variants read as sentences")]
 pub enum Operation {
     FindLink(String),
+    FindLinkAt(IfIndex),
     ListLinks,
     ListAddresses,
     ListRoutes,
@@ -77,13 +78,14 @@ pub enum Operation {
     AddAddress(Address),
     DropAddress(Address),
     PutRoute(Route),
-    RaiseLoopback,
+    Raise(IfIndex),
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FindLink(name) => write!(f, "look for interface {name}"),
+            Self::FindLinkAt(index) => write!(f, "look for interface {}", index.0),
             Self::ListLinks => f.write_str("list the interfaces"),
             Self::ListAddresses => f.write_str("list the addresses"),
             Self::ListRoutes => f.write_str("list the routes"),
@@ -95,7 +97,7 @@ impl fmt::Display for Operation {
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::DropAddress(address) => write!(f, "remove address {address}"),
             Self::PutRoute(route) => write!(f, "add route {route}"),
-            Self::RaiseLoopback => f.write_str("bring up the loopback interface"),
+            Self::Raise(index) => write!(f, "bring up interface {}", index.0),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
@@ -37,17 +37,18 @@ pub(super) fn bridge(bridge: &Bridge) -> LinkMessage {
     // A bridge with an address of its own keeps it; one without takes the lowest of its ports',
     // so that it would change, and containers lose their gateway, as containers come and go.
     message.attributes.push(LinkAttribute::Address(bridge.mac.0.to_vec()));
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Bridge),
-        LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(false)])),
-    ]));
+    // VLAN filtering is off unless asked for, and asking for "off" fails on a kernel without it.
+    let kind = LinkInfo::Kind(InfoKind::Bridge);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
     message
 }
 
 pub(super) fn veth_pair(pair: &VethPair<'_>, netns: &Netns) -> LinkMessage {
+    // Not up: the kernel would want to raise this end while the other does not exist (ENOTCONN).
     let mut peer = veth_end(&pair.peer);
     peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
     let mut message = veth_end(&pair.host);
+    raise(&mut message);
     if let Some(bridge) = pair.bridge {
         message.attributes.push(LinkAttribute::Controller(bridge.0));
     }
@@ -60,7 +61,6 @@ pub(super) fn veth_pair(pair: &VethPair<'_>, netns: &Netns) -> LinkMessage {
 
 fn veth_end(end: &VethEnd<'_>) -> LinkMessage {
     let mut message = link_named(end.name);
-    raise(&mut message);
     message.attributes.push(LinkAttribute::Mtu(end.mtu.bytes()));
     message.attributes.extend(end.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
     message

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::link::LinkMessage;
 use nix::libc;
 use twill_core::device::IfIndex;
 
@@ -45,14 +46,12 @@ impl Kernel {
 
     /// The interface of that name, if there is one.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        let request = Message::GetLink(message::link_named(name));
-        let operation = Operation::FindLink(name.to_owned());
-        match self.one(operation, request, 0) {
-            Ok(Some(Message::NewLink(link))) => Ok(message::to_link(link)),
-            Ok(_other) => Ok(None),
-            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.find(Operation::FindLink(name.to_owned()), message::link_named(name))
+    }
+
+    /// The interface of that number, if there is one.
+    pub fn link_at(&mut self, index: IfIndex) -> Result<Option<Link>, Error> {
+        self.find(Operation::FindLinkAt(index), message::link_numbered(index))
     }
 
     /// All interfaces.
@@ -157,14 +156,29 @@ impl Kernel {
 
     /// Brings the loopback interface up.
     pub fn ensure_loopback(&mut self) -> Result<(), Error> {
-        self.batch([raise_loopback()])
+        self.batch([raise(LOOPBACK)])
     }
 
-    /// Sets up a namespace in one exchange: loopback up, then the addresses, then the routes.
-    pub fn configure(&mut self, addresses: &[Address], routes: &[Route]) -> Result<(), Error> {
+    /// Sets up a namespace in one exchange: loopback and `link` up, then the link's addresses, then
+    /// the routes.
+    pub fn configure(
+        &mut self,
+        link: IfIndex,
+        addresses: &[Address],
+        routes: &[Route],
+    ) -> Result<(), Error> {
         let addresses = addresses.iter().copied().map(add_address);
         let routes = routes.iter().copied().map(put_route);
-        self.batch([raise_loopback()].into_iter().chain(addresses).chain(routes))
+        self.batch([raise(LOOPBACK), raise(link)].into_iter().chain(addresses).chain(routes))
+    }
+
+    fn find(&mut self, operation: Operation, wanted: LinkMessage) -> Result<Option<Link>, Error> {
+        match self.one(operation, Message::GetLink(wanted), 0) {
+            Ok(Some(Message::NewLink(link))) => Ok(message::to_link(link)),
+            Ok(_other) => Ok(None),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The first failure counts: those after it follow from it.
@@ -206,9 +220,9 @@ impl Kernel {
 
 type Step = (Operation, Message, u16);
 
-fn raise_loopback() -> Step {
+fn raise(link: IfIndex) -> Step {
     let up = LinkChange { up: true, ..LinkChange::default() };
-    (Operation::RaiseLoopback, Message::SetLink(message::link_change(LOOPBACK, &up)), 0)
+    (Operation::Raise(link), Message::SetLink(message::link_change(link, &up)), 0)
 }
 
 fn add_address(address: Address) -> Step {

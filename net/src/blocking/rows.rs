@@ -36,7 +36,7 @@ pub struct Bridge {
     pub mtu: Mtu,
 }
 
-/// Two interfaces to make, each the other's far end, both up.
+/// Two interfaces to make, each the other's far end. The end in this namespace is up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VethPair<'a> {
     /// The end in this namespace.

@@ -15,13 +15,14 @@ fn a_pair_joins_two_namespaces_in_one_step() {
     assert_eq!(made.kind.as_deref(), Some("bridge"));
 
     host.add_veth(&pair(made.index), &container).unwrap();
-    host.set_hairpin(host_end(&mut host).index, true).unwrap();
+    let port = host_end(&mut host).index;
+    host.set_hairpin(port, true).unwrap();
     assert_eq!(host_end(&mut host).bridge, Some(made.index));
     assert!(host_end(&mut host).up);
 
     let mut inside = Kernel::of(&container).unwrap();
     let eth0 = inside.link("eth0").unwrap().unwrap();
-    assert_eq!((eth0.mac, eth0.mtu, eth0.up), (Some(Mac([2, 0, 0, 0, 0, 9])), 1400, true));
+    assert_eq!((eth0.mac, eth0.mtu, eth0.up), (Some(Mac([2, 0, 0, 0, 0, 9])), 1400, false));
     let address = Address { link: eth0.index, address: [10, 9, 0, 2].into(), prefix_length: 24 };
     let default = Route {
         destination: "0.0.0.0/0".parse().unwrap(),
@@ -29,14 +30,14 @@ fn a_pair_joins_two_namespaces_in_one_step() {
         link: Some(eth0.index),
         protocol: 3,
     };
-    inside.configure(&[address], &[default]).unwrap();
-    inside.configure(&[address], &[default]).unwrap();
+    inside.configure(eth0.index, &[address], &[default]).unwrap();
+    inside.configure(eth0.index, &[address], &[default]).unwrap();
     assert!(inside.addresses().unwrap().contains(&address));
     assert!(inside.routes().unwrap().contains(&default));
     assert!(inside.links().unwrap().iter().all(|link| link.up), "loopback came up too");
 
-    assert!(host.drop_link(host_end(&mut host).index).unwrap());
-    assert!(!host.drop_link(eth0.index).unwrap(), "one that is gone is no error");
+    assert!(host.drop_link(port).unwrap());
+    assert!(!host.drop_link(port).unwrap(), "one that is gone is no error");
     assert_eq!(host.link("twtest").unwrap(), None);
     assert_eq!(inside.link("eth0").unwrap(), None);
 }
@@ -106,7 +107,7 @@ fn namespaces_can_be_pinned_found_and_left() {
     netns::unpin(&name).unwrap();
     netns::unpin(&name).unwrap();
     assert!(matches!(Netns::open(&name), Err(netns::Error::Open { .. })));
-    std::fs::write(&name, "").unwrap();
+    fs::write(&name, "").unwrap();
     assert!(matches!(Netns::open(&name), Err(netns::Error::NotANamespace { .. })));
 
     let entered = other.enter().unwrap();
