@@ -45,3 +45,36 @@ fn has_effective(status: &str, capability: u32) -> bool {
     let set = set.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     set.is_some_and(|set| set >> capability & 1 == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effective_set_is_read() {
+        for (name, status, want) in [
+            ("root", "Name:\tx\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n", true),
+            ("that one alone", "CapEff:\t0000000000001000\n", true),
+            ("all but that one", "CapEff:\t000001ffffffefff\n", false),
+            ("another set", "CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n", false),
+            ("nothing to read", "", false),
+            ("not a number", "CapEff:\tall\n", false),
+        ] {
+            assert_eq!(has_effective(status, NET_ADMIN), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_a_way_out() {
+        let enoent = nix::libc::ENOENT;
+        let none = Capabilities { net_admin: false, tun: Err(enoent) };
+        let error = none.need_net_admin().unwrap_err();
+        assert!(error.to_string().contains("needs root"), "{error}");
+        assert!(error.hint().unwrap().contains("systemd"));
+        let error = none.need_tun().unwrap_err();
+        assert_eq!(error.to_string(), "cannot open /dev/net/tun");
+        assert!(error.hint().unwrap().contains("modprobe tun"));
+        let all = Capabilities { net_admin: true, tun: Ok(()) };
+        assert!(all.need_net_admin().is_ok() && all.need_tun().is_ok());
+    }
+}

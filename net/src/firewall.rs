@@ -153,3 +153,53 @@ fn gather(table: Table, listing: &str, actual: &mut Actual) {
         actual.jumps.push((chain, listing.lines().filter(|line| *line == jump).count()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twill_core::firewall::{FWD, POSTRTG};
+
+    #[test]
+    fn versions() {
+        use Variant::{Legacy, NfTables};
+        for (text, want) in [
+            ("iptables v1.8.9 (nf_tables)\n", Some(([1, 8, 9], NfTables))),
+            ("iptables v1.8.10 (legacy)", Some(([1, 8, 10], Legacy))),
+            ("iptables v1.4.21", Some(([1, 4, 21], Legacy))),
+            ("iptables v1.8", None),
+            ("iptables vX.Y.Z (nf_tables)", None),
+            ("BusyBox v1.36.1", None),
+            ("", None),
+        ] {
+            let want = want.map(|(version, variant)| Firewall { version, variant });
+            assert_eq!(parse_version(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn source_ports_are_random_where_iptables_can() {
+        for (version, want) in [
+            ([1, 8, 9], Masquerade::FullyRandom),
+            ([1, 6, 2], Masquerade::FullyRandom),
+            ([1, 6, 1], Masquerade::Plain),
+        ] {
+            let firewall = Firewall { version, variant: Variant::Legacy };
+            assert_eq!(firewall.masquerade(), want, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_ours_is_gathered() {
+        let listing = "-P FORWARD ACCEPT\n-N DOCKER\n-N FLANNEL-FWD\n-N FLANNEL-FWD-NOT\n\
+            -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
+            -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
+            -A FORWARD -j FLANNEL-FWD\n\
+            -A FLANNEL-FWD -s 10.5.0.0/16 -j ACCEPT\n-A FLANNEL-FWD-NOT -j DROP\n";
+        let mut actual = Actual::default();
+        gather(Table::Filter, listing, &mut actual);
+        gather(Table::Nat, "-P POSTROUTING ACCEPT\n", &mut actual);
+        let rules = vec!["-s 10.5.0.0/16 -j ACCEPT".to_owned()];
+        assert_eq!(actual.chains, [(FWD, rules)]);
+        assert_eq!(actual.jumps, [(FWD, 2), (POSTRTG, 0)]);
+    }
+}

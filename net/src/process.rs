@@ -73,3 +73,49 @@ async fn converse(mut child: Child, input: &str) -> std::io::Result<std::process
     let ((), output) = tokio::join!(write, child.wait_with_output());
     output
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program<'a>(name: &'a str, arguments: &'a [&'a str]) -> Program<'a> {
+        Program { name, arguments, input: "", deadline: Duration::from_secs(20) }
+    }
+
+    #[tokio::test]
+    async fn what_goes_in_comes_out() {
+        // More than a pipe holds, so that both ends have to be served at once.
+        let input = "0123456789abcde\n".repeat(64 * 1024);
+        let output = Program { input: &input, ..program("cat", &[]) }.run().await.unwrap();
+        assert_eq!(output.len(), input.len());
+        assert!(output == input, "the text has changed");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_reads_nothing_is_no_failure() {
+        let input = "x".repeat(1024 * 1024);
+        assert_eq!(Program { input: &input, ..program("true", &[]) }.run().await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn failures_name_the_program_and_what_it_said() {
+        let cases = [
+            (program("twill-no-such-program", &[]), "cannot run twill-no-such-program"),
+            (program("cat", &["/twill/none"]), "cat failed (exit status: 1): cat: /twill/none: No"),
+            (
+                Program { deadline: Duration::from_millis(20), ..program("sleep", &["60"]) },
+                "sleep did not end within 20ms",
+            ),
+        ];
+        for (program, want) in cases {
+            let error = program.run().await.unwrap_err().to_string();
+            assert!(error.starts_with(want), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn arguments_pass_no_shell() {
+        let arguments = ["%s", "$(id); `id` *"];
+        assert_eq!(program("printf", &arguments).run().await.unwrap(), arguments[1]);
+    }
+}

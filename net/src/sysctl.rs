@@ -57,3 +57,42 @@ fn read(path: &Path) -> Result<String, Error> {
     let text = text.map_err(|source| Error::ReadSysctl { path: path.to_owned(), source })?;
     Ok(text.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::Scratch;
+
+    #[test]
+    fn a_setting_is_made_once() {
+        let Some(_scratch) = Scratch::enter() else { return };
+        fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        assert!(ensure_forwarding().unwrap(), "it had to be switched on");
+        assert!(!ensure_forwarding().unwrap(), "it is on already");
+        assert_eq!(read(Path::new("/proc/sys/net/ipv4/ip_forward")).unwrap(), "1");
+        fs::write("/proc/sys/net/ipv4/conf/lo/forwarding", "0").unwrap();
+        assert!(ensure_forwarding_from("lo").unwrap());
+        assert!(!ensure_forwarding_from("lo").unwrap());
+    }
+
+    #[test]
+    fn only_a_strict_source_check_is_loosened() {
+        let Some(_scratch) = Scratch::enter() else { return };
+        for (before, after, changed) in [("0", "0", false), ("1", "2", true), ("2", "2", false)] {
+            fs::write("/proc/sys/net/ipv4/conf/lo/rp_filter", before).unwrap();
+            assert_eq!(ensure_loose_source_check("lo").unwrap(), changed, "from {before}");
+            let path = Path::new("/proc/sys/net/ipv4/conf/lo/rp_filter");
+            assert_eq!(read(path).unwrap(), after, "from {before}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error_that_names_the_file() {
+        let error = ensure_forwarding_from("flannel.9999").unwrap_err();
+        let path = "/proc/sys/net/ipv4/conf/flannel.9999/forwarding";
+        assert_eq!(error.to_string(), format!("cannot read {path}"));
+        assert!(error.hint().is_some());
+        // IPv6 may be compiled out, so here it is no error.
+        assert!(!ensure_no_router_advertisements("flannel.9999").unwrap());
+    }
+}

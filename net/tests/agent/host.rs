@@ -1,19 +1,18 @@
 //! A host for one test: a fresh network namespace, an uplink, and the commands a person would type.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-
+use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
 use twill_core::ids::{Gateway, Mac, Mtu, Subnet, Underlay, Vni};
 use twill_net::Kernel;
 use twill_net::netns::Scratch;
 
-pub const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
+pub(crate) const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
 /// Runs `test` on a host of its own, which has the interface `eth0` with 192.168.140.22/24.
-pub fn on_a_host<F: Future<Output = ()>>(test: impl FnOnce(Scratch) -> F) {
+pub(crate) fn on_a_host<F: Future<Output = ()>>(test: impl FnOnce(Scratch) -> F) {
     let Some(scratch) = Scratch::enter() else { return };
     run("ip link add eth0 type veth peer name far0");
     run("ip link set far0 up");
@@ -25,7 +24,7 @@ pub fn on_a_host<F: Future<Output = ()>>(test: impl FnOnce(Scratch) -> F) {
 
 /// Types a command; returns what it prints.
 #[track_caller]
-pub fn run(command: &str) -> String {
+pub(crate) fn run(command: &str) -> String {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
     let output = Command::new(program).args(words).output().expect(command);
@@ -34,8 +33,18 @@ pub fn run(command: &str) -> String {
     String::from_utf8(output.stdout).expect(command)
 }
 
+/// Types a command that reads `input`.
+#[track_caller]
+pub(crate) fn feed(command: &str, input: &str) {
+    let mut words = command.split_whitespace();
+    let program = words.next().expect("a program");
+    let mut child = Command::new(program).args(words).stdin(Stdio::piped()).spawn().expect(command);
+    child.stdin.take().expect(command).write_all(input.as_bytes()).expect(command);
+    assert!(child.wait().expect(command).success(), "{command}");
+}
+
 /// The device that the host should have, on top of `uplink`.
-pub async fn spec(kernel: &Kernel) -> Vxlan {
+pub(crate) async fn spec(kernel: &Kernel) -> Vxlan {
     let uplink = kernel.uplink(&named("eth0")).await.expect("eth0");
     Vxlan {
         name: "flannel.1".to_owned(),
@@ -52,27 +61,27 @@ pub async fn spec(kernel: &Kernel) -> Vxlan {
 }
 
 /// The device itself, made.
-pub async fn device(kernel: &Kernel) -> IfIndex {
+pub(crate) async fn device(kernel: &Kernel) -> IfIndex {
     let spec = spec(kernel).await;
     kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.expect("the device")
 }
 
-pub fn named(name: &str) -> twill_net::kernel::Choice {
+pub(crate) fn named(name: &str) -> twill_net::kernel::Choice {
     twill_net::kernel::Choice { interfaces: vec![name.to_owned()], ..Default::default() }
 }
 
-pub fn subnet(n: u8) -> Subnet {
+pub(crate) fn subnet(n: u8) -> Subnet {
     Subnet::new(Ipv4Addr::new(10, 5, n, 0), 24).unwrap()
 }
 
-pub fn gateway(n: u8) -> Gateway {
+pub(crate) fn gateway(n: u8) -> Gateway {
     subnet(n).gateway()
 }
 
-pub fn mac(last: u8) -> Mac {
+pub(crate) fn mac(last: u8) -> Mac {
     Mac([2, 0, 0, 0, 1, last])
 }
 
-pub fn host(n: u8) -> Underlay {
+pub(crate) fn host(n: u8) -> Underlay {
     Underlay(Ipv4Addr::new(192, 168, 140, n))
 }

@@ -1,9 +1,6 @@
 //! The tunnel device is made once, kept, mended, and made anew only when there is no other way.
-#![cfg(feature = "agent")]
 
-mod host;
-
-use host::{OWN, device, gateway, host, mac, on_a_host, run, spec, subnet};
+use crate::host::{OWN, device, gateway, host, mac, named, on_a_host, run, spec, subnet};
 use twill_core::device::{DeviceSpec, Tun, Vxlan};
 use twill_core::ids::{Mac, Mtu, Vni};
 use twill_core::plan::{Change, Hop};
@@ -96,7 +93,7 @@ fn a_device_on_another_uplink_moves() {
         let mut other = spec(&kernel).await;
         run("ip link add eth1 type veth peer name far1");
         run("ip address add 192.168.141.22/24 dev eth1");
-        other.uplink = kernel.uplink(&host::named("eth1")).await.unwrap().index;
+        other.uplink = kernel.uplink(&named("eth1")).await.unwrap().index;
         kernel.ensure_device(&DeviceSpec::Vxlan(other)).await.unwrap();
         assert!(run("ip -d link show flannel.1").contains("dev eth1"));
         device(&kernel).await;

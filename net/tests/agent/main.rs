@@ -1,0 +1,10 @@
+//! The agent's way to the kernel, each test on a host of its own.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it has to be")]
+
+mod device;
+mod events;
+mod firewall;
+mod host;
+mod path;
+mod tables;
+mod uplink;
