@@ -1,8 +1,6 @@
 //! Everything that happens under `subnets/`, for as long as anybody asks: the one place that
 //! re-connects.
 
-use std::fmt::Debug;
-
 use tokio::time::Instant;
 use twill_core::ids::Revision;
 use twill_core::lease::Event;
@@ -39,10 +37,7 @@ struct Standing<W> {
     since: Instant,
 }
 
-impl<S: Store> Follow<S>
-where
-    S::Watch: Debug,
-{
+impl<S: Store> Follow<S> {
     /// Starts with a listing.
     #[must_use]
     pub fn new(store: S) -> Self {

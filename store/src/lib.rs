@@ -75,7 +75,7 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
 }
 
 /// One connection's view of what happens under `subnets/`, in etcd's order.
-pub trait Watch: Send + 'static {
+pub trait Watch: Debug + Send + 'static {
     /// Waits for the next event, as long as it takes. An error ends the watch.
     ///
     /// Cancel safe: an event is either returned or still to come.
