@@ -31,11 +31,8 @@ Exit codes:
 
 /// Configures the Twill overlay network and shows what it does.
 #[derive(Debug, Parser)]
-#[command(name = "twillctl", version, after_help = AFTER_HELP, propagate_version = true)]
+#[command(name = "twillctl", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) etcd: Etcd,
-
     /// How to print: for people, or for programs
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -43,6 +40,9 @@ pub(crate) struct Cli {
     /// How long to wait for etcd or the agent, in seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) etcd: Etcd,
 
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -37,6 +37,16 @@ impl Failure {
         Self::new(kind, chain(error))
     }
 
+    /// What clap has to say about the command line, in our form: it writes paragraphs, of which the
+    /// first is the message and one may be a tip.
+    pub(crate) fn usage(text: &str) -> Self {
+        let mut paragraphs = text.split("\n\n").map(one_line);
+        let message = paragraphs.next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+        let tip = paragraphs.find_map(|line| line.strip_prefix("tip: ").map(ToOwned::to_owned));
+        Self::new(Kind::Usage, message).hint(tip.unwrap_or_else(|| "try --help".to_owned()))
+    }
+
     /// Adds the way out.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -67,7 +77,11 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text.replace(['\n', '\r'], " ")
+    one_line(&text)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -79,6 +93,27 @@ mod tests {
         let failure = Failure::new(Kind::NotFound, "no lease").hint("look again");
         assert_eq!(failure.to_string(), "twillctl: no lease\nhint: look again");
         assert_eq!(failure.exit_code(), 4);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_the_same_form() {
+        let rows = [
+            (
+                "error: bad value '7' for\n  --x\n\nUsage: y\n",
+                "bad value '7' for --x",
+                "try --help",
+            ),
+            (
+                "error: no `stael`\n\n  tip: there is 'steal'\n\nUsage:",
+                "no `stael`",
+                "there is 'steal'",
+            ),
+        ];
+        for (text, message, hint) in rows {
+            let failure = Failure::usage(text);
+            assert_eq!(failure.to_string(), format!("twillctl: {message}\nhint: {hint}"));
+            assert_eq!(failure.exit_code(), 2);
+        }
     }
 
     #[test]

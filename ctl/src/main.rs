@@ -16,10 +16,11 @@ mod run;
 mod status;
 mod table;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::report::Report;
+use clap::error::ErrorKind;
+
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = match args::parse() {
@@ -28,34 +29,21 @@ fn main() -> ExitCode {
         Err(error) => return print_usage(&error),
     };
     match run::run(cli) {
-        Ok(report) => print(&report),
+        Ok(report) => report.print().into(),
         Err(failure) => {
-            say(&failure.to_string());
+            report::say(&failure);
             failure.exit_code().into()
         }
     }
 }
 
 fn print_usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let failure = Failure::usage(&error.to_string());
+        report::say(&failure);
+        return failure.exit_code().into();
+    }
     // Nobody is left to tell when the terminal is gone.
     _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-fn print(report: &Report) -> ExitCode {
-    for note in &report.notes {
-        say(&format!("twillctl: {note}"));
-    }
-    match std::io::stdout().write_all(report.data.as_bytes()) {
-        // `twillctl lease list | head -1` is no failure.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            say(&format!("twillctl: cannot write to stdout: {error}"));
-            ExitCode::FAILURE
-        }
-        _ => report.code.into(),
-    }
-}
-
-fn say(line: &str) {
-    _ = writeln!(std::io::stderr(), "{line}");
 }

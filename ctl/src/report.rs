@@ -1,5 +1,8 @@
 //! What a command has to say when it did not fail.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+
 use serde::Serialize;
 
 /// A document for programs, a newline at its end.
@@ -24,4 +27,25 @@ impl Report {
     pub(crate) fn of(data: String) -> Self {
         Self { data, ..Self::default() }
     }
+
+    /// Says it all and returns the exit code.
+    pub(crate) fn print(&self) -> u8 {
+        for note in &self.notes {
+            say(&format_args!("twillctl: {note}"));
+        }
+        match std::io::stdout().write_all(self.data.as_bytes()) {
+            // `twillctl lease list | head -1` is no failure.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                say(&format_args!("twillctl: cannot write to stdout: {error}"));
+                1
+            }
+            _ => self.code,
+        }
+    }
+}
+
+/// One line for the person who called.
+pub(crate) fn say(line: &dyn Display) {
+    // Nobody is left to tell when the terminal is gone.
+    _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -68,3 +68,59 @@ pub(crate) async fn ask(question: &str) -> Result<bool, Failure> {
     let answer = answer.await.map_err(|error| Failure::from_error(Kind::Internal, &error))?;
     answer.map_err(|error| Failure::from_error(Kind::Failed, &error).hint("add --yes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use twill_core::ids::Subnet;
+    use twill_core::lease::LeaseValue;
+    use twill_core::pick::Over;
+    use twill_store::{Bid, Claimed, Held, Memory};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_no_leaves_the_lease_alone() {
+        let (store, _held) = store().await;
+        let refused = revoke(&store, &args(), async |_question| Ok(false)).await;
+        assert_eq!(refused.unwrap_err().exit_code(), 1);
+        assert_eq!(store.leases().await.unwrap().leases.len(), 1);
+
+        let question = async |question: &str| {
+            assert_eq!(question, "take 10.88.34.0/24 from 192.168.140.22 (udp)?");
+            Ok(true)
+        };
+        revoke(&store, &args(), question).await.unwrap();
+        assert_eq!(store.leases().await.unwrap().leases, []);
+    }
+
+    #[tokio::test]
+    async fn a_lease_renewed_while_we_ask_stays() {
+        let (store, held) = store().await;
+        let renewing = async |_question: &str| {
+            store.renew(&held).await.unwrap();
+            Ok(true)
+        };
+        let failure = revoke(&store, &args(), renewing).await.unwrap_err();
+        assert!(failure.to_string().contains("written anew meanwhile"), "{failure}");
+        assert_eq!(store.leases().await.unwrap().leases.len(), 1);
+    }
+
+    async fn store() -> (Memory, Held) {
+        let store = Memory::default();
+        let value = LeaseValue::parse(br#"{"PublicIP":"192.168.140.22"}"#).unwrap();
+        let ttl = Duration::from_mins(1);
+        let bid = Bid { subnet: subnet(), value, over: Over::Nothing, ttl };
+        let Claimed::Ours(held) = store.claim(&bid).await.unwrap() else { panic!("it was free") };
+        (store, held)
+    }
+
+    fn args() -> Revoke {
+        Revoke { subnet: subnet(), yes: false }
+    }
+
+    fn subnet() -> Subnet {
+        "10.88.34.0/24".parse().unwrap()
+    }
+}
