@@ -175,6 +175,3 @@ impl Locked<'_> {
 
 /// The longest IPv4 address and a line end.
 const LAST_GIVEN_LEN: usize = 16;
-
-#[cfg(test)]
-mod tests;

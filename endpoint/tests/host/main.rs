@@ -1,0 +1,8 @@
+//! Containers join and leave a host that is a network namespace of the test.
+
+#[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod world;
