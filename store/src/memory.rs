@@ -2,10 +2,9 @@
 //!
 //! It passes the same contract tests as the real one, and can be made to fail on purpose.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use twill_core::ids::{LeaseId, Revision};
@@ -13,11 +12,12 @@ use twill_core::lease::{Lease, Listing};
 use twill_core::node::NodeRecord;
 use twill_core::pick::Over;
 
-use crate::layout::{Layout, Row, sort_nodes};
+use crate::layout::{Layout, sort_nodes};
 use crate::{
     Bid, Cause, Claimed, ConfigText, Error, Expected, Held, Nodes, Operation, Place, Revoked, Seen,
     Store, Watch, Written,
 };
+use state::{Entry, State};
 
 /// The store in memory. Clones share one content.
 #[derive(Clone, Debug)]
@@ -36,32 +36,6 @@ pub struct MemoryWatch {
     /// forgotten that were neither.
     told: Option<usize>,
     changed: watch::Receiver<()>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    revision: i64,
-    rows: BTreeMap<String, Entry>,
-    history: Vec<Change>,
-    /// The last revision that is no longer in `history`, and how many changes are not.
-    forgotten: (i64, usize),
-    leases: BTreeMap<i64, Duration>,
-    away: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    value: Vec<u8>,
-    revision: i64,
-    lease: Option<i64>,
-}
-
-#[derive(Clone, Debug)]
-struct Change {
-    key: String,
-    revision: i64,
-    /// `None` when the key was deleted.
-    entry: Option<Entry>,
 }
 
 impl Default for Memory {
@@ -151,63 +125,6 @@ impl Memory {
         drop(state);
         self.changed.send_replace(());
         Ok(Some(revision))
-    }
-}
-
-impl State {
-    fn put(&mut self, key: &str, value: Vec<u8>, lease: Option<i64>) -> Revision {
-        self.revision += 1;
-        let entry = Entry { value, revision: self.revision, lease };
-        self.record(key, Some(entry.clone()));
-        self.rows.insert(key.to_owned(), entry);
-        Revision(self.revision)
-    }
-
-    /// All at one revision, as when an etcd lease ends.
-    fn delete(&mut self, keys: &[String]) {
-        if keys.iter().any(|key| self.rows.contains_key(key)) {
-            self.revision += 1;
-        }
-        for key in keys {
-            if self.rows.remove(key).is_some() {
-                self.record(key, None);
-            }
-        }
-    }
-
-    fn record(&mut self, key: &str, entry: Option<Entry>) {
-        self.history.push(Change { key: key.to_owned(), revision: self.revision, entry });
-    }
-
-    fn grant(&mut self, ttl: Duration) -> i64 {
-        // Numbers are never used twice: revisions only grow, and so does the count with them.
-        let id = self.leases.keys().next_back().map_or(1, |last| last + 1).max(self.revision + 1);
-        self.leases.insert(id, ttl);
-        id
-    }
-
-    fn end(&mut self, lease: i64) {
-        self.leases.remove(&lease);
-        let attached = self.rows.iter().filter(|(_key, entry)| entry.lease == Some(lease));
-        let keys: Vec<String> = attached.map(|(key, _entry)| key.clone()).collect();
-        self.delete(&keys);
-    }
-
-    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Entry)> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let rows = self.rows.range::<str, _>(from);
-        rows.map_while(move |(key, entry)| Some((key.strip_prefix(prefix)?, entry)))
-    }
-}
-
-impl Entry {
-    fn row<'a>(&'a self, name: &'a str) -> Row<'a> {
-        Row {
-            key: name.into(),
-            value: &self.value,
-            revision: Revision(self.revision),
-            lease_id: self.lease.map(LeaseId),
-        }
     }
 }
 

@@ -1,0 +1,188 @@
+//! The few calls and transactions that the store is made of.
+
+use std::time::Duration;
+
+use etcd_client::{
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse,
+};
+use twill_core::ids::{LeaseId, Revision};
+use twill_core::lease::{Lease, LeaseValue};
+use twill_core::pick::Over;
+
+use super::Etcd;
+use crate::{Bid, Claimed, Error, Held, Operation};
+
+/// An etcd lease for a bid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granted {
+    pub(super) id: LeaseId,
+    pub(super) ttl: Duration,
+    /// Made for this bid, and not the one that was under the key already.
+    pub(super) fresh: bool,
+}
+
+/// What a transaction writes.
+pub(super) struct Put {
+    pub(super) value: String,
+    pub(super) lease_id: Option<LeaseId>,
+}
+
+impl Etcd {
+    /// One range read, whole.
+    pub(super) async fn list(
+        &self,
+        operation: Operation,
+        prefix: &str,
+    ) -> Result<(Revision, Vec<KeyValue>), Error> {
+        let mut answer = self
+            .endpoints
+            .call((operation, prefix), |client| {
+                // The default of 4 MiB would be reached by some twenty thousand leases.
+                let mut client = client.kv_client().max_decoding_message_size(64 << 20);
+                async move { client.get(prefix, Some(GetOptions::new().with_prefix())).await }
+            })
+            .await?;
+        let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+        Ok((Revision(revision), answer.take_kvs()))
+    }
+
+    pub(super) async fn put_bid(
+        &self,
+        bid: &Bid,
+        granted: Option<Granted>,
+    ) -> Result<Claimed, Error> {
+        let key = bid.subnet.into();
+        let path = self.endpoints.layout.lease(key);
+        let when = match bid.over {
+            Over::Nothing => absent(&path),
+            Over::Lease(revision, _) | Over::Reservation(revision) => unchanged(&path, revision),
+        };
+        let lease_id = granted.map(|granted| granted.id);
+        let put = Put { value: bid.value.to_json(), lease_id };
+        let revision = self.swap((Operation::Claim, &path), vec![when], put).await?;
+        Ok(revision.map_or(Claimed::Lost, |revision| {
+            let value: LeaseValue = bid.value.clone();
+            let lease = Lease { key, value, revision, lease_id };
+            Claimed::Ours(Held { lease, ttl: granted.map(|granted| granted.ttl) })
+        }))
+    }
+
+    /// Writes if the conditions hold. `None` when they do not, unless what we wanted to write is
+    /// there already: then an earlier try got through whose answer did not.
+    pub(super) async fn swap(
+        &self,
+        call: (Operation, &str),
+        when: Vec<Compare>,
+        put: Put,
+    ) -> Result<Option<Revision>, Error> {
+        let (_operation, key) = call;
+        let lease = put.lease_id.map_or(0, |id| id.0);
+        let options = PutOptions::new().with_lease(lease);
+        let txn = Txn::new()
+            .when(when)
+            .and_then(vec![TxnOp::put(key, put.value.as_str(), Some(options))])
+            .or_else(vec![TxnOp::get(key, None)]);
+        let answer = self
+            .endpoints
+            .try_call(call, |mut client| {
+                let txn = txn.clone();
+                async move { client.txn(txn).await }
+            })
+            .await;
+        let answer = match answer {
+            // The etcd lease ended under us, and the key with it.
+            Err((_place, cause)) if cause.is_lease_not_found() => return Ok(None),
+            other => other.map_err(|(place, cause)| Error::new(place, cause))?,
+        };
+        if answer.succeeded() {
+            return Ok(answer.header().map(|header| Revision(header.revision())));
+        }
+        let now = answer.op_responses().into_iter().find_map(first_row);
+        let ours = now.filter(|row| row.value() == put.value.as_bytes() && row.lease() == lease);
+        Ok(ours.map(|row| Revision(row.mod_revision())))
+    }
+
+    pub(super) async fn grant(&self, bid: &Bid) -> Result<Granted, Error> {
+        let path = self.endpoints.layout.lease(bid.subnet.into());
+        let seconds = seconds(bid.ttl);
+        let answer = self
+            .endpoints
+            .call((Operation::Claim, &path), |mut client| async move {
+                client.lease_grant(seconds, None).await
+            })
+            .await?;
+        let ttl = Duration::from_secs(u64::try_from(answer.ttl()).unwrap_or(0));
+        Ok(Granted { id: LeaseId(answer.id()), ttl, fresh: true })
+    }
+
+    /// Lives on with the etcd lease that is under the key, so that restarts do not leave a trail of
+    /// empty ones; makes a new one when that has ended or has another length.
+    pub(super) async fn adopt_or_grant(&self, bid: &Bid, id: LeaseId) -> Result<Granted, Error> {
+        let path = self.endpoints.layout.lease(bid.subnet.into());
+        match self.keep_alive((Operation::Claim, &path), id).await? {
+            Some(ttl) if ttl.as_secs() == bid.ttl.as_secs() => {
+                Ok(Granted { id, ttl, fresh: false })
+            }
+            _ => self.grant(bid).await,
+        }
+    }
+
+    /// `None` when etcd has no such lease any more.
+    pub(super) async fn keep_alive(
+        &self,
+        call: (Operation, &str),
+        id: LeaseId,
+    ) -> Result<Option<Duration>, Error> {
+        let answer = self
+            .endpoints
+            .try_call(call, |mut client| async move {
+                client.lease_keep_alive(id.0).await?;
+                client.lease_time_to_live(id.0, None).await
+            })
+            .await;
+        match answer {
+            Ok(alive) => Ok(u64::try_from(alive.granted_ttl())
+                .ok()
+                .filter(|_| alive.ttl() > 0)
+                .map(Duration::from_secs)),
+            Err((_place, cause)) if cause.is_lease_not_found() => Ok(None),
+            Err((place, cause)) => Err(Error::new(place, cause)),
+        }
+    }
+
+    /// Ends an etcd lease with whatever hangs on it. If that fails, it runs out by itself.
+    pub(super) async fn end(&self, id: LeaseId) {
+        let call = (Operation::Revoke, "an unused etcd lease");
+        let ended = self
+            .endpoints
+            .try_call(call, |mut client| async move { client.lease_revoke(id.0).await })
+            .await;
+        match ended {
+            Ok(_) => {}
+            Err((_place, cause)) if cause.is_lease_not_found() => {}
+            Err((place, cause)) => {
+                tracing::debug!(lease = %id, %place, %cause, "an etcd lease is left to run out");
+            }
+        }
+    }
+}
+
+pub(super) fn absent(key: &str) -> Compare {
+    Compare::version(key, CompareOp::Equal, 0)
+}
+
+pub(super) fn unchanged(key: &str, revision: Revision) -> Compare {
+    Compare::mod_revision(key, CompareOp::Equal, revision.0)
+}
+
+pub(super) fn first_row(answer: TxnOpResponse) -> Option<KeyValue> {
+    match answer {
+        TxnOpResponse::Get(mut found) => found.take_kvs().into_iter().next(),
+        _ => None,
+    }
+}
+
+/// etcd counts in whole seconds, and takes zero for its own minimum.
+fn seconds(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX)
+}
