@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use twill_core::ids::{Mac, Subnet};
-use twill_core::plan::{Change, Hop};
+use twill_core::plan::Change;
 
 /// An operation, the thing it was about, and what the kernel or a child said.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A row towards a peer cannot be written or dropped.
-    #[error("cannot {}", words(change))]
+    #[error("cannot {change}")]
     Apply {
         /// The write.
         change: Change,
@@ -225,6 +225,9 @@ impl Error {
             Self::CreateInterface { source, .. } if source.kind() == AlreadyExists => Some(
                 "another VXLAN device has this identifier and port; see `ip -d link show type vxlan`",
             ),
+            Self::SetInterface { property: "MTU", .. } => {
+                Some("the MTU in the network's configuration may not exceed the uplink's")
+            }
             Self::ChangedMac { .. } => Some(
                 "keep others off it; for systemd, a .link file that matches flannel.* with \
                  MACAddressPolicy=none",
@@ -259,14 +262,47 @@ fn is_unsupported(source: &io::Error) -> bool {
     source.kind() == io::ErrorKind::Unsupported
 }
 
-fn words(change: &Change) -> String {
-    match change {
-        Change::PutForwarding(mac, host) => format!("send frames for {mac} to {host}"),
-        Change::PutNeighbour(gateway, mac) => format!("resolve {gateway} to {mac}"),
-        Change::PutRoute(subnet, Hop::Device) => format!("route {subnet} into the tunnel"),
-        Change::PutRoute(subnet, Hop::Onlink(gateway)) => format!("route {subnet} via {gateway}"),
-        Change::DropRoute(subnet, _hop) => format!("drop the route to {subnet}"),
-        Change::DropNeighbour(gateway) => format!("forget neighbour {gateway}"),
-        Change::DropForwarding(mac) => format!("stop sending frames for {mac}"),
+#[cfg(test)]
+mod tests {
+    use nix::libc;
+
+    use super::*;
+
+    /// What the kernel says, and a word that the way out has to hold.
+    #[test]
+    fn hints() {
+        let name = || "flannel.1".to_owned();
+        let create = |code| Error::CreateInterface { name: name(), source: os(code) };
+        let write = |code| Error::WriteSysctl {
+            path: "/proc/sys/net/ipv4/ip_forward".into(),
+            value: "1",
+            source: os(code),
+        };
+        let start = |code| Error::StartProgram { program: "iptables".to_owned(), source: os(code) };
+        let cases = [
+            ("no VXLAN in the kernel", create(libc::EOPNOTSUPP), "udp backend"),
+            ("identifier taken", create(libc::EEXIST), "another VXLAN device"),
+            ("read-only /proc", write(libc::EROFS), "read-only"),
+            ("not allowed to write", write(libc::EACCES), "read-only"),
+            ("no iptables", start(libc::ENOENT), "package iptables"),
+            ("no TUN driver", Error::OpenTun { source: os(libc::ENOENT) }, "modprobe tun"),
+            ("TUN not allowed", Error::OpenTun { source: os(libc::EPERM) }, "in a container"),
+            ("not root", Error::NotPermitted, "as root"),
+        ];
+        for (name, error, word) in cases {
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.contains(word), "{name}: {hint}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_advice_there_is_no_hint() {
+        let error = Error::DeleteInterface { name: "x".to_owned(), source: os(libc::EBUSY) };
+        assert_eq!(error.hint(), None);
+        assert_eq!(error.to_string(), "cannot delete interface x");
+    }
+
+    fn os(code: i32) -> io::Error {
+        io::Error::from_raw_os_error(code)
     }
 }

@@ -156,6 +156,18 @@ fn a_second_device_of_the_same_network_is_refused_with_advice() {
 }
 
 #[test]
+fn an_mtu_that_the_uplink_cannot_carry_is_refused_with_advice() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let spec = spec(&kernel).await;
+        let spec = Vxlan { mtu: Mtu::new(8950).unwrap(), ..spec };
+        let error = kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot set the MTU of interface flannel.1");
+        assert!(error.hint().unwrap().contains("uplink"), "{error:?}");
+    });
+}
+
+#[test]
 fn a_tun_device_is_configured_and_never_made() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
