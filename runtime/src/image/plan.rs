@@ -1,0 +1,73 @@
+//! What an archive wants to put into the store, checked as far as that goes without unpacking.
+
+use oci_spec::image::ImageConfiguration;
+
+use super::archive::{Archive, parse};
+use super::defect::Defect;
+use super::digest::Digest;
+use super::reference::Reference;
+use super::{docker, oci};
+
+/// One image of an archive.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    /// SHA-256 of the configuration.
+    pub(super) id: Digest,
+    /// Byte for byte as it came.
+    pub(super) configuration: Vec<u8>,
+    /// The lowest first.
+    pub(super) layers: Vec<PlannedLayer>,
+    pub(super) names: Vec<Reference>,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedLayer {
+    /// SHA-256 of the tar stream, unpacked.
+    pub(super) diff_id: Digest,
+    /// Its place in the archive.
+    pub(super) member: String,
+}
+
+/// All images of an archive. Docker 25 and later write both formats into one; manifest.json has
+/// the names then.
+pub(super) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
+    let planned = if archive.has(docker::MANIFEST) {
+        docker::plan(archive)?
+    } else if archive.has(oci::INDEX) {
+        oci::plan(archive)?
+    } else {
+        return Err(Defect::NoImage);
+    };
+    if planned.is_empty() {
+        return Err(Defect::NoImage);
+    }
+    for layer in planned.iter().flat_map(|image| &image.layers) {
+        drop(archive.read(&layer.member)?);
+    }
+    Ok(planned)
+}
+
+impl Planned {
+    /// Joins a configuration with the members that hold its layers.
+    pub(super) fn new(
+        name: &str,
+        configuration: Vec<u8>,
+        members: Vec<String>,
+    ) -> Result<Self, Defect> {
+        let member = || Defect::shown(name.as_bytes());
+        let config: ImageConfiguration = parse(name, &configuration)?;
+        let diff_ids = config.rootfs().diff_ids();
+        if diff_ids.len() != members.len() {
+            let (expected, actual) = (diff_ids.len(), members.len());
+            return Err(Defect::LayerCount { member: member(), expected, actual });
+        }
+        let layers = diff_ids.iter().zip(members).map(|(diff_id, member_of_layer)| {
+            let diff_id =
+                diff_id.parse().map_err(|source| Defect::LayerName { member: member(), source })?;
+            Ok(PlannedLayer { diff_id, member: member_of_layer })
+        });
+        let layers = layers.collect::<Result<_, Defect>>()?;
+        Ok(Self { id: Digest::of(&configuration), configuration, layers, names: Vec::new() })
+    }
+}
