@@ -1,0 +1,201 @@
+//! What the administrator asked for: flags, then `TWILLD_*`, then `FLANNELD_*`, then defaults.
+//!
+//! The names and defaults are flanneld's (etcd mode), so that a unit file moves over unchanged.
+
+mod environment;
+mod value;
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use regex::Regex;
+use twill_core::ids::Underlay;
+
+pub(crate) use value::{LogFormat, Secret};
+use value::{go_bool, renew_margin, seconds};
+
+/// Agent of the Twill overlay network: leases a subnet for this host from etcd and keeps the
+/// kernel's devices, routes and firewall equal to what etcd says.
+///
+/// Every flag can also be given as a variable: --etcd-prefix is `TWILLD_ETCD_PREFIX`, or, for those
+/// who come from flannel, `FLANNELD_ETCD_PREFIX`. Go's one-dash form works too.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "twilld", version, disable_help_subcommand = true)]
+#[command(args_override_self = true)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) etcd: Etcd,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    #[command(flatten)]
+    pub(crate) firewall: Firewall,
+    #[command(flatten)]
+    pub(crate) files: Files,
+
+    /// Minutes before its end at which the lease is renewed, 1 to 1439
+    #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin)]
+    pub(crate) subnet_lease_renew_margin: Duration,
+    /// Seconds between two looks at the kernel when nothing happens
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) resync: Duration,
+    /// Address of /healthz and /readyz for the network
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub(crate) healthz_ip: IpAddr,
+    /// Port of /healthz and /readyz; 0 is off
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) healthz_port: u16,
+    /// Form of the log lines on stderr
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Says more: 1 for details, 2 for everything
+    #[arg(long = "v", value_name = "LEVEL", default_value_t = 0)]
+    #[arg(num_args = 0..=1, default_missing_value = "1")]
+    pub(crate) verbosity: u8,
+
+    #[command(flatten)]
+    later: Later,
+}
+
+/// Where the network's configuration and leases live.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "etcd")]
+pub(crate) struct Etcd {
+    /// Comma-separated list of etcd endpoints
+    #[arg(long = "etcd-endpoints", value_name = "URLS", value_delimiter = ',')]
+    #[arg(default_value = "http://127.0.0.1:4001,http://127.0.0.1:2379")]
+    pub(crate) endpoints: Vec<String>,
+    /// Prefix of every key
+    #[arg(long = "etcd-prefix", value_name = "KEY", default_value = "/coreos.com/network")]
+    pub(crate) prefix: String,
+    /// Key of the client certificate
+    #[arg(long = "etcd-keyfile", value_name = "FILE", requires = "certfile")]
+    pub(crate) keyfile: Option<PathBuf>,
+    /// Client certificate
+    #[arg(long = "etcd-certfile", value_name = "FILE", requires = "keyfile")]
+    pub(crate) certfile: Option<PathBuf>,
+    /// Authority that etcd's own certificate must come from
+    #[arg(long = "etcd-cafile", value_name = "FILE")]
+    pub(crate) cafile: Option<PathBuf>,
+    /// User name for etcd
+    #[arg(long = "etcd-username", value_name = "NAME")]
+    pub(crate) username: Option<String>,
+    /// Password for etcd; everybody on this host can read it in the process list
+    #[arg(long = "etcd-password", value_name = "WORD", hide_env_values = true)]
+    pub(crate) password: Option<Secret>,
+    /// File whose first line is the password for etcd
+    #[arg(long = "etcd-password-file", value_name = "FILE", conflicts_with = "password")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// Which interface and address carry the tunnel.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Interface")]
+pub(crate) struct Address {
+    /// Interface, by name or address; may be repeated, the first that is there wins
+    #[arg(long, value_name = "NAME|IP", action = ArgAction::Append)]
+    pub(crate) iface: Vec<String>,
+    /// Expression for the address or name of an interface; tried after every --iface
+    #[arg(long, value_name = "REGEX", action = ArgAction::Append)]
+    pub(crate) iface_regex: Vec<Regex>,
+    /// The interface through which this address is reached
+    #[arg(long, value_name = "IP")]
+    pub(crate) iface_can_reach: Option<Underlay>,
+    /// Address to tell the other hosts instead of the interface's own
+    #[arg(long, value_name = "IP")]
+    pub(crate) public_ip: Option<Underlay>,
+}
+
+/// What is written into the firewall.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Firewall")]
+pub(crate) struct Firewall {
+    /// Masquerade what leaves the overlay network
+    #[arg(long, value_name = "BOOL", default_value = "false", value_parser = go_bool)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ip_masq: bool,
+    /// Let the kernel choose the ports of masqueraded flows instead of chance
+    #[arg(long, value_name = "BOOL", default_value = "false", value_parser = go_bool)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ip_masq_fully_random_disable: bool,
+    /// Accept forwarded packets from and to the overlay network
+    #[arg(long, value_name = "BOOL", default_value = "true", value_parser = go_bool)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) iptables_forward_rules: bool,
+    /// Seconds between two looks at the firewall
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) iptables_resync: Duration,
+}
+
+/// Where things are kept.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct Files {
+    /// Where container runtimes read this host's subnet
+    #[arg(long, value_name = "FILE", default_value = "/run/flannel/subnet.env")]
+    pub(crate) subnet_file: PathBuf,
+    /// Where Docker's unit reads its options
+    #[arg(long, value_name = "FILE", default_value = "/run/flannel/docker")]
+    pub(crate) docker_options_file: PathBuf,
+    /// Where this host's identity is kept over reboots
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/twill/agent")]
+    pub(crate) state_dir: PathBuf,
+    /// Where twillctl asks for the status
+    #[arg(long, value_name = "FILE", default_value = "/run/twill/twilld.sock")]
+    pub(crate) socket: PathBuf,
+}
+
+/// What flanneld has and this version has not: refused when used, so that nobody relies on it.
+#[derive(Clone, Debug, clap::Args)]
+struct Later {
+    #[arg(long, hide = true)]
+    public_ipv6: Option<String>,
+    #[arg(long, hide = true, default_value = "false", value_parser = go_bool)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ip_blackhole_route: bool,
+}
+
+/// Flags, and which of flannel's variables they came from.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) flags: Flags,
+    /// Names of the `FLANNELD_*` variables that were used.
+    pub(crate) inherited: Vec<String>,
+}
+
+impl Flags {
+    /// Reads the process's arguments and environment. The error prints itself, also when it is the
+    /// answer to `--help` or `--version`.
+    pub(crate) fn parse_from(
+        arguments: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Parsed, clap::Error> {
+        let command = Self::command();
+        let arguments = environment::two_dashes(&command, arguments);
+        let given = command.clone().try_get_matches_from(&arguments)?;
+        let found = environment::missing_flags(&command, &given, &variable)?;
+        let all = arguments.into_iter().chain(found.arguments);
+        let matches = command.clone().try_get_matches_from(all)?;
+        let flags = Self::from_arg_matches(&matches)?;
+        flags.later.check(command)?;
+        Ok(Parsed { flags, inherited: found.inherited })
+    }
+}
+
+impl Later {
+    fn check(&self, mut command: clap::Command) -> Result<(), clap::Error> {
+        let used = match self {
+            Self { public_ipv6: Some(_), .. } => "--public-ipv6",
+            Self { ip_blackhole_route: true, .. } => "--ip-blackhole-route",
+            Self { public_ipv6: None, ip_blackhole_route: false } => return Ok(()),
+        };
+        let text = format!("{used} is not in this version");
+        Err(command.error(ErrorKind::ArgumentConflict, text))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The table of flags, variables and defaults.
+
+use std::collections::HashMap;
+
+use super::*;
+
+#[test]
+fn defaults_are_those_of_flannel() {
+    let flags = parse(&[], &[]).unwrap().flags;
+    assert_eq!(flags.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
+    assert_eq!(flags.etcd.prefix, "/coreos.com/network");
+    assert_eq!(flags.subnet_lease_renew_margin, Duration::from_secs(3600));
+    assert_eq!(flags.files.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
+    assert!(!flags.firewall.ip_masq && !flags.firewall.ip_masq_fully_random_disable);
+    assert!(flags.firewall.iptables_forward_rules);
+    assert_eq!(flags.firewall.iptables_resync, Duration::from_secs(5));
+    assert_eq!((flags.healthz_ip.to_string().as_str(), flags.healthz_port), ("0.0.0.0", 0));
+    assert_eq!((flags.verbosity, flags.log_format), (0, LogFormat::Text));
+}
+
+#[test]
+fn flag_then_our_variable_then_flannels_then_default() {
+    let ours = ("TWILLD_ETCD_PREFIX", "/ours");
+    let theirs = ("FLANNELD_ETCD_PREFIX", "/theirs");
+    prefix("a flag beats every variable", &["--etcd-prefix=/flag"], &[ours, theirs], "/flag");
+    prefix("ours beats flannel's", &[], &[ours, theirs], "/ours");
+    prefix("flannel's beats the default", &[], &[theirs], "/theirs");
+    prefix("an empty one is none", &[], &[("TWILLD_ETCD_PREFIX", ""), theirs], "/theirs");
+    prefix("both empty", &[], &[("FLANNELD_ETCD_PREFIX", "")], "/coreos.com/network");
+    let bools = [("FLANNELD_IP_MASQ", "true"), ("TWILLD_IP_MASQ", "0")];
+    assert!(!parse(&[], &bools).unwrap().flags.firewall.ip_masq);
+    assert!(parse(&["-ip-masq"], &bools).unwrap().flags.firewall.ip_masq);
+    let one = parse(&[], &[("FLANNELD_IFACE", "eth1")]).unwrap();
+    assert_eq!(one.flags.address.iface, ["eth1"]);
+    assert_eq!(one.inherited, ["FLANNELD_IFACE"]);
+    assert_eq!(parse(&["--iface=eth0"], &[("FLANNELD_IFACE", "eth1")]).unwrap().inherited.len(), 0);
+}
+
+#[test]
+fn go_writes_flags_with_one_dash() {
+    prefix("one dash, equals", &["-etcd-prefix=/a"], &[], "/a");
+    prefix("one dash, blank", &["-etcd-prefix", "/a"], &[], "/a");
+    prefix("two dashes, blank", &["--etcd-prefix", "/a"], &[], "/a");
+    prefix("the last one holds", &["-etcd-prefix=/a", "-etcd-prefix=/b"], &[], "/b");
+    let many = parse(&["-iface", "eth0", "-iface=eth1"], &[]).unwrap().flags;
+    assert_eq!(many.address.iface, ["eth0", "eth1"], "a repeatable flag adds up");
+    for (argument, wanted) in [
+        ("-ip-masq", true),
+        ("--ip-masq=true", true),
+        ("-ip-masq=T", true),
+        ("-ip-masq=false", false),
+    ] {
+        assert_eq!(parse(&[argument], &[]).unwrap().flags.firewall.ip_masq, wanted, "{argument}");
+    }
+    let off = parse(&["-iptables-forward-rules=false"], &[]).unwrap().flags;
+    assert!(!off.firewall.iptables_forward_rules);
+    for (arguments, wanted) in [
+        (&["-v", "2"][..], 2),
+        (&["-v=2"], 2),
+        (&["--v=1"], 1),
+        (&["-v"], 1),
+        (&["-v", "-ip-masq"], 1),
+    ] {
+        assert_eq!(parse(arguments, &[]).unwrap().flags.verbosity, wanted, "{arguments:?}");
+    }
+    let refusal = parse(&["-version"], &[]).unwrap_err();
+    assert_eq!(refusal.kind(), ErrorKind::DisplayVersion);
+    assert_eq!(parse(&["-help"], &[]).unwrap_err().kind(), ErrorKind::DisplayHelp);
+}
+
+#[test]
+fn refusals_name_the_thing() {
+    refused("an unknown flag", &["--etcd-prefixx=/a"], &[], "--etcd-prefixx");
+    refused("a stray word", &["etcd"], &[], "etcd");
+    refused("a bool in blank form", &["-ip-masq", "false"], &[], "false");
+    refused("not a bool", &["-ip-masq=maybe"], &[], "neither true nor false");
+    refused("no margin", &["--subnet-lease-renew-margin=0"], &[], "1 to 1439");
+    refused("a margin of a day", &["--subnet-lease-renew-margin=1440"], &[], "1 to 1439");
+    refused("a broken expression", &["--iface-regex=("], &[], "--iface-regex");
+    refused("not an address", &["--public-ip=here"], &[], "IPv4");
+    refused("half a key pair", &["--etcd-keyfile=/k"], &[], "--etcd-certfile");
+    refused("IPv6", &["--public-ipv6=fd00::1"], &[], "not in this version");
+    refused("black holes", &["-ip-blackhole-route"], &[], "not in this version");
+    let bad = [("FLANNELD_HEALTHZ_PORT", "http")];
+    refused("a bad variable", &[], &bad, "variable FLANNELD_HEALTHZ_PORT");
+    assert!(parse(&["--healthz-port=1"], &bad).is_ok(), "a variable that is not used does no harm");
+    let pair = [("TWILLD_ETCD_KEYFILE", "/k"), ("TWILLD_ETCD_CERTFILE", "/c")];
+    assert!(parse(&[], &pair).is_ok(), "a pair of variables");
+    assert!(parse(&["-ip-blackhole-route=false"], &[]).is_ok(), "what is off is not used");
+}
+
+#[test]
+fn the_password_is_never_printed() {
+    let variables = [("TWILLD_ETCD_PASSWORD", "geheim")];
+    let parsed = parse(&["--etcd-username=root"], &variables).unwrap();
+    assert_eq!(parsed.flags.etcd.password.as_ref().map(Secret::reveal), Some("geheim"));
+    assert!(!format!("{parsed:?}").contains("geheim"));
+}
+
+#[track_caller]
+fn prefix(name: &str, arguments: &[&str], variables: &[(&str, &str)], wanted: &str) {
+    assert_eq!(parse(arguments, variables).unwrap().flags.etcd.prefix, wanted, "{name}");
+}
+
+#[track_caller]
+fn refused(name: &str, arguments: &[&str], variables: &[(&str, &str)], wanted: &str) {
+    let error = parse(arguments, variables).expect_err(name);
+    assert_eq!(error.exit_code(), 2, "{name}");
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    assert!(text.contains(wanted), "{name}: {line}");
+}
+
+fn parse(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, clap::Error> {
+    let variables: HashMap<&str, &str> = variables.iter().copied().collect();
+    let arguments = ["twilld"].iter().chain(arguments).map(OsString::from);
+    Flags::parse_from(arguments, |name| variables.get(name).map(OsString::from))
+}

@@ -1,0 +1,63 @@
+//! Values of flags.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A word that must not be seen: it prints as `***`.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The word itself, for its one use.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// What Go's `strconv.ParseBool` takes.
+pub(super) fn go_bool(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _other => Err("neither true nor false"),
+    }
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
+    match text.parse() {
+        Ok(number @ 1..=86_400) => Ok(Duration::from_secs(number)),
+        _other => Err("not a number of seconds from 1 to 86400"),
+    }
+}
+
+/// Minutes; a day less a minute at most, because leases live for a day.
+pub(super) fn renew_margin(text: &str) -> Result<Duration, &'static str> {
+    match text.parse::<u64>() {
+        Ok(number @ 1..=1439) => Ok(Duration::from_secs(number * 60)),
+        _other => Err("not a number of minutes from 1 to 1439"),
+    }
+}

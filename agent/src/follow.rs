@@ -1,0 +1,81 @@
+//! Follows the leases in etcd: who our peers are, and what stands under our own key.
+
+use tokio::sync::watch;
+use twill_core::lease::{Event, Lease};
+use twill_core::peers::{Known, Own, View};
+use twill_core::status::EtcdState;
+use twill_store::{Follow, Store, Update};
+
+use crate::status::Board;
+use crate::trouble::Trouble;
+
+/// Where the news goes; each is a `watch`, because only the newest counts.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) view: watch::Sender<View>,
+    /// The lease under our own key, as etcd last told it.
+    pub(crate) own: watch::Sender<Option<Lease>>,
+}
+
+/// Folds what happens into `known`, for ever.
+pub(crate) async fn follow<S: Store>(
+    mut follow: Follow<S>,
+    (own, mut known): (Own, Known),
+    (news, board): (News, Board),
+) where
+    S::Watch: std::fmt::Debug,
+{
+    let mut trouble = Trouble::default();
+    loop {
+        match follow.next().await {
+            Update::Event(event) => {
+                // A listing proves as much as a watch that stands.
+                if matches!(event, Event::Snapshot(_)) {
+                    back(&mut trouble, &board);
+                }
+                known.fold(event);
+                tell(&known.view(&own), &news, &board);
+                news.own.send_if_modified(|last| replace(last, known.lease(own.subnet).cloned()));
+            }
+            Update::Back => back(&mut trouble, &board),
+            Update::Away(error) => {
+                let error = format!("{:#}", anyhow::Error::new(error));
+                if trouble.meet(&error).1 {
+                    tracing::warn!(error, "etcd is away, going on with what is known");
+                }
+                board.etcd(EtcdState::Away);
+            }
+        }
+    }
+}
+
+fn back(trouble: &mut Trouble, board: &Board) {
+    board.etcd(EtcdState::Connected);
+    if trouble.over() {
+        tracing::info!("etcd is back");
+    }
+}
+
+fn tell(view: &View, news: &News, board: &Board) {
+    news.view.send_if_modified(|last| {
+        for ignored in view.ignored.iter().filter(|ignored| !last.ignored.contains(ignored)) {
+            tracing::warn!(key = ignored.key, why = ignored.why, "a lease is not used");
+        }
+        for peer in view.peers.iter().filter(|peer| !last.peers.contains(peer)) {
+            tracing::info!(subnet = %peer.subnet, at = %peer.underlay, "peer");
+        }
+        let here =
+            |gone: &twill_core::peers::Peer| view.peers.iter().any(|p| p.subnet == gone.subnet);
+        for gone in last.peers.iter().filter(|gone| !here(gone)) {
+            tracing::info!(subnet = %gone.subnet, at = %gone.underlay, "peer gone");
+        }
+        replace(last, view.clone())
+    });
+    board.view(view);
+}
+
+fn replace<T: PartialEq>(last: &mut T, new: T) -> bool {
+    let differs = *last != new;
+    *last = new;
+    differs
+}

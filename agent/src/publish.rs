@@ -1,0 +1,36 @@
+//! Tells container runtimes about this host's subnet: the last step, so that whoever can read it may
+//! rely on all the others.
+
+use twill_core::subnet_env::SubnetEnv;
+
+use crate::files::{self, Wanted};
+use crate::flags::Files;
+
+/// The variable that Docker's units of the flannel days read.
+const DOCKER_KEY: &str = "DOCKER_NETWORK_OPTIONS";
+
+/// The subnet that this host published last; nothing if the file is missing or somebody spoilt it,
+/// because it is only a wish.
+pub(crate) fn previous(files: &Files) -> Option<SubnetEnv> {
+    let text = std::fs::read_to_string(&files.subnet_file).ok()?;
+    match SubnetEnv::parse(&text) {
+        Ok(env) => Some(env),
+        Err(error) => {
+            tracing::warn!(file = %files.subnet_file.display(), %error, "cannot read the last subnet");
+            None
+        }
+    }
+}
+
+/// Writes Docker's options, then `subnet.env`.
+pub(crate) fn publish(files: &Files, env: &SubnetEnv) -> anyhow::Result<()> {
+    let options = env.docker_options(DOCKER_KEY);
+    let docker = Wanted { path: &files.docker_options_file, text: &options, mode: 0o644 };
+    let subnet = Wanted { path: &files.subnet_file, text: &env.render(), mode: 0o644 };
+    for wanted in [docker, subnet] {
+        if files::ensure(wanted)? {
+            tracing::debug!(file = %wanted.path.display(), "written");
+        }
+    }
+    Ok(())
+}
