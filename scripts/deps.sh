@@ -59,7 +59,8 @@ missing_packages() {
 }
 
 # Until restore_policy, nothing that dpkg installs may start etcd; every other service is treated as before.
-# The script dies with this process: killed or not, it forbids nothing afterwards.
+# Killed by force, this leaves a file that forbids etcd for ten minutes more (apt may still be at work) and
+# nothing afterwards.
 forbid_etcd() {
     restore_policy
     if [ -e "$POLICY" ]; then cp -p "$POLICY" "$SAVED"; fi
@@ -69,7 +70,7 @@ forbid_etcd() {
 name=
 for word; do case \$word in -*) ;; *) name=\$word && break ;; esac; done
 case \$name in
-etcd | etcd.service) if kill -0 $$ 2>/dev/null; then exit 101; fi ;;
+etcd | etcd.service) if kill -0 $$ 2>/dev/null || [ -n "\$(find "\$0" -mmin -10)" ]; then exit 101; fi ;;
 esac
 if [ -x $SAVED ]; then exec $SAVED "\$@"; fi
 exit 0
@@ -99,12 +100,9 @@ disable_etcd() {
 }
 
 clean_up() {
-    code=$?
-    trap - EXIT
     restore_policy
     case " $missing " in *" etcd-server "*) disable_etcd >/dev/null 2>&1 ;; esac
     rm -f "$log"
-    exit "$code"
 }
 
 apt() {
@@ -114,7 +112,8 @@ apt() {
 
 install_packages() {
     log=$(mktemp)
-    trap clean_up EXIT
+    # The shell waits for apt before it runs these.
+    trap 'clean_up' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     forbid_etcd
@@ -126,6 +125,8 @@ install_packages() {
         tail -n 20 "$log" >&2
         refuse "apt-get could not install: $missing" "is the network there? then: apt-get update"
     fi
+    clean_up
+    trap - EXIT INT TERM HUP
 }
 
 need_packages() {
@@ -143,7 +144,7 @@ need_packages() {
             "sudo apt-get install --no-install-recommends $missing" \
             "etcd-server starts a service: sudo systemctl disable --now etcd"
     fi
-    (install_packages)
+    install_packages
 }
 
 need_nextest() {
