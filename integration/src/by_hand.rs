@@ -9,6 +9,7 @@ use clap::Args;
 use crate::enter::spawn_in;
 use crate::fabric::{Backend, Fabric};
 use crate::guardian::Stop;
+use crate::interrupt::Interrupt;
 use crate::join::environment;
 use crate::registry::{self, Standing};
 use crate::{may_build_labs, programs::Programs};
@@ -25,6 +26,9 @@ pub(crate) struct Up {
     /// Only hosts and the network between them: no etcd, no agents
     #[arg(long)]
     bare: bool,
+    /// Stay, and take the lab down on Ctrl-C
+    #[arg(long)]
+    foreground: bool,
 }
 
 /// Which of several labs.
@@ -51,8 +55,14 @@ pub(crate) fn up(up: &Up) -> Result<()> {
     if !may_build_labs() {
         bail!("labs need root");
     }
+    let interrupted = Interrupt::expect()?;
     let hosts = up.hosts.into();
     let fabric = if up.bare { Fabric::bare(hosts)? } else { Fabric::start(hosts, up.backend)? };
+    if up.foreground {
+        say(&format!("{} stands until Ctrl-C", fabric.lab().dir().display()));
+        interrupted.wait()?;
+        return fabric.finish();
+    }
     fabric.keep()?;
     status()
 }

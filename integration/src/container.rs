@@ -2,7 +2,6 @@
 //! network namespace on a host.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -25,7 +24,8 @@ pub struct Endpoint {
     pub name: String,
     /// Its address in the overlay network.
     pub address: Ipv4Addr,
-    network: PathBuf,
+    /// Its network namespace, as the host knows it.
+    pub network: String,
 }
 
 impl Endpoint {
@@ -57,7 +57,7 @@ impl Endpoint {
         let address = known[0]["NetworkSettings"]["IPAddress"].as_str();
         let address = address.with_context(|| format!("no address in {text}"))?.parse()?;
         let pid = known[0]["State"]["Pid"].as_i64().context("no process")?;
-        let network = host.network_of(pid.try_into()?);
+        let network = format!("/proc/{pid}/ns/net");
         Ok(Self { host: host.clone(), name: name.to_owned(), address, network })
     }
 
@@ -75,7 +75,7 @@ impl Endpoint {
             host: host.clone(),
             name: name.to_owned(),
             address: address.parse().with_context(|| format!("no address in {answer}"))?,
-            network: host.path(&format!("/run/netns/{name}")),
+            network: format!("/run/netns/{name}"),
         })
     }
 
@@ -112,12 +112,26 @@ impl Endpoint {
         self.exec(&["ping", "-c", "1", "-W", "3", &to.to_string()]).map(drop)
     }
 
+    /// Pings `to` with packets of exactly `size` bytes that may not be fragmented, with the
+    /// host's own tool but from inside.
+    ///
+    /// # Errors
+    /// When one is not answered.
+    pub fn ping_whole(&self, to: Ipv4Addr, size: usize) -> Result<()> {
+        let network = format!("--net={}", self.network);
+        // 20 bytes are the IP header's and 8 the ICMP header's.
+        let payload = size.saturating_sub(28).to_string();
+        let to = to.to_string();
+        let ping = ["ping", "-M", "do", "-c", "3", "-i", "0.05", "-W", "3", "-s", &payload, &to];
+        self.host.ok(["nsenter", &network].iter().chain(&ping)).map(drop)
+    }
+
     /// Runs `work` in its network namespace; sockets made there may be carried out.
     ///
     /// # Errors
     /// Of entering, or whatever `work` answers.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        within(&self.network, work)
+        within(&self.host.path(&self.network), work)
     }
 }
 

@@ -139,14 +139,18 @@ fn hold(lab: &Path, name: &str) -> Result<Held> {
     }
 }
 
+// The number comes from the holder and `ready` from the init itself, in either order.
 fn init_of(told: impl BufRead) -> Result<Pid> {
-    let mut init = None;
+    let (mut init, mut ready) = (None, false);
     for line in told.lines() {
         match line?.split_once(' ') {
             Some(("pid", number)) => init = Some(Pid::from_raw(number.parse()?)),
-            Some(("ready", _)) => return init.context("a host without a process"),
+            Some(("ready", _)) => ready = true,
             Some(("error", why)) => bail!("{why}"),
             _ => {}
+        }
+        if let (Some(init), true) = (init, ready) {
+            return Ok(init);
         }
     }
     bail!("its holder died")

@@ -32,6 +32,7 @@ use anyhow::{Context, Result, bail};
 use crate::guardian::{Guardian, Stop};
 use crate::host::Host;
 use crate::programs::Programs;
+use crate::registry;
 
 /// The first host's last octet: the lab is the one of the course, 192.168.140.22 and up.
 const FIRST: usize = 22;
@@ -138,7 +139,7 @@ impl Lab {
     /// Then.
     pub fn finish(mut self) -> Result<()> {
         self.guardian.finish()?;
-        let left = traces(self.dir())?;
+        let left = registry::traces(self.dir())?;
         if !left.is_empty() {
             bail!("the lab left behind: {}", left.join(", "));
         }
@@ -187,33 +188,6 @@ impl Drop for Lab {
 /// The underlay address of a host.
 pub(crate) fn address(number: usize) -> String {
     format!("192.168.140.{}", FIRST + number - 1)
-}
-
-/// What of the lab in `dir` can still be found on this machine, in words.
-pub(crate) fn traces(dir: &Path) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    if dir.exists() {
-        found.push(format!("directory {}", dir.display()));
-    }
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let group = format!("twill-lab-{name}");
-    for hierarchy in crate::cgroups::hierarchies()? {
-        let group = hierarchy.below(&group);
-        if group.exists() {
-            found.push(format!("control group {}", group.display()));
-        }
-    }
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let of_ours = mounts.lines().filter(|line| line.contains(&format!("{}/", dir.display())));
-    found.extend(of_ours.map(|line| format!("mount {line}")));
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if groups.lines().any(|line| line.split('/').any(|part| part == group)) {
-            let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-            found.push(format!("process {} {command}", entry.file_name().display()));
-        }
-    }
-    Ok(found)
 }
 
 // Runs this machine's `ip` inside the host's network, but with our own process numbers.

@@ -11,16 +11,19 @@ pub mod container;
 mod enter;
 pub mod etcd;
 pub mod fabric;
+pub mod flow;
 pub mod guard;
 mod guardian;
 pub mod hold;
 mod host;
 pub mod image;
+mod interrupt;
 pub mod join;
 mod lab;
 mod process;
 mod programs;
 pub mod registry;
+mod snapshot;
 mod wait;
 
 pub use container::{Endpoint, cni};
@@ -31,6 +34,7 @@ pub use host::Host;
 pub use lab::Lab;
 pub use process::{Daemon, Outcome};
 pub use programs::Programs;
+pub use snapshot::Snapshot;
 pub use wait::{probe, wait_until};
 
 /// Whether this process may build a lab.

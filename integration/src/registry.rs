@@ -14,6 +14,7 @@
 
 use std::env;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -109,7 +110,26 @@ pub fn erase(dir: &Path) -> Result<()> {
     for group in groups.lines() {
         first = first.and(cgroups::remove(Path::new(group)));
     }
-    first.and(fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display())))
+    first.and(remove(dir).with_context(|| format!("cannot remove {}", dir.display())))
+}
+
+// The lock goes last but for the empty directory: a guardian that is busy here holds it, and
+// whoever sweeps at the same moment finds at most that directory.
+fn remove(dir: &Path) -> std::io::Result<()> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name() != "lock") {
+        let path = entry.path();
+        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    gone(fs::remove_file(dir.join("lock")))?;
+    gone(fs::remove_dir(dir))
+}
+
+fn gone(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether nobody holds the lab in `dir` any more; a directory that has gone is dead too.
@@ -118,6 +138,39 @@ pub fn is_dead(dir: &Path) -> bool {
         Ok(lock) => !matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)),
         Err(_) => true,
     }
+}
+
+/// What of the lab in `dir` can still be found on this machine, in words.
+///
+/// # Errors
+/// When this machine cannot be looked at.
+pub fn traces(dir: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    if dir.exists() {
+        found.push(format!("directory {}", dir.display()));
+    }
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let group = format!("twill-lab-{name}");
+    for hierarchy in cgroups::hierarchies()? {
+        let group = hierarchy.below(&group);
+        if group.exists() {
+            found.push(format!("control group {}", group.display()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let of_ours = mounts.lines().filter(|line| line.contains(&format!("{}/", dir.display())));
+    found.extend(of_ours.map(|line| format!("mount {line}")));
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if groups.lines().any(|line| line.split('/').any(|part| part == group)) {
+            let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            // Without a command line it has ended, and only waits for this machine's init.
+            if !command.is_empty() {
+                found.push(format!("process {} {command}", entry.file_name().display()));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn sweep(base: &Path) -> Result<()> {

@@ -1,0 +1,157 @@
+//! TCP between two endpoints, byte for byte.
+//!
+//! The sockets are made inside the endpoints' network namespaces and driven from here, so the
+//! bytes travel exactly as a container's own would, and both ends can be compared.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::container::Endpoint;
+
+/// How long a socket may make no progress at all before that is a failure.
+const STALL: Duration = Duration::from_secs(30);
+
+/// What is written at once.
+const BLOCK: usize = 64 * 1024;
+
+/// Moves `bytes` bytes, no two blocks alike, and compares the SHA-256 of what was sent with that
+/// of what arrived. Answers how long that took.
+///
+/// # Errors
+/// When the connection fails or stalls, or a single byte differs.
+pub fn transfer(from: &Endpoint, to: &Endpoint, bytes: u64) -> Result<Duration> {
+    let (mut sender, mut receiver) = connect(from, to)?;
+    let start = Instant::now();
+    let receiving = thread::spawn(move || -> Result<_> {
+        let (mut hash, mut block, mut total) = (Sha256::new(), vec![0; BLOCK], 0_u64);
+        loop {
+            let length = receiver.read(&mut block).context("the receiver failed")?;
+            if length == 0 {
+                return Ok((total, hash.finalize()));
+            }
+            hash.update(&block[..length]);
+            total += length as u64;
+        }
+    });
+    let (mut hash, mut numbers, mut left) = (Sha256::new(), Numbers::default(), bytes);
+    while left > 0 {
+        let block = numbers.block();
+        let part = &block[..block.len().min(usize::try_from(left)?)];
+        sender.write_all(part).context("the sender failed")?;
+        hash.update(part);
+        left -= part.len() as u64;
+    }
+    sender.shutdown(Shutdown::Write)?;
+    let (total, arrived) = joined(receiving)?;
+    ensure!(total == bytes, "{total} of {bytes} bytes arrived");
+    ensure!(arrived == hash.finalize(), "{bytes} bytes arrived, but not those that were sent");
+    Ok(start.elapsed())
+}
+
+/// A TCP connection that carries numbered words for as long as it is wanted.
+#[derive(Debug)]
+pub struct Flow {
+    stop: Arc<AtomicBool>,
+    arrived: Arc<AtomicU64>,
+    sending: JoinHandle<Result<u64>>,
+    receiving: JoinHandle<Result<u64>>,
+}
+
+impl Flow {
+    /// Connects and starts to send.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn start(from: &Endpoint, to: &Endpoint) -> Result<Self> {
+        let (sender, receiver) = connect(from, to)?;
+        let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop_too, arrived_too) = (stop.clone(), arrived.clone());
+        let sending = thread::spawn(move || send(sender, &stop_too));
+        let receiving = thread::spawn(move || receive(receiver, &arrived_too));
+        Ok(Self { stop, arrived, sending, receiving })
+    }
+
+    /// How many bytes have arrived, each the one that was due.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    /// Ends the flow and answers how many bytes it has carried, all of them in order.
+    ///
+    /// # Errors
+    /// When a byte was lost, doubled or changed, or the connection broke.
+    pub fn finish(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let (sent, arrived) = (joined(self.sending), joined(self.receiving));
+        let (sent, arrived) = (sent?, arrived?);
+        ensure!(sent == arrived, "{sent} bytes were sent, {arrived} arrived");
+        Ok(arrived)
+    }
+}
+
+fn send(mut sender: TcpStream, stop: &AtomicBool) -> Result<u64> {
+    let (mut numbers, mut total) = (Numbers::default(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        let block = numbers.block();
+        sender.write_all(&block).context("the sender failed")?;
+        total += block.len() as u64;
+    }
+    sender.shutdown(Shutdown::Write)?;
+    Ok(total)
+}
+
+fn receive(mut receiver: TcpStream, arrived: &AtomicU64) -> Result<u64> {
+    let (mut due, mut block, mut total) = (Numbers::default(), vec![0; BLOCK], 0_u64);
+    loop {
+        match receiver.read_exact(&mut block) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(total),
+            Err(error) => return Err(error).context("the receiver failed"),
+        }
+        ensure!(block == due.block(), "wrong bytes arrived after {total} right ones");
+        total += BLOCK as u64;
+        arrived.store(total, Ordering::Relaxed);
+    }
+}
+
+// Counting words: whatever is lost, doubled or moved no longer matches.
+#[derive(Default)]
+struct Numbers {
+    next: u64,
+}
+
+impl Numbers {
+    fn block(&mut self) -> Vec<u8> {
+        let first = self.next;
+        self.next += (BLOCK / size_of::<u64>()) as u64;
+        (first..self.next).flat_map(u64::to_ne_bytes).collect()
+    }
+}
+
+fn connect(from: &Endpoint, to: &Endpoint) -> Result<(TcpStream, TcpStream)> {
+    let what = || format!("from {} to {} ({})", from.name, to.name, to.address);
+    let listener = to.within(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    let port = listener.local_addr()?.port();
+    let address = (to.address, port).into();
+    let connect = || Ok(TcpStream::connect_timeout(&address, Duration::from_secs(10))?);
+    let sender = from.within(connect).with_context(|| format!("no connection {}", what()))?;
+    let (receiver, peer) = listener.accept()?;
+    // What a peer sees is the container's own address: nothing translates on the way.
+    ensure!(peer.ip() == from.address, "{} appears as {peer}", what());
+    for socket in [&sender, &receiver] {
+        socket.set_read_timeout(Some(STALL))?;
+        socket.set_write_timeout(Some(STALL))?;
+    }
+    Ok((sender, receiver))
+}
+
+fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
+    thread.join().map_err(|panic| anyhow!("a thread panicked: {panic:?}"))?
+}

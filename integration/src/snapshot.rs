@@ -1,0 +1,131 @@
+//! Everything on a host that a program could leave behind, as sorted lines.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::host::Host;
+
+/// What is looked at by asking a tool, and the words at the start of lines to leave out: those
+/// that change by themselves.
+const ASKED: [(&str, &[&str], &[&str]); 7] = [
+    ("link", &["ip", "-br", "link"], &[]),
+    ("address", &["ip", "-4", "-o", "address"], &[]),
+    ("route", &["ip", "-4", "route", "show", "table", "all"], &[]),
+    ("routing rule", &["ip", "rule"], &[]),
+    ("neighbour", &["ip", "neighbour", "show", "nud", "permanent"], &[]),
+    ("forwarding row", &["bridge", "fdb", "show"], &["33:33:", "01:00:5e:"]),
+    ("firewall rule", &["iptables-save"], &["#", ":", "COMMIT"]),
+];
+
+/// Trees of files that are a host's own.
+const TREES: [&str; 3] = ["/run", "/var/lib", "/etc/twill"];
+
+/// Files that nobody is asked to remove: the lab's own, etcd's, and a lock of iptables.
+const FOREIGN: [&str; 3] = ["/run/lab", "/var/lib/etcd", "/run/xtables.lock"];
+
+/// A host at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Snapshot {
+    // Each line with how often it is there: a doubled rule is a difference too.
+    lines: BTreeMap<String, usize>,
+}
+
+impl Snapshot {
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// When a tool is missing.
+    pub fn take(host: &Host) -> Result<Self> {
+        let mut lines = Vec::new();
+        // First, before our own tools run.
+        lines.extend(processes(host).into_iter().map(|line| format!("process {line}")));
+        for (what, command, skipped) in ASKED {
+            let said = host.ok(command)?;
+            let kept = said.lines().filter(|line| !skipped.iter().any(|s| line.starts_with(s)));
+            lines.extend(kept.map(|line| format!("{what} {}", line.trim())));
+        }
+        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", host.init()))?;
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        lines.extend(points.map(|point| format!("mount {point}")));
+        for tree in TREES {
+            walk(host, tree, &mut lines, &|path| !FOREIGN.contains(&path));
+        }
+        let directories = |path: &str| host.path(path).is_dir();
+        walk(host, "/sys/fs/cgroup", &mut lines, &directories);
+        let mut counted = BTreeMap::new();
+        for line in lines {
+            *counted.entry(line).or_default() += 1;
+        }
+        Ok(Self { lines: counted })
+    }
+
+    /// The lines that `later` has and this one has not, with a `+`, and the reverse with a `-`.
+    pub fn changes(&self, later: &Self) -> Vec<String> {
+        let missing = |here: &Self, there: &Self, sign: char| -> Vec<String> {
+            let fewer = |(line, count): &(&String, &usize)| there.lines.get(*line) < Some(count);
+            here.lines.iter().filter(fewer).map(|(line, _)| format!("{sign} {line}")).collect()
+        };
+        [missing(later, self, '+'), missing(self, later, '-')].concat()
+    }
+
+    /// Looks again and fails if anything has come or gone.
+    ///
+    /// # Errors
+    /// Then, with the list of it.
+    pub fn assert_same(&self, host: &Host) -> Result<()> {
+        let changes = self.changes(&Self::take(host)?);
+        ensure!(changes.is_empty(), "{} has changed:\n{}", host.name(), changes.join("\n"));
+        Ok(())
+    }
+}
+
+fn processes(host: &Host) -> Vec<String> {
+    let entries = fs::read_dir(host.path("/proc")).into_iter().flatten().flatten();
+    let numbered = entries.filter(|entry| {
+        entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let lines = numbered.map(|entry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned()
+    });
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+fn walk(host: &Host, path: &str, lines: &mut Vec<String>, wanted: &impl Fn(&str) -> bool) {
+    if !wanted(path) {
+        return;
+    }
+    lines.push(format!("file {path}"));
+    let real = host.path(path);
+    if real.is_symlink() || !real.is_dir() || is_foreign_mount(&real) {
+        return;
+    }
+    for entry in fs::read_dir(real).into_iter().flatten().flatten() {
+        let child = format!("{path}/{}", entry.file_name().to_string_lossy());
+        walk(host, &child, lines, wanted);
+    }
+}
+
+// A container's own root is mounted below; its mount is listed, its files are the image's.
+fn is_foreign_mount(path: &Path) -> bool {
+    path.ends_with("rootfs") || path.ends_with("merged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_what_went_and_what_was_doubled() {
+        let of = |lines: &[(&str, usize)]| Snapshot {
+            lines: lines.iter().map(|(line, count)| ((*line).to_owned(), *count)).collect(),
+        };
+        let before = of(&[("link a", 1), ("rule x", 1)]);
+        assert_eq!(before.changes(&before), Vec::<String>::new());
+        let after = of(&[("link b", 1), ("rule x", 2)]);
+        assert_eq!(before.changes(&after), ["+ link b", "+ rule x", "- link a"]);
+    }
+}
