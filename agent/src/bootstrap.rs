@@ -122,8 +122,9 @@ impl<S: Store> Agent<S> {
 
     async fn here(&self) -> Result<Here, Failure> {
         let (read, choice) = (Instant::now(), choice(&self.flags.address));
-        let (uplink, routes) =
-            tokio::try_join!(self.kernel.uplink(&choice), self.kernel.local_routes())?;
+        // One after the other: the kernel gives one listing at a time on one socket.
+        let uplink = self.kernel.uplink(&choice).await?;
+        let routes = self.kernel.local_routes().await?;
         Ok(Here { uplink, routes, read })
     }
 
