@@ -35,6 +35,20 @@ impl Mac {
         bytes[0] = (bytes[0] & 0xfe) | 0x02;
         Self(bytes)
     }
+
+    /// Is it the address of one device, and not of a group (IEEE 802, lowest bit of the first byte)
+    /// or of nobody?
+    ///
+    /// ```
+    /// use twill_core::ids::Mac;
+    /// assert!(Mac([2, 0, 0, 0, 0, 1]).is_unicast());
+    /// assert!(!Mac([0x01, 0, 0x5e, 0, 0, 1]).is_unicast(), "a group");
+    /// assert!(!Mac([0; 6]).is_unicast(), "nobody");
+    /// ```
+    #[must_use]
+    pub fn is_unicast(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
 }
 
 impl fmt::Display for Mac {

@@ -164,6 +164,9 @@ impl Own {
             "it has no public address"
         } else if key.subnet.overlaps(self.subnet) {
             "it overlaps the subnet of this host"
+        } else if mac.is_some_and(|mac| !mac.is_unicast()) {
+            // In the forwarding database it would draw everybody's packets.
+            "its hardware address is not that of one device"
         } else if mac.is_some() && mac == self.mac {
             "it has the hardware address of this host"
         } else {
