@@ -54,13 +54,16 @@ fn unreachable(error: &Error) -> Failure {
     }
 }
 
+/// The agent's reasons, without the line that scripts for flanneld compare.
 fn not_yet(answer: &Answer) -> String {
-    let words = String::from_utf8_lossy(&answer.body);
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.is_empty() {
+    let text = String::from_utf8_lossy(&answer.body);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let reasons: Vec<&str> =
+        lines.filter(|line| !line.starts_with("flanneld is not ready")).collect();
+    if reasons.is_empty() {
         format!("the agent is not ready ({})", answer.status)
     } else {
-        format!("the agent is not ready: {words}")
+        format!("the agent is not ready: {}", reasons.join("; "))
     }
 }
 

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 const STATUS: &str = r#"{"version":"0.1.0","node":"00000000000000000000000000000001","hostname":"node1","backend":"udp","device":"flannel0","mtu":1472,"network":"10.88.0.0/16","subnet":"10.88.34.0/24","public_ip":"192.168.140.22","lease_expires":32503680000,"etcd":"connected","peers":[],"ignored":[],"pending":[],"last_error":null,"of_a_later_version":1}"#;
 
+const NOT_READY: &str = "flanneld is not ready yet\netcd is away\nno route\n";
+
 #[test]
 fn a_host_that_is_ready() {
     let agent = Agent::answering([(200, STATUS), (200, "ok")]);
@@ -28,13 +30,16 @@ fn hosts_that_are_not_ready_end_with_three() {
     let rows = [
         ("a write to do", [(200, busy.as_str()), (200, "ok")], "1 write to do"),
         ("an error", [(200, &failing), (200, "ok")], "failing: no device"),
-        ("the agent says so", [(200, STATUS), (503, "etcd is away")], "converged"),
+        ("the agent says so", [(200, STATUS), (503, NOT_READY)], "converged"),
     ];
     for (name, answers, state) in rows {
         let answer = Agent::answering(answers).status(&[]);
         assert_eq!(answer.code, 3, "{name}: {answer:?}");
         assert!(answer.data.contains(state), "{name}: {answer:?}");
     }
+    let answer = Agent::answering([(200, STATUS), (503, NOT_READY)]).status(&[]);
+    assert_eq!(answer.words, "twillctl: the agent is not ready: etcd is away; no route\n");
+
     let answer = Agent::answering([(503, "no lease yet"), (503, "")]).status(&[]);
     assert_eq!((answer.code, answer.data.as_str()), (3, ""), "{answer:?}");
     assert!(answer.words.contains("no lease yet"), "{answer:?}");
