@@ -264,3 +264,6 @@ impl Default for Vxlan {
         Self { vni, port: None, mtu: None, gbp: false, learning: false, direct_routing: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ fn split<Address: FromStr>(text: &str) -> Option<(Address, u8)> {
     let digits = !len.is_empty() && len.bytes().all(|digit| digit.is_ascii_digit());
     Some((base.parse().ok()?, digits.then(|| len.parse().ok()).flatten()?))
 }
+
+#[cfg(test)]
+mod tests;

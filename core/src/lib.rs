@@ -7,6 +7,8 @@
 pub mod config;
 pub mod device;
 pub mod firewall;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 mod json;
 pub mod lease;

@@ -20,9 +20,13 @@ pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
     let network = members.last("Network").map(network).transpose()?;
     let network = network.filter(|network| network.len() > 0);
     let network = network.ok_or(Error::Missing { member: "Network" })?;
-    let subnet_len = number(&members, "SubnetLen")?.filter(|len| *len > 0);
-    // More than 255 breaks the same rule as 255.
-    let subnet_len = subnet_len.map(|len| u8::try_from(len).unwrap_or(u8::MAX));
+    let subnet_len = match number(&members, "SubnetLen")? {
+        None | Some(0) => None,
+        Some(len) => Some(
+            u8::try_from(len)
+                .map_err(|_too_long| out_of_range("SubnetLen", len, "be at most 30"))?,
+        ),
+    };
     let subnet_min = address(&members, "SubnetMin")?;
     let subnet_max = address(&members, "SubnetMax")?;
     let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
@@ -103,35 +107,35 @@ fn backend(found: &Value) -> Result<Backend, Error> {
 fn udp(members: &Members) -> Result<Udp, Error> {
     let port = port(members)?;
     if port == Some(0) {
-        return Err(out_of_range("Port", 0, "be from 1 to 65535"));
+        return Err(out_of_range("Backend.Port", 0, "be from 1 to 65535"));
     }
     Ok(port.map_or_else(Udp::default, |port| Udp { port }))
 }
 
 fn vxlan(members: &Members) -> Result<Vxlan, Error> {
-    let vni = match number(members, "VNI")? {
+    let vni = match number(members, "Backend.VNI")? {
         None => Vni::ONE,
         Some(number) => u32::try_from(number)
             .ok()
             .and_then(Vni::new)
-            .ok_or_else(|| out_of_range("VNI", number, "be from 1 to 16777215"))?,
+            .ok_or_else(|| out_of_range("Backend.VNI", number, "be from 1 to 16777215"))?,
     };
-    let mtu = match number(members, "MTU")? {
+    let mtu = match number(members, "Backend.MTU")? {
         None | Some(0) => None,
         Some(bytes) => Some(
             u32::try_from(bytes)
                 .ok()
                 .and_then(Mtu::new)
-                .ok_or_else(|| out_of_range("MTU", bytes, "be from 68 to 65535"))?,
+                .ok_or_else(|| out_of_range("Backend.MTU", bytes, "be from 68 to 65535"))?,
         ),
     };
     Ok(Vxlan {
         vni,
         port: port(members)?.filter(|port| *port != 0),
         mtu,
-        gbp: flag(members, "GBP")?.unwrap_or(false),
-        learning: flag(members, "Learning")?.unwrap_or(false),
-        direct_routing: flag(members, "DirectRouting")?.unwrap_or(false),
+        gbp: flag(members, "Backend.GBP")?.unwrap_or(false),
+        learning: flag(members, "Backend.Learning")?.unwrap_or(false),
+        direct_routing: flag(members, "Backend.DirectRouting")?.unwrap_or(false),
     })
 }
 
@@ -152,15 +156,15 @@ fn address(members: &Members, member: &'static str) -> Result<Option<Ipv4Addr>, 
 }
 
 fn port(members: &Members) -> Result<Option<u16>, Error> {
-    let Some(number) = number(members, "Port")? else { return Ok(None) };
+    let Some(number) = number(members, "Backend.Port")? else { return Ok(None) };
     let port = u16::try_from(number);
-    port.map(Some).map_err(|_too_large| out_of_range("Port", number, "be at most 65535"))
+    port.map(Some).map_err(|_too_large| out_of_range("Backend.Port", number, "be at most 65535"))
 }
 
 // Every value of a member must be of its kind, not only the last one: so it is in Go.
 fn number(members: &Members, member: &'static str) -> Result<Option<u64>, Error> {
     let mut last = None;
-    for found in members.all(member).filter(|found| !found.is_null()) {
+    for found in members.all(own_name(member)).filter(|found| !found.is_null()) {
         let number = found.as_u64();
         last = Some(number.ok_or_else(|| kind(member, found, "a whole number, zero or more"))?);
     }
@@ -169,10 +173,15 @@ fn number(members: &Members, member: &'static str) -> Result<Option<u64>, Error>
 
 fn flag(members: &Members, member: &'static str) -> Result<Option<bool>, Error> {
     let mut last = None;
-    for found in members.all(member).filter(|found| !found.is_null()) {
+    for found in members.all(own_name(member)).filter(|found| !found.is_null()) {
         last = Some(found.as_bool().ok_or_else(|| kind(member, found, "true or false"))?);
     }
     Ok(last)
+}
+
+/// `VNI` of `Backend.VNI`: errors name the whole way, objects only the last step of it.
+fn own_name(member: &str) -> &str {
+    member.rsplit_once('.').map_or(member, |(_parent, name)| name)
 }
 
 fn kind(member: &'static str, found: &Value, wanted: &'static str) -> Error {

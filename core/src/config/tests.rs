@@ -1,0 +1,265 @@
+use super::*;
+use crate::golden;
+
+#[track_caller]
+fn read(text: &str) -> NetworkConfig {
+    NetworkConfig::parse(text.as_bytes()).expect(text)
+}
+
+fn subnet(text: &str) -> Subnet {
+    text.parse().expect(text)
+}
+
+#[test]
+fn fills_the_defaults_in() {
+    let config = read(r#"{"Network":"10.5.0.0/16"}"#);
+    assert_eq!(
+        config,
+        NetworkConfig {
+            network: subnet("10.5.0.0/16"),
+            subnet_len: 24,
+            subnet_min: subnet("10.5.1.0/24"),
+            subnet_max: subnet("10.5.255.0/24"),
+            backend: Backend::Udp(Udp { port: 8285 }),
+        }
+    );
+    let vxlan = read(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#);
+    assert_eq!(vxlan.backend, Backend::Vxlan(Vxlan::default()));
+}
+
+#[test]
+fn subnets_follow_from_the_network() {
+    let rows = [
+        ("a network of many", "10.0.0.0/8", 24, "10.0.1.0/24", "10.255.255.0/24"),
+        ("the last with room for /24", "10.5.4.0/22", 24, "10.5.5.0/24", "10.5.7.0/24"),
+        ("four subnets in any case", "10.5.2.0/23", 25, "10.5.2.128/25", "10.5.3.128/25"),
+        ("the smallest", "10.5.2.16/28", 30, "10.5.2.20/30", "10.5.2.28/30"),
+        ("host bits are masked off", "10.5.9.9/16", 24, "10.5.1.0/24", "10.5.255.0/24"),
+        ("the end of all addresses", "255.255.0.0/16", 24, "255.255.1.0/24", "255.255.255.0/24"),
+    ];
+    for (name, network, len, min, max) in rows {
+        let config = read(&format!(r#"{{"Network":"{network}"}}"#));
+        let found = (config.subnet_len, config.subnet_min, config.subnet_max);
+        assert_eq!(found, (len, subnet(min), subnet(max)), "{name}");
+    }
+}
+
+#[test]
+fn reads_as_go_does() {
+    let plain = read(r#"{"Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan"}}"#);
+    let rows = [
+        (
+            "names in any case, types too",
+            r#"{"nEtWoRk":"10.5.0.0/16","SUBNETLEN":25,"backend":{"type":"VXLAN"}}"#,
+        ),
+        (
+            "letters that fold to ASCII",
+            "{\"Networ\u{212a}\":\"10.5.0.0/16\",\"\u{17f}ubnetLen\":25,\"Backend\":{\"Type\":\"vxlan\"}}",
+        ),
+        (
+            "unknown members",
+            r#"{"Comment":{"a":[1]},"Network":"10.5.0.0/16","SubnetLen":25,
+                "Backend":{"Type":"vxlan","MacPrefix":"0E-2A","Name":"x"}}"#,
+        ),
+        (
+            "the last of several, whatever their case",
+            r#"{"Network":"10.9.0.0/16","SubnetLen":26,"network":"10.5.0.0/16","subnetlen":25,
+                "Backend":{"Type":"udp"},"Backend":{"Type":"vxlan"}}"#,
+        ),
+        (
+            "null and zero for no wish",
+            r#"{"Network":"10.5.0.0/16","SubnetLen":25,"SubnetLen":null,"SubnetMin":"0.0.0.0",
+                "EnableIPv4":null,"EnableIPv6":null,
+                "Backend":{"Type":"vxlan","VNI":null,"Port":0,"MTU":0,"GBP":null}}"#,
+        ),
+        (
+            "both families spelled out, and nftables, which is for flannel",
+            r#"{"EnableIPv4":true,"EnableIPv6":false,"EnableNFTables":true,
+                "Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan"}}"#,
+        ),
+    ];
+    for (name, text) in rows {
+        assert_eq!(NetworkConfig::parse(text.as_bytes()), Ok(plain.clone()), "{name}");
+    }
+}
+
+#[test]
+fn reads_every_option() {
+    let config = read(
+        r#"{"Network":"10.5.0.0/16","SubnetLen":26,"SubnetMin":"10.5.0.0","SubnetMax":"10.5.9.192",
+            "Backend":{"Type":"vxlan","VNI":16777215,"Port":4789,"MTU":9000,"GBP":true,
+            "Learning":true,"DirectRouting":true}}"#,
+    );
+    assert_eq!(config.subnet_min, subnet("10.5.0.0/26"), "the first subnet, if it is asked for");
+    assert_eq!(config.subnet_max, subnet("10.5.9.192/26"));
+    let Backend::Vxlan(vxlan) = config.backend else { panic!("it says vxlan") };
+    assert_eq!(
+        (vxlan.vni.number(), vxlan.port, vxlan.mtu),
+        (16_777_215, Some(4789), Mtu::new(9000))
+    );
+    assert!(vxlan.gbp && vxlan.learning && vxlan.direct_routing);
+    let udp = read(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp","Port":7000}}"#);
+    assert_eq!(udp.backend, Backend::Udp(Udp { port: 7000 }));
+}
+
+/// Each line of the golden is a configuration, the error, and its way out.
+#[test]
+fn refuses_in_words_for_people() {
+    let with = |rest: &str| format!(r#"{{"Network":"10.88.0.0/16",{rest}}}"#);
+    let backend = |options: &str| with(&format!(r#""Backend":{options}"#));
+    let rows = [
+        "not json".to_owned(),
+        "[]".to_owned(),
+        "null".to_owned(),
+        r#"{"Network":"10.88.0.0/16"} trailing"#.to_owned(),
+        r#"{"Network":"10.88.0.0/16""#.to_owned(),
+        "{}".to_owned(),
+        r#"{"Network":"0.0.0.0/0"}"#.to_owned(),
+        r#"{"Network":"10.88.0.0/33"}"#.to_owned(),
+        r#"{"Network":"10.88.0.0"}"#.to_owned(),
+        r#"{"Network":168296448}"#.to_owned(),
+        r#"{"Network":null}"#.to_owned(),
+        r#"{"Network":"10.88.0.0/29"}"#.to_owned(),
+        r#"{"Network":"fd00::/48"}"#.to_owned(),
+        with(r#""SubnetLen":"24""#),
+        with(r#""SubnetLen":24.5"#),
+        with(r#""SubnetLen":-1"#),
+        with(r#""SubnetLen":"x","SubnetLen":24"#),
+        with(r#""SubnetLen":8"#),
+        with(r#""SubnetLen":17"#),
+        with(r#""SubnetLen":31"#),
+        with(r#""SubnetLen":280"#),
+        with(r#""SubnetMin":"10.99.0.0""#),
+        with(r#""SubnetMin":"10.88.1.1""#),
+        with(r#""SubnetMin":17"#),
+        with(r#""SubnetMax":"10.89.0.0""#),
+        with(r#""SubnetMin":"10.88.20.0","SubnetMax":"10.88.10.0""#),
+        with(r#""EnableIPv6":true"#),
+        with(r#""EnableIPv4":false"#),
+        with(r#""EnableIPv4":"yes""#),
+        with(r#""EnableNFTables":1"#),
+        backend("{}"),
+        backend("null"),
+        backend(r#"{"Type":""}"#),
+        backend(r#"{"Type":7}"#),
+        backend(r#""vxlan""#),
+        backend(r#"{"Type":"nosuch"}"#),
+        backend(r#"{"Type":"Host-GW"}"#),
+        backend(r#"{"Type":"wireguard"}"#),
+        backend(r#"{"Type":"ipip"}"#),
+        backend(r#"{"Type":"ipsec"}"#),
+        backend(r#"{"Type":"alloc"}"#),
+        backend(r#"{"Type":"extension"}"#),
+        backend(r#"{"Type":"tencent-vpc"}"#),
+        backend(r#"{"Type":"vxlan","VNI":"x"}"#),
+        backend(r#"{"Type":"vxlan","VNI":0}"#),
+        backend(r#"{"Type":"vxlan","VNI":16777216}"#),
+        backend(r#"{"Type":"vxlan","Port":65536}"#),
+        backend(r#"{"Type":"vxlan","MTU":10}"#),
+        backend(r#"{"Type":"vxlan","GBP":"true"}"#),
+        backend(r#"{"Type":"udp","Port":0}"#),
+        backend(r#"{"Type":"udp","Port":"8285"}"#),
+    ];
+    let mut text = String::new();
+    for row in rows {
+        let error = NetworkConfig::parse(row.as_bytes()).expect_err(&row);
+        text.push_str(&format!("{row}\n    {error}\n    hint: {}\n", error.hint()));
+    }
+    golden::check("config-errors.txt", &text);
+}
+
+#[test]
+fn refuses_what_is_not_utf8() {
+    let error = NetworkConfig::parse(b"{\"Network\":\"\xff\"}").expect_err("no text at all");
+    assert!(matches!(error, Error::NotAnObject { .. }), "{error}");
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let vxlan = Backend::Vxlan(Vxlan {
+        vni: Vni::new(7).expect("in range"),
+        port: Some(4789),
+        mtu: Mtu::new(1400),
+        gbp: true,
+        learning: false,
+        direct_routing: true,
+    });
+    let network = subnet("10.88.0.0/16");
+    let rows = [
+        ("config-udp.json", Draft::new(network)),
+        (
+            "config-vxlan.json",
+            Draft { backend: Backend::Vxlan(Vxlan::default()), ..Draft::new(network) },
+        ),
+        (
+            "config-vxlan-options.json",
+            Draft { backend: vxlan, subnet_len: Some(20), ..Draft::new(network) },
+        ),
+    ];
+    for (name, draft) in rows {
+        let config = draft.build().expect(name);
+        let text = config.to_json();
+        golden::check(name, &(text.clone() + "\n"));
+        assert_eq!(NetworkConfig::parse(text.as_bytes()), Ok(config), "{name}");
+    }
+}
+
+#[test]
+fn admits_what_a_host_may_own() {
+    let config = read(r#"{"Network":"10.5.0.0/16","SubnetMax":"10.5.9.0"}"#);
+    let rows = [
+        ("the first is skipped", "10.5.0.0/24", false),
+        ("the lowest", "10.5.1.0/24", true),
+        ("the highest", "10.5.9.0/24", true),
+        ("above it", "10.5.10.0/24", false),
+        ("another length", "10.5.2.0/25", false),
+        ("another network", "10.6.2.0/24", false),
+    ];
+    for (name, text, admitted) in rows {
+        assert_eq!(config.admits(subnet(text)), admitted, "{name}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        drop(NetworkConfig::parse(&bytes));
+    }
+
+    #[test]
+    fn no_members_make_it_panic(
+        network in "\\PC{0,4}|[0-9.]{1,15}/[0-9]{1,3}",
+        len: i64,
+        min in "\\PC{0,4}|[0-9.]{7,15}",
+        kind in "udp|vxlan|\\PC{0,6}",
+        option: u64,
+    ) {
+        let text = serde_json::json!({
+            "Network": network, "SubnetLen": len, "SubnetMin": min,
+            "Backend": {"Type": kind, "VNI": option, "Port": option, "MTU": option},
+        });
+        drop(NetworkConfig::parse(text.to_string().as_bytes()));
+    }
+
+    #[test]
+    fn whatever_keeps_the_rules_reads_back(
+        base: u32, len in 1_u8..=28, more in 2_u8..=29, skip: u16, vni in 1_u32..1 << 24,
+    ) {
+        let network = Subnet::containing(base.into(), len).expect("short enough");
+        let subnet_len = (len + more).min(30);
+        let room = 1_u64 << (subnet_len - len);
+        let offset = u32::try_from(u64::from(skip) % room).expect("small") << (32 - subnet_len);
+        let draft = Draft {
+            subnet_len: Some(subnet_len),
+            subnet_min: Some((network.base().to_bits() + offset).into()),
+            backend: Backend::Vxlan(Vxlan { vni: Vni::new(vni).expect("in range"), ..Vxlan::default() }),
+            ..Draft::new(network)
+        };
+        // The unspecified address as a bound stands for the default, so it cannot be written.
+        if let Ok(config) = draft.build()
+            && !config.subnet_min.base().is_unspecified()
+        {
+            proptest::prop_assert_eq!(NetworkConfig::parse(config.to_json().as_bytes()), Ok(config));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+use super::*;
+use crate::golden;
+use crate::ids::{Mac, NodeId, Underlay, Vni};
+
+const NODE: &str = "000102030405060708090a0b0c0d0e0f";
+
+fn key(text: &str) -> Result<Key, KeyError> {
+    text.parse()
+}
+
+fn vxlan(vni: Option<u32>) -> LeaseBackend {
+    let mac = "c6:d2:32:6f:8f:44".parse().expect("a mac");
+    LeaseBackend::Vxlan { vni: vni.and_then(Vni::new), mac }
+}
+
+fn value(backend: LeaseBackend) -> LeaseValue {
+    let public_ip = Underlay([192, 168, 64, 3].into());
+    LeaseValue { public_ip, public_ipv6: None, backend, node: None }
+}
+
+#[test]
+fn keys_are_flannels() {
+    for text in
+        ["10.5.52.0-24", "10.88.4.128-26", "10.5.0.0-16", "10.42.3.0-24&2001:cafe:42:3::-64"]
+    {
+        assert_eq!(key(text).expect(text).to_string(), text);
+    }
+    let both = key("10.42.3.0-24&2001:cafe:42:3::-64").expect("both families");
+    assert_eq!(both.subnet, "10.42.3.0/24".parse().expect("a subnet"));
+    assert!(both.ipv6.is_some());
+}
+
+#[test]
+fn keys_that_are_none_say_why() {
+    let form = "does not have the form 10.5.52.0-24";
+    let block = "is no block of addresses";
+    let rows = [
+        ("nothing", "", form),
+        ("a word", "config", form),
+        ("a slash for the dash", "10.5.52.0/24", form),
+        ("three numbers", "10.5.52-24", form),
+        ("a sign", "10.5.52.0-+24", form),
+        ("a path", "x/10.5.52.0-24", form),
+        ("a half", "10.5.52.0-24&", form),
+        ("half a half", "10.5.52.0-24&fd00::", form),
+        ("host bits", "10.5.52.7-24", block),
+        ("too long", "10.5.52.0-33", block),
+        ("one address", "10.5.52.0-32", block),
+        ("everything", "0.0.0.0-0", block),
+        ("IPv6 too long", "10.5.52.0-24&fd00::-129", block),
+        ("IPv6 only", "0.0.0.0-0&fd00:88:0:a::-64", "has no IPv4 part"),
+    ];
+    for (name, text, words) in rows {
+        let error = key(text).expect_err(name).to_string();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+}
+
+/// Byte for byte what a real flanneld wrote, and what we write.
+#[test]
+fn values_are_written_as_flannel_writes_them() {
+    let ours = LeaseValue { node: NODE.parse().ok(), ..value(vxlan(Some(1))) };
+    let nameless = LeaseValue { node: NODE.parse().ok(), ..value(LeaseBackend::Unnamed) };
+    let rows = [
+        value(vxlan(Some(1))),
+        value(LeaseBackend::Unnamed),
+        value(LeaseBackend::Other { name: "host-gw".to_owned() }),
+        LeaseValue { public_ipv6: "fd00::3".parse().ok(), ..value(LeaseBackend::Unnamed) },
+        ours,
+        nameless,
+    ];
+    let text: String = rows.iter().map(|value| value.to_json() + "\n").collect();
+    golden::check("lease-values.json", &text);
+    for row in rows {
+        assert_eq!(LeaseValue::parse(row.to_json().as_bytes()), Ok(row));
+    }
+}
+
+#[test]
+fn values_are_read_with_flannels_tolerance() {
+    let rows = [
+        (
+            "names in any case, unknown members",
+            r#"{"publicip":"192.168.64.3","BACKENDTYPE":"vxlan","x":[],
+                "backenddata":{"vni":1,"vtepmac":"C6-D2-32-6F-8F-44","y":null}}"#,
+            value(vxlan(Some(1))),
+        ),
+        (
+            "an old flannel: no VNI, no PublicIPv6",
+            r#"{"PublicIP":"192.168.64.3","BackendType":"vxlan","BackendData":{"VtepMAC":"c6d2.326f.8f44"}}"#,
+            value(vxlan(None)),
+        ),
+        (
+            "VNI zero is no VNI",
+            r#"{"PublicIP":"192.168.64.3","BackendType":"vxlan","BackendData":{"VNI":0,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+            value(vxlan(None)),
+        ),
+        (
+            "a reservation by hand",
+            r#"{ "PublicIP" : "192.168.64.3" }"#,
+            value(LeaseBackend::Unnamed),
+        ),
+        (
+            "no address at all",
+            "{}",
+            LeaseValue { public_ip: Underlay([0, 0, 0, 0].into()), ..value(LeaseBackend::Unnamed) },
+        ),
+        (
+            "another backend with data of its own",
+            r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"extension","BackendData":"{\"k\":1}"}"#,
+            value(LeaseBackend::Other { name: "extension".to_owned() }),
+        ),
+        (
+            "both families",
+            r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00:140::22","BackendType":"vxlan",
+                "BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},
+                "BackendV6Data":{"VNI":1,"VtepMAC":"b2:26:ef:59:bd:26"}}"#,
+            LeaseValue { public_ipv6: "fd00:140::22".parse().ok(), ..value(vxlan(Some(1))) },
+        ),
+        (
+            "ours",
+            r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"TwillNodeID":"000102030405060708090a0b0c0d0e0f"}"#,
+            LeaseValue { node: NODE.parse().ok(), ..value(LeaseBackend::Unnamed) },
+        ),
+    ];
+    for (name, text, wanted) in rows {
+        assert_eq!(LeaseValue::parse(text.as_bytes()), Ok(wanted), "{name}");
+    }
+}
+
+#[test]
+fn values_that_say_nothing_say_why() {
+    let rows = [
+        ("not JSON", "10.5.52.0-24", "the value is not a JSON object"),
+        (
+            "the key as value, by flannel's own documentation",
+            "/coreos.com/network/subnets/x",
+            "not a JSON object",
+        ),
+        ("a list", "[]", "not a JSON object"),
+        (
+            "an empty address",
+            r#"{"PublicIP":""}"#,
+            r#"PublicIP is "", which is not an IPv4 address"#,
+        ),
+        ("null for an address", r#"{"PublicIP":null}"#, "PublicIP is null"),
+        ("a number for an address", r#"{"PublicIP":3}"#, "PublicIP is 3"),
+        ("IPv6 that is none", r#"{"PublicIPv6":"x"}"#, "PublicIPv6 is \"x\""),
+        ("a backend that is no name", r#"{"BackendType":1}"#, "BackendType is 1"),
+        ("vxlan without data", r#"{"BackendType":"vxlan"}"#, "BackendData is null"),
+        (
+            "vxlan without mac",
+            r#"{"BackendType":"vxlan","BackendData":{"VNI":1}}"#,
+            "VtepMAC is null",
+        ),
+        (
+            "vxlan with a wrong mac",
+            r#"{"BackendType":"vxlan","BackendData":{"VtepMAC":"c6:d2:32:6f:8f"}}"#,
+            "VtepMAC is \"c6:d2:32:6f:8f\"",
+        ),
+        (
+            "vxlan with a wrong VNI",
+            r#"{"BackendType":"vxlan","BackendData":{"VNI":16777216,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+            "VNI is 16777216",
+        ),
+        ("a node id that is none", r#"{"TwillNodeID":"abc"}"#, "TwillNodeID is \"abc\""),
+    ];
+    for (name, text, words) in rows {
+        let error = LeaseValue::parse(text.as_bytes()).expect_err(name).to_string();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_value_panic(bytes: Vec<u8>) {
+        drop(LeaseValue::parse(&bytes));
+    }
+
+    #[test]
+    fn no_members_make_the_value_panic(ip in "\\PC{0,9}", name in "vxlan|\\PC{0,5}", mac in "\\PC{0,17}", vni: i64) {
+        let text = serde_json::json!({
+            "PublicIP": ip, "PublicIPv6": ip, "BackendType": name, "TwillNodeID": mac,
+            "BackendData": {"VNI": vni, "VtepMAC": mac},
+        });
+        drop(LeaseValue::parse(text.to_string().as_bytes()));
+    }
+
+    #[test]
+    fn no_text_makes_the_key_panic(text in "\\PC*|[0-9.&:a-f-]{0,40}") {
+        if let Ok(key) = text.parse::<Key>() {
+            proptest::prop_assert_eq!(key.to_string().parse::<Key>(), Ok(key));
+        }
+    }
+
+    #[test]
+    fn every_key_reads_back(base: u32, len in 1_u8..32, v6: Option<(u128, u8)>) {
+        let subnet = Subnet::containing(base.into(), len).expect("short enough");
+        let ipv6 = v6.map(|(base, len)| Ipv6Network::new(base.into(), len % 129).expect("short enough"));
+        let key = Key { subnet, ipv6 };
+        proptest::prop_assert_eq!(key.to_string().parse::<Key>(), Ok(key));
+    }
+
+    #[test]
+    fn every_value_reads_back(ip: u32, mac: [u8; 6], vni in proptest::option::of(1_u32..1 << 24), node: Option<[u8; 16]>) {
+        let value = LeaseValue {
+            public_ip: Underlay(ip.into()),
+            public_ipv6: None,
+            backend: LeaseBackend::Vxlan { vni: vni.and_then(Vni::new), mac: Mac(mac) },
+            node: node.map(NodeId::from_random),
+        };
+        proptest::prop_assert_eq!(LeaseValue::parse(value.to_json().as_bytes()), Ok(value));
+    }
+}
