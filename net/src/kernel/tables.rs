@@ -185,10 +185,9 @@ fn is_permanent(device: IfIndex, message: &NeighbourMessage) -> bool {
     message.header.ifindex == device.0 && state & permanent != 0
 }
 
-/// All zeroes is the default destination, a set bit 0 a group: neither is a peer.
+/// Rows of groups, and of nobody, which is the default destination, are not peers.
 fn unicast(bytes: &[u8]) -> Option<Mac> {
-    let bytes: [u8; 6] = bytes.try_into().ok()?;
-    (bytes != [0; 6] && bytes[0] & 1 == 0).then_some(Mac(bytes))
+    bytes.try_into().ok().map(Mac).filter(|mac| mac.is_unicast())
 }
 
 fn ipv4(address: &NeighbourAddress) -> Option<Ipv4Addr> {
