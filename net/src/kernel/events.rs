@@ -1,7 +1,7 @@
 //! Tells that something moved, so that the loop looks again at once.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -53,6 +53,7 @@ pub struct Events {
     socket: TokioSocket,
     buffer: Vec<u8>,
     ready: VecDeque<Event>,
+    broken: bool,
 }
 
 impl std::fmt::Debug for Events {
@@ -79,26 +80,40 @@ impl Kernel {
         let mut socket = <TokioSocket as AsyncSocket>::new(NETLINK_ROUTE).map_err(failed)?;
         let groups = GROUPS.iter().fold(0, |bits, group| bits | 1 << (*group as u32 - 1));
         socket.socket_mut().bind(&SocketAddr::new(0, groups)).map_err(failed)?;
-        Ok(Events { socket, buffer: Vec::with_capacity(DATAGRAM), ready: VecDeque::new() })
+        let (buffer, ready) = (Vec::with_capacity(DATAGRAM), VecDeque::new());
+        Ok(Events { socket, buffer, ready, broken: false })
     }
 }
 
 impl Events {
     /// The next change. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the socket breaks. After that nothing more is heard, and the future never ends, so that
+    /// a loop around it waits for its timer instead of spinning.
     pub async fn next(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
+            if self.broken {
+                pending::<()>().await;
+            }
             self.buffer.clear();
-            let Self { socket, buffer, ready } = self;
+            let Self { socket, buffer, ready, broken } = self;
             match poll_fn(|context| socket.poll_recv_from(context, buffer)).await {
                 Ok(_kernel) => parse(buffer, ready),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) =>
+                {
                     ready.push_back(Event::Missed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Listen { source }),
+                Err(source) => {
+                    *broken = true;
+                    return Err(Error::Listen { source });
+                }
             }
         }
     }
