@@ -2,16 +2,22 @@
 
 pub mod attach;
 pub mod create;
+pub mod each;
 pub mod exec;
+pub mod images;
+pub mod import;
 pub mod inspect;
 pub mod kill;
+pub mod load;
 pub mod logs;
 pub mod monitor;
 pub mod ps;
 pub mod rm;
+pub mod rmi;
 pub mod run;
 pub mod start;
 pub mod stop;
+pub mod tag;
 pub mod wait;
 
 /// How a command that did not fail ends the process.

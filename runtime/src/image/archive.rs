@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use super::compression::{Packing, Plain, packing};
 use super::defect::{Defect, Problem};
 use super::digest::Digest;
-use super::entries::{Entries, Entry, Next, Stream};
+use super::entries::{Entries, Next, Stream};
 use super::error::Error;
+use super::header::Entry;
 use super::rootdir::Parts;
 use super::staging::Staging;
 

@@ -6,10 +6,11 @@
 
 use std::io::{self, Read};
 
-use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::{EntryType, GnuExtSparseHeader, GnuHeader, Header};
 
 use super::defect::{Defect, Problem};
-use super::pax::{self, Extended};
+use super::header::{self, Entry, Piece, Prefix};
+use super::pax;
 
 const BLOCK: u64 = 512;
 /// For the long names and extended attributes of one entry.
@@ -49,35 +50,6 @@ pub(super) enum Next {
     Stop,
 }
 
-/// One entry, without its data.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) kind: EntryType,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// Seconds and nanoseconds since 1970.
-    pub(super) modified: (i64, u32),
-    pub(super) device: (u32, u32),
-    pub(super) attributes: Vec<(String, Vec<u8>)>,
-    /// Length of the file; of a sparse one, with its holes.
-    pub(super) size: u64,
-    /// Where the data of a sparse file goes: offsets and lengths, in order.
-    pub(super) pieces: Option<Vec<(u64, u64)>>,
-    /// Where its data begins in the stream.
-    pub(super) position: u64,
-}
-
-/// What precedes an entry and belongs to it.
-#[derive(Default)]
-struct Prefix {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    extended: Extended,
-}
-
 impl<S: Stream> Entries<S> {
     /// At most `limit` entries are taken from the stream.
     pub(super) fn new(stream: S, limit: u64) -> Self {
@@ -105,7 +77,9 @@ impl<S: Stream> Entries<S> {
             if header.as_bytes().iter().all(|byte| *byte == 0) {
                 return Ok(Next::End);
             }
-            check_sum(&header).ok_or(Defect::NotTar { at })?;
+            if !header::sum_is_right(&header) {
+                return Err(Defect::NotTar { at });
+            }
             let kind = header.entry_type();
             let describes = kind.is_gnu_longname()
                 || kind.is_gnu_longlink()
@@ -151,89 +125,38 @@ impl<S: Stream> Entries<S> {
         if self.count > self.limit {
             return Err(Defect::TooManyEntries { limit: self.limit });
         }
-        let Prefix { path, link, extended } = prefix;
-        let path = extended.path.or(path).unwrap_or_else(|| header.path_bytes().into_owned());
-        let bad = |problem| Defect::Entry { entry: Defect::shown(&path), problem };
-        let number = || bad(Problem::Number);
-        if extended.sparse {
-            return Err(bad(Problem::Sparse));
+        let shown = Defect::shown(&prefix.path(header));
+        let bad = |problem| Defect::Entry { entry: shown.clone(), problem };
+        let mut entry = header::decode(header, prefix).map_err(bad)?;
+        if entry.kind == EntryType::GNUSparse {
+            let gnu = header.as_gnu().ok_or(Problem::Sparse).map_err(bad)?;
+            entry.size = gnu.real_size().ok().ok_or(Problem::Number).map_err(bad)?;
+            let pieces = self.pieces(gnu)?;
+            let good = pieces.filter(|pieces| header::pieces_fit(pieces, entry.size, entry.stored));
+            entry.pieces = Some(good.ok_or(Problem::Sparse).map_err(bad)?);
         }
-        let kind = kind(header, &path);
-        let has_data =
-            matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
-        let stored = if has_data {
-            extended.size.map_or_else(|| header.entry_size(), Ok).ok().ok_or_else(number)?
-        } else {
-            // As in Go's archive/tar: an entry that is no file has no data, whatever it says.
-            0
-        };
-        let narrow = |id: io::Result<u64>| id.ok().and_then(|id| u32::try_from(id).ok());
-        let mode = header.mode().ok().ok_or_else(number)?;
-        let uid = narrow(extended.uid.map_or_else(|| header.uid(), Ok)).ok_or_else(number)?;
-        let gid = narrow(extended.gid.map_or_else(|| header.gid(), Ok)).ok_or_else(number)?;
-        // Times before 1970 come as two's complement.
-        let whole = |seconds: u64| (seconds.cast_signed(), 0);
-        let modified = extended.modified.or_else(|| header.mtime().ok().map(whole));
-        let modified = modified.ok_or_else(number)?;
-        let device = (device(header.device_major()), device(header.device_minor()));
-        let link = extended.link.or(link).unwrap_or_else(|| {
-            header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()
-        });
-        let (size, pieces) = match kind {
-            EntryType::GNUSparse => {
-                let (size, pieces) =
-                    self.pieces(header, stored)?.ok_or_else(|| bad(Problem::Sparse))?;
-                (size, Some(pieces))
-            }
-            _ => (stored, None),
-        };
-        self.unread = stored;
-        self.padding = stored.wrapping_neg() % BLOCK;
-        let (attributes, position) = (extended.attributes, self.position);
-        Ok(Entry {
-            path,
-            link,
-            kind,
-            mode,
-            uid,
-            gid,
-            modified,
-            device,
-            attributes,
-            size,
-            pieces,
-            position,
-        })
+        entry.position = self.position;
+        self.unread = entry.stored;
+        self.padding = entry.stored.wrapping_neg() % BLOCK;
+        Ok(entry)
     }
 
-    /// The map of an old GNU sparse file; `None` when it contradicts itself.
-    fn pieces(
-        &mut self,
-        header: &Header,
-        stored: u64,
-    ) -> Result<Option<(u64, Vec<(u64, u64)>)>, Defect> {
-        let Some(gnu) = header.as_gnu() else { return Ok(None) };
+    /// The map of an old GNU sparse file, which may go on in further headers; `None` when it
+    /// cannot be read.
+    fn pieces(&mut self, gnu: &GnuHeader) -> Result<Option<Vec<Piece>>, Defect> {
         let mut pieces = Vec::new();
-        let mut good = add_pieces(&mut pieces, &gnu.sparse);
+        let mut good = header::add_pieces(&mut pieces, &gnu.sparse);
         let mut more = gnu.is_extended();
-        while good && more {
+        while good.is_some() && more {
+            if pieces.len() > PIECES_LIMIT {
+                return Ok(None);
+            }
             let mut next = GnuExtSparseHeader::new();
             self.exactly(next.as_mut_bytes())?;
-            good = add_pieces(&mut pieces, next.sparse()) && pieces.len() <= PIECES_LIMIT;
+            good = header::add_pieces(&mut pieces, next.sparse());
             more = next.is_extended();
         }
-        let Ok(size) = gnu.real_size() else { return Ok(None) };
-        let mut end = 0_u64;
-        let mut sum = 0_u64;
-        for (offset, length) in &pieces {
-            let next = offset.checked_add(*length).filter(|_| *offset >= end);
-            let (Some(next), Some(total)) = (next, sum.checked_add(*length)) else {
-                return Ok(None);
-            };
-            (end, sum) = (next, total);
-        }
-        let fits = good && sum == stored && end <= size;
-        Ok(fits.then_some((size, pieces)))
+        Ok(good.map(|()| pieces))
     }
 
     fn skip_data(&mut self) -> Result<(), Defect> {
@@ -301,39 +224,9 @@ impl<S: Stream> Entries<S> {
     }
 }
 
-fn check_sum(header: &Header) -> Option<()> {
-    let bytes = header.as_bytes();
-    let others = bytes[..148].iter().chain(&bytes[156..]);
-    // Some old writers summed signed bytes.
-    let unsigned = others.clone().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
-    let signed = others.map(|byte| i32::from(byte.cast_signed())).sum::<i32>() + 8 * 32;
-    let sum = header.cksum().ok()?;
-    (sum == unsigned || i32::try_from(sum) == Ok(signed)).then_some(())
-}
-
-/// In the oldest format a directory is a file whose name ends in a slash.
-fn kind(header: &Header, path: &[u8]) -> EntryType {
-    match header.entry_type() {
-        EntryType::Regular if path.ends_with(b"/") => EntryType::Directory,
-        kind => kind,
-    }
-}
-
-fn device(number: io::Result<Option<u32>>) -> u32 {
-    number.ok().flatten().unwrap_or(0)
-}
-
 fn until_zero(mut text: Vec<u8>) -> Vec<u8> {
     if let Some(end) = text.iter().position(|byte| *byte == 0) {
         text.truncate(end);
     }
     text
-}
-
-fn add_pieces(pieces: &mut Vec<(u64, u64)>, more: &[GnuSparseHeader]) -> bool {
-    for piece in more.iter().filter(|piece| !piece.is_empty()) {
-        let (Ok(offset), Ok(length)) = (piece.offset(), piece.length()) else { return false };
-        pieces.push((offset, length));
-    }
-    true
 }

@@ -44,7 +44,7 @@ impl Store {
         describe(&mut image, &layer, comment);
         let configuration = serde_json::to_vec(&image).map_err(Error::Configuration)?;
         let id = Digest::of(&configuration);
-        let names = name.as_ref().map(std::slice::from_ref).unwrap_or_default();
+        let names = name.as_slice();
         let finished = Finished { id, configuration: &configuration, layers: vec![layer], names };
         match work.commit(self, &[finished])? {
             Committed::All => Ok(id),

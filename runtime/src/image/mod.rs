@@ -32,6 +32,7 @@ mod digest;
 mod docker;
 mod entries;
 mod error;
+mod header;
 mod import;
 mod load;
 mod oci;

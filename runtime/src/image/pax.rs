@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn records_are_read() {
         let extended =
-            parse(b"14 path=a/b/c\n13 size=12345\n26 mtime=1700000000.0000005\n").unwrap();
+            parse(b"14 path=a/b/c\n14 size=12345\n28 mtime=1700000000.0000005\n").unwrap();
         assert_eq!(extended.path.as_deref(), Some(&b"a/b/c"[..]));
         assert_eq!(extended.modified, Some((1_700_000_000, 500)));
     }
@@ -124,12 +124,12 @@ mod tests {
         let refused: [&[u8]; 10] = [
             b"x",
             b"5",
-            b"5 a=\n",
+            b"6 a=\n",
             b"99 path=a\n",
             b"0 path=a\n",
             b"9 path=a ",
             b"6 path\n",
-            b"10 size=-1\n",
+            b"11 size=-1\n",
             b"-9 path=a\n",
             b"+9 path=a\n",
         ];

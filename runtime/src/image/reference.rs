@@ -203,7 +203,7 @@ mod tests {
         check("a port and a tag", "localhost:5000/bb:v1", "localhost:5000/bb:v1");
         check("localhost is a registry", "localhost/bb", "localhost/bb:latest");
         check("an address is a registry", "[::1]:5000/bb", "[::1]:5000/bb:latest");
-        check("separators", "a__b-c---d.e/f_g", "a__b-c---d.e/f_g:latest");
+        check("separators", "a__b-c---d/e.f_g", "a__b-c---d/e.f_g:latest");
         let pinned = format!("bb@sha256:{HEX}");
         check("a digest replaces the tag", &pinned, &pinned);
         let both = format!("bb:1@sha256:{HEX}");
@@ -225,7 +225,7 @@ mod tests {
         refuse("a..b", Invalid::Name);
         refuse("-a", Invalid::Name);
         refuse("a-", Invalid::Name);
-        refuse("../etc/passwd", Invalid::Name);
+        refuse("../etc/passwd", Invalid::Registry);
         refuse("a b", Invalid::Name);
         refuse("-x.com/a", Invalid::Registry);
         refuse("x.com:port/a", Invalid::Registry);

@@ -15,7 +15,8 @@ use tar::EntryType;
 use super::compression::Plain;
 use super::defect::{Defect, Problem};
 use super::digest::Digest;
-use super::entries::{Entries, Entry, Next, Stream};
+use super::entries::{Entries, Next, Stream};
+use super::header::{Entry, Piece};
 use super::rootdir::{self, Attributes, Fault, Parts, Place, RootDir};
 
 /// More than any distribution has files; enough to stop a bomb of empty ones.
@@ -158,7 +159,7 @@ impl Unpacking {
         match &entry.pieces {
             None => self.copy(&mut file, entry.size, entries)?,
             Some(pieces) => {
-                for (offset, length) in pieces {
+                for Piece { offset, length } in pieces {
                     file.seek(SeekFrom::Start(*offset))?;
                     self.copy(&mut file, *length, entries)?;
                 }

@@ -1,0 +1,47 @@
+//! `twill rmi`: names of images, and images without names.
+
+use crate::commands::Code;
+use crate::image::{Digest, Removal, Removed, Store};
+use crate::{Paths, container, output};
+
+/// Arguments.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Take all names away, and the name of an image that a container uses
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names, ids or starts of ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// Does it; goes on after a failure, so that the others are gone.
+pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
+    let store = Store::open(paths)?;
+    let containers = container::Store::open(paths)?;
+    let user_of = |image: &Digest| {
+        let image = image.to_string();
+        let all = containers.list().unwrap_or_default();
+        all.into_iter().find(|one| one.record.image.id == image).map(|user| user.record.name)
+    };
+    let removal = Removal { force: args.force, user_of: &user_of };
+    let mut failed: Option<anyhow::Error> = None;
+    for image in &args.images {
+        match store.remove(image, removal) {
+            Ok(removed) => removed.iter().for_each(show),
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error.into()) {
+                    output::note(format_args!("twill: {earlier:#}"));
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(Code::OK), Err)
+}
+
+fn show(removed: &Removed) {
+    match removed {
+        Removed::Untagged(name) => output::line(format_args!("Untagged: {name}")),
+        Removed::Deleted(id) => output::line(format_args!("Deleted: {id}")),
+    }
+}

@@ -1,0 +1,21 @@
+//! `twill tag`: another name for an image.
+
+use crate::Paths;
+use crate::commands::Code;
+use crate::image::Store;
+
+/// Arguments.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Name, id or start of an id
+    pub image: String,
+    /// The name that it gets; an image that has it already loses it
+    #[arg(value_name = "NAME[:TAG]")]
+    pub name: String,
+}
+
+/// Does it.
+pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
+    Store::open(paths)?.tag(&args.image, &args.name)?;
+    Ok(Code::OK)
+}
