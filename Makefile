@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PROGRAMS := twilld twillctl twill twill-cni twill-lab
 BINS := $(addprefix --bin ,$(PROGRAMS))
-SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* lab 2>/dev/null)
+SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build demo test fuzz bench lint fmt doc deny advisories install uninstall clean
@@ -59,7 +59,7 @@ deny: ## check licences, sources and bans of the dependencies (needs cargo-deny)
 advisories: ## check the dependencies for known vulnerabilities (needs cargo-deny and the network)
 	@scripts/deny.sh advisories
 
-install: build ## install programs, units and samples under PREFIX (/usr/local), staged in DESTDIR
+install: ## install what `make build` built under PREFIX (/usr/local), staged in DESTDIR
 	@scripts/install.sh install "$(DESTDIR)" "$(PREFIX)"
 
 uninstall: ## remove exactly what `make install` put there

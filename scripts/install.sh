@@ -25,6 +25,7 @@ files() {
 644 packaging/sysctl.conf $prefix/lib/sysctl.d/50-twill.conf
 644 packaging/modules.conf $prefix/lib/modules-load.d/twill.conf
 644 packaging/examples/10-twill.conflist $doc/examples/10-twill.conflist
+755 packaging/examples/busybox-image.sh $doc/examples/busybox-image.sh
 644 packaging/examples/docker.conf $doc/examples/docker.conf
 644 README.md $doc/README.md
 644 LICENSE $doc/LICENSE

@@ -26,9 +26,4 @@ systemctl enable twilld
 systemctl restart twilld
 
 # A first image, for `twill run`.
-root=$(mktemp -d)
-mkdir -p "$root/bin"
-cp /bin/busybox "$root/bin/"
-for tool in $(busybox --list); do ln -sf busybox "$root/bin/$tool"; done
-tar -C "$root" -c . | twill import - busybox
-rm -rf "$root"
+/src/twill/packaging/examples/busybox-image.sh | twill import - busybox
