@@ -30,6 +30,9 @@ struct Cli {
     /// Directory for sockets, locks and bundles, empty after a reboot
     #[arg(long, env = "TWILL_RUN_ROOT", default_value = DEFAULT_RUN_ROOT, value_name = "DIR")]
     run_root: PathBuf,
+    /// File that says which subnet this host has
+    #[arg(long, env = "TWILL_SUBNET_FILE", default_value = twill_endpoint::SUBNET_ENV, value_name = "FILE")]
+    subnet_file: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +63,16 @@ enum Command {
     Rm(commands::rm::Args),
     /// Show all that is known about containers or images, as JSON
     Inspect(commands::inspect::Args),
+    /// Take in images from an archive of `docker save` or an OCI layout
+    Load(commands::load::Args),
+    /// Make an image of the plain files of a root file system
+    Import(commands::import::Args),
+    /// List images
+    Images(commands::images::Args),
+    /// Give an image another name
+    Tag(commands::tag::Args),
+    /// Remove images
+    Rmi(commands::rmi::Args),
     /// The process that looks after one container; started by `run`, not by people
     #[command(hide = true)]
     Monitor(commands::monitor::Args),
@@ -77,6 +90,7 @@ pub fn main() -> ExitCode {
         (Ok(root), Ok(run_root)) => Paths::new(root, run_root),
         _ => Paths::new(cli.root, cli.run_root),
     };
+    let paths = paths.with_subnet_env(cli.subnet_file);
     let of_run = matches!(cli.command, Command::Run(_) | Command::Create(_));
     match dispatch(cli.command, &paths) {
         Ok(Code(code)) => code.into(),
@@ -98,6 +112,11 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Wait(args) => commands::wait::run(&args, paths),
         Command::Rm(args) => commands::rm::run(&args, paths),
         Command::Inspect(args) => commands::inspect::run(&args, paths),
+        Command::Load(args) => commands::load::run(&args, paths),
+        Command::Import(args) => commands::import::run(&args, paths),
+        Command::Images(args) => commands::images::run(&args, paths),
+        Command::Tag(args) => commands::tag::run(&args, paths),
+        Command::Rmi(args) => commands::rmi::run(&args, paths),
         Command::Monitor(args) => commands::monitor::run(&args, paths),
     }
 }
@@ -105,7 +124,8 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
 fn report(error: &anyhow::Error, of_run: bool) -> u8 {
     output::note(format_args!("twill: {error:#}"));
     let known = error.downcast_ref::<Error>();
-    if let Some(hint) = known.and_then(Error::hint) {
+    let of_image = error.downcast_ref::<crate::image::Error>().and_then(crate::image::Error::hint);
+    if let Some(hint) = known.and_then(Error::hint).or(of_image) {
         output::note(format_args!("hint: {hint}"));
     }
     match known {
@@ -131,7 +151,7 @@ fn is_run(arguments: &[OsString]) -> bool {
     let mut rest = arguments.iter().skip(1);
     while let Some(argument) = rest.next() {
         match argument.to_str() {
-            Some("--root" | "--run-root") => drop(rest.next()),
+            Some("--root" | "--run-root" | "--subnet-file") => drop(rest.next()),
             Some(flag) if flag.starts_with('-') => {}
             word => return matches!(word, Some("run" | "create")),
         }

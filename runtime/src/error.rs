@@ -63,6 +63,28 @@ pub enum Error {
     /// A value on the command line that no command can use.
     #[error("{0}")]
     Usage(String),
+    /// The way to the overlay.
+    #[error("cannot {operation} the network")]
+    Network {
+        /// `join` or `leave`.
+        operation: &'static str,
+        /// What was in the way.
+        #[source]
+        source: twill_endpoint::Error,
+    },
+    /// The container's own network namespace.
+    #[error("cannot set up the network namespace of the container")]
+    Namespace {
+        /// What was in the way.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// libcontainer refused.
+    #[error("cannot make the container")]
+    Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The image store refused.
+    #[error("cannot use the image")]
+    Image(#[source] crate::image::Error),
     /// The container could not be started; `code` is Docker's for the reason.
     #[error("{message}")]
     Start {
@@ -76,6 +98,9 @@ pub enum Error {
     /// The command needs a running container.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// One container has one monitor.
+    #[error("container \"/{0}\" is running already")]
+    AlreadyRunning(String),
     /// The command needs a container that rests.
     #[error(
         "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
@@ -87,6 +112,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// An error of libcontainer, whose types say less than their texts.
+    #[must_use]
+    pub fn runtime(error: libcontainer::error::LibcontainerError) -> Self {
+        Self::Runtime(error.into())
+    }
+
+    /// The whole chain of causes on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+
     /// The code of a command that fails so, other than `run`.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -107,6 +150,8 @@ impl Error {
             Self::NoSuchContainer(_) => Some("`twill ps -a` lists all containers".into()),
             Self::StillRunning { name } => Some(format!("`twill rm -f {name}`")),
             Self::Start { hint, .. } => hint.clone(),
+            Self::Network { source, .. } => source.hint(),
+            Self::Image(source) => source.hint(),
             Self::File { source, .. } | Self::System { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() =>
             {

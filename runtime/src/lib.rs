@@ -11,6 +11,8 @@
 //! attach, wait ◄─────── control.sock ──────┘        exec, stop, kill ──► the container's processes
 //! ```
 
+pub mod bundle;
+pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod container;
@@ -19,10 +21,15 @@ pub mod error;
 pub mod human;
 pub mod image;
 pub mod logs;
+pub mod monitor;
 pub mod output;
 pub mod paths;
+pub mod process;
+mod raw;
+pub mod security;
 pub mod signals;
 pub mod table;
+pub mod terminal;
 
 pub use error::{Error, Result};
 pub use paths::Paths;

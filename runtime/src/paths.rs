@@ -12,13 +12,26 @@ pub const DEFAULT_RUN_ROOT: &str = "/run/twill";
 pub struct Paths {
     root: PathBuf,
     run_root: PathBuf,
+    subnet_env: PathBuf,
 }
 
 impl Paths {
     /// Both must be absolute: the monitor of a container works from `/`.
     #[must_use]
     pub fn new(root: PathBuf, run_root: PathBuf) -> Self {
-        Self { root, run_root }
+        Self { root, run_root, subnet_env: twill_endpoint::SUBNET_ENV.into() }
+    }
+
+    /// The same, but the agent writes the host's subnet elsewhere.
+    #[must_use]
+    pub fn with_subnet_env(self, subnet_env: PathBuf) -> Self {
+        Self { subnet_env, ..self }
+    }
+
+    /// Where the agent writes which subnet this host has.
+    #[must_use]
+    pub fn subnet_env(&self) -> &Path {
+        &self.subnet_env
     }
 
     /// What survives a reboot: images, layers, containers.

@@ -18,10 +18,18 @@ impl Signal {
         self.0 as i32
     }
 
-    /// For system calls of the `nix` crate.
+    /// By the kernel's number; `None` for numbers that no program can handle by name.
     #[must_use]
-    pub fn to_nix(self) -> nix::sys::signal::Signal {
-        self.0
+    pub fn from_number(number: i32) -> Option<Self> {
+        nix::sys::signal::Signal::try_from(number).ok().map(Self)
+    }
+
+    /// For system calls of the `rustix` crate.
+    #[must_use]
+    pub fn to_rustix(self) -> rustix::process::Signal {
+        // Both crates leave the same numbers out.
+        rustix::process::Signal::from_named_raw(self.number())
+            .unwrap_or(rustix::process::Signal::KILL)
     }
 }
 

@@ -1,7 +1,9 @@
 //! `twill attach`: input and output of a running container.
 
 use crate::Paths;
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::container::{Container, Store};
+use crate::monitor::session::{Ending, Session, Signals, Wishes};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,5 +17,12 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("attach is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    let Container { record, .. } = each::running(&store, &args.container)?;
+    let signals = Signals::take()?;
+    let wishes = Wishes { input: record.open_stdin && !args.no_stdin, tty: record.tty };
+    match Session::join(paths, &record, Some(wishes))?.sit(wishes, &signals)? {
+        Ending::Exited(code) => Ok(Code(code)),
+        Ending::Detached => Ok(Code::OK),
+    }
 }

@@ -1,7 +1,9 @@
 //! `twill create`: everything of `run` but the start.
 
-use crate::Paths;
 use crate::commands::Code;
+use crate::container::Store;
+use crate::container::create::{self, Wishes};
+use crate::{Paths, output};
 
 /// What describes a container to be.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,7 +50,36 @@ pub struct Args {
     pub image_and_command: Vec<String>,
 }
 
+impl Args {
+    /// For the library.
+    #[must_use]
+    pub fn wishes(&self) -> Wishes {
+        // Clap has seen to it that there is an image.
+        let (image, command) = self.image_and_command.split_first().map_or_else(
+            || (String::new(), Vec::new()),
+            |(image, command)| (image.clone(), command.to_vec()),
+        );
+        Wishes {
+            image,
+            command,
+            entrypoint: self.entrypoint.clone(),
+            name: self.name.clone(),
+            hostname: self.hostname.clone(),
+            env: self.env.clone(),
+            workdir: self.workdir.clone(),
+            user: self.user.clone(),
+            network: self.network,
+            tty: self.tty,
+            interactive: self.interactive,
+            auto_remove: self.rm,
+            cgroup_parent: self.cgroup_parent.clone(),
+        }
+    }
+}
+
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("create is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    output::line(create::create(&store, &args.wishes())?.id);
+    Ok(Code::OK)
 }

@@ -1,7 +1,8 @@
 //! `twill kill`: a signal for the first process of a container.
 
-use crate::Paths;
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::container::{Store, end};
+use crate::{Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,5 +17,10 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("kill is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    Ok(each::container(&store, &args.containers, |container, name| {
+        end::signal(&container, args.signal)?;
+        output::line(name);
+        Ok(())
+    }))
 }

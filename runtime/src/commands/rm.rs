@@ -1,7 +1,8 @@
 //! `twill rm`: containers and everything that they left.
 
-use crate::Paths;
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::container::{Store, end};
+use crate::{Error, Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,5 +17,22 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("rm is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    let mut code = Code::OK;
+    for name in &args.containers {
+        let removed = each::one(&store, name).and_then(|container| {
+            end::remove(&store, &container, args.force)?;
+            output::line(name);
+            Ok(())
+        });
+        match removed {
+            Ok(()) => {}
+            Err(error @ Error::NoSuchContainer(_)) if args.force => each::complain(&error),
+            Err(error) => {
+                each::complain(&error);
+                code = Code(1);
+            }
+        }
+    }
+    Ok(code)
 }

@@ -1,7 +1,10 @@
 //! `twill run`: a container from an image, started.
 
-use crate::Paths;
-use crate::commands::{Code, create};
+use crate::commands::{Code, create as create_command};
+use crate::container::{Record, Store, create, reap};
+use crate::monitor::session::{self, Ending, Session, Signals};
+use crate::terminal::is_terminal;
+use crate::{Error, Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,10 +25,44 @@ pub struct Args {
     pub detach: bool,
     /// What to create.
     #[command(flatten)]
-    pub create: create::Args,
+    pub create: create_command::Args,
 }
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("run is not built yet: {args:?} {paths:?}")
+    let wishes = args.create.wishes();
+    if !args.detach && wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
+        return Err(Error::Usage("the input device is not a TTY".into()).into());
+    }
+    // Before there is a container that a signal could leave alone.
+    let signals = (!args.detach).then(Signals::take).transpose()?;
+    let store = Store::open(paths)?;
+    let record = create::create(&store, &wishes)?;
+    let session = session::Wishes { input: record.open_stdin, tty: record.tty };
+    let attached = (!args.detach).then_some(session);
+    let started = Session::start(paths, &record, attached)
+        .and_then(|mut session| session.wait_until_started().map(|()| session));
+    let started = match started {
+        Ok(started) => started,
+        Err(error) => {
+            undo(&store, &record);
+            return Err(error.into());
+        }
+    };
+    let Some(signals) = signals else {
+        output::line(&record.id);
+        return Ok(Code::OK);
+    };
+    match started.sit(session, &signals)? {
+        Ending::Exited(code) => Ok(Code(code)),
+        Ending::Detached => Ok(Code::OK),
+    }
+}
+
+/// What could not be started leaves nothing. The reason for that counts, not what hinders us here.
+fn undo(store: &Store<'_>, record: &Record) {
+    let cleared = reap::clear(store.paths(), record).and_then(|()| store.remove(record));
+    if let Err(error) = cleared {
+        output::note(format_args!("twill: warning: {}", error.chain()));
+    }
 }

@@ -1,7 +1,9 @@
 //! `twill start`: a container that rests runs again, with what it left on disk.
 
-use crate::Paths;
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::container::{Container, Store};
+use crate::monitor::session::{Ending, Session, Signals, Wishes};
+use crate::{Error, Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,5 +21,29 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("start is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    if !args.attach && !args.interactive {
+        return Ok(each::container(&store, &args.containers, |Container { record, .. }, name| {
+            match Session::start(paths, &record, None)?.wait_until_started() {
+                Err(Error::Start { message, .. }) if message.ends_with("is running already") => {}
+                started => started?,
+            }
+            output::line(name);
+            Ok(())
+        }));
+    }
+    let [container] = args.containers.as_slice() else {
+        return Err(
+            Error::Usage("you cannot start and attach multiple containers at once".into()).into()
+        );
+    };
+    let Container { record, .. } = each::one(&store, container)?;
+    let signals = Signals::take()?;
+    let wishes = Wishes { input: record.open_stdin && args.interactive, tty: record.tty };
+    let mut session = Session::start(paths, &record, Some(wishes))?;
+    session.wait_until_started()?;
+    match session.sit(wishes, &signals)? {
+        Ending::Exited(code) => Ok(Code(code)),
+        Ending::Detached => Ok(Code::OK),
+    }
 }

@@ -1,7 +1,10 @@
 //! `twill stop`: ask, wait, then force.
 
-use crate::Paths;
-use crate::commands::Code;
+use std::time::Duration;
+
+use crate::commands::{Code, each};
+use crate::container::{Store, end};
+use crate::{Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,5 +26,12 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("stop is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    // -1 waits for ever.
+    let grace = u64::try_from(args.time).ok().map(Duration::from_secs);
+    Ok(each::container(&store, &args.containers, |container, name| {
+        end::stop(&store, &container, grace)?;
+        output::line(name);
+        Ok(())
+    }))
 }

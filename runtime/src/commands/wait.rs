@@ -1,7 +1,9 @@
 //! `twill wait`: block until containers have ended.
 
-use crate::Paths;
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::container::{Container, Status, Store};
+use crate::monitor::session::Session;
+use crate::{Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,5 +15,17 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("wait is not built yet: {args:?} {paths:?}")
+    let store = Store::open(paths)?;
+    Ok(each::container(&store, &args.containers, |Container { record, state }, name| {
+        if state.status != Status::Running {
+            output::line(state.exit_code);
+            return Ok(());
+        }
+        match Session::join(paths, &record, None).and_then(Session::wait_for_end) {
+            Ok(code) => output::line(code),
+            // It ended, or lost its monitor, just now; its state knows.
+            Err(_gone) => output::line(each::one(&store, name)?.state.exit_code),
+        }
+        Ok(())
+    }))
 }

@@ -1,15 +1,27 @@
-//! One container on disk: its record, its state, its name.
+//! One container on disk: its record, its state, its name, and what clears it away.
+//!
+//! ```text
+//! <root>/containers/<id>/config.json   the record: written once
+//!                        state.json    created, running, exited: replaced by the monitor
+//!                        log.json      output
+//!                        hosts, hostname, resolv.conf, upper/, work/
+//! <root>/names/<name>                  a link to the id
+//! <run root>/containers/<id>/          monitor.lock, control.sock, the bundle: gone after a reboot
+//! ```
+//!
+//! Whether a container runs is not a matter of what `state.json` says but of who holds
+//! `monitor.lock`: the kernel lets go of it when the monitor dies, however it dies.
 
-/// How a container meets the network.
-#[derive(
-    Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// On the host's subnet of the overlay.
-    Bridge,
-    /// With a loopback interface only.
-    None,
-    /// In the host's own network.
-    Host,
-}
+pub mod create;
+pub mod end;
+pub mod id;
+pub mod liveness;
+pub mod names;
+pub mod reap;
+pub mod record;
+pub mod state;
+pub mod store;
+
+pub use record::{ImageOf, Network, Record};
+pub use state::{Address, State, Status};
+pub use store::{Container, Store};

@@ -1,0 +1,165 @@
+//! The root file system: the image's layers below, the container's own changes on top.
+//!
+//! It is mounted in the mount namespace of the monitor alone: it dies with the monitor, nothing on
+//! the host can hold it busy, and no crash leaves a mount behind.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+
+use crate::Paths;
+use crate::container::Record;
+use crate::error::{FileContext as _, Result, SystemContext as _};
+
+/// The kernel takes at most one page of options.
+const MAX_OPTIONS: usize = 4095;
+
+/// Moves this process into a mount namespace of its own. Mounts of the host still come and go in
+/// it, so that it keeps no disk busy; its own stay inside.
+pub fn leave_host_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).system("leave the host's mount namespace")?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
+        .system("separate the mount namespace from the host's")
+}
+
+/// Mounts the root file system of a container and returns where.
+///
+/// The current directory of the process is changed.
+pub fn mount_overlay(paths: &Paths, record: &Record) -> Result<PathBuf> {
+    let container = paths.container(&record.id);
+    let run = paths.run_container(&record.id);
+    let target = run.join("rootfs");
+    let lower = run.join("lower");
+    let empty = run.join("empty");
+    let mut directories = vec![&target, &lower];
+    let layers = if record.image.layers.is_empty() {
+        directories.push(&empty);
+        std::slice::from_ref(&empty)
+    } else {
+        record.image.layers.as_slice()
+    };
+    for directory in directories {
+        fs::create_dir(directory).file("create", directory)?;
+    }
+    // Scratch space of the last mount; a volatile one would refuse to be used again.
+    crate::container::store::remove_all(&container.join("work"))?;
+    for name in ["upper", "work"] {
+        let directory = container.join(name);
+        fs::create_dir_all(&directory).file("create", &directory)?;
+        let link = run.join(name);
+        symlink(&directory, &link).file("create", &link)?;
+    }
+    // Short names, relative to here: whatever the layers are called, hundreds of them fit.
+    let mut names = Vec::new();
+    for (index, layer) in layers.iter().rev().enumerate() {
+        let name = format!("lower/{index}");
+        let link = run.join(&name);
+        symlink(layer, &link).file("create", &link)?;
+        names.push(name);
+    }
+    std::env::set_current_dir(&run).file("enter", &run)?;
+    let options = options(&names, record.auto_remove);
+    if options.len() > MAX_OPTIONS {
+        let error = io::Error::other(format!("an image of {} layers is too high", layers.len()));
+        return Err(error).file("mount", &target);
+    }
+    let flags = MsFlags::empty();
+    mount(Some("overlay"), "rootfs", Some("overlay"), flags, Some(options.as_str()))
+        .file("mount", &target)?;
+    Ok(target)
+}
+
+fn options(lower: &[String], volatile: bool) -> String {
+    // index: an upper directory may be used again while its last mount is still on its way out.
+    let fixed = "upperdir=upper,workdir=work,index=off";
+    // What vanishes with the container need not reach the disk first.
+    let volatile = if volatile { ",volatile" } else { "" };
+    format!("lowerdir={},{fixed}{volatile}", lower.join(":"))
+}
+
+/// A root file system as its own processes see it: no link leads out of it.
+#[derive(Debug)]
+pub struct Inside(File);
+
+impl Inside {
+    /// By its mount point, or by `/proc/<pid>/root`.
+    pub fn open(rootfs: &Path) -> Result<Self> {
+        File::open(rootfs).file("open", rootfs).map(Self)
+    }
+
+    /// The text of a small file; empty if there is none.
+    pub fn read(&self, path: &Path) -> Result<String> {
+        const ENOUGH: u64 = 1 << 20;
+        let file = match self.descend(path, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
+            file => file.file("open in the container", path)?,
+        };
+        let mut text = Vec::new();
+        File::from(file).take(ENOUGH).read_to_end(&mut text).file("read in the container", path)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Makes a directory with all that lead to it.
+    pub fn ensure_directory(&self, path: &Path) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        if self.descend(path, flags).is_ok() {
+            return Ok(());
+        }
+        let mut parent = PathBuf::from("/");
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            let above = self.descend(&parent, flags).file("open in the container", &parent)?;
+            parent.push(name);
+            match mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error).file("create in the container", &parent),
+            }
+        }
+        self.descend(path, flags).map(drop).file("create in the container", path)
+    }
+
+    fn descend(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_layers_fit_into_the_page() {
+        let names: Vec<String> = (0..350).map(|index| format!("lower/{index}")).collect();
+        assert!(options(&names, true).len() <= MAX_OPTIONS);
+        assert_eq!(
+            options(&names[..2], false),
+            "lowerdir=lower/0:lower/1,upperdir=upper,workdir=work,index=off"
+        );
+    }
+
+    #[test]
+    fn links_do_not_lead_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        symlink("/etc", root.join("absolute")).unwrap();
+        symlink("../../../../../../etc", root.join("relative")).unwrap();
+        let inside = Inside::open(root).unwrap();
+        assert_eq!(inside.read(Path::new("absolute/passwd")).unwrap(), "");
+        assert_eq!(inside.read(Path::new("relative/passwd")).unwrap(), "");
+        fs::create_dir(root.join("etc")).unwrap();
+        fs::write(root.join("etc/passwd"), "here").unwrap();
+        assert_eq!(inside.read(Path::new("/absolute/passwd")).unwrap(), "here");
+        inside.ensure_directory(Path::new("/absolute/a/b")).unwrap();
+        assert!(root.join("etc/a/b").is_dir());
+        inside.ensure_directory(Path::new("/absolute/a/b")).unwrap();
+        assert!(inside.ensure_directory(Path::new("/etc/passwd/x")).is_err());
+    }
+}

@@ -1,0 +1,236 @@
+//! From a user's wishes and an image's defaults to a record.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use oci_spec::image::Config;
+
+use super::id;
+use super::record::{ImageOf, Network, Record};
+use super::store::Store;
+use crate::error::{Error, Result};
+use crate::image::{self, Image};
+use crate::signals::Signal;
+
+/// What the user asked for; what is left out comes from the image.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// By name or id.
+    pub image: String,
+    /// Replaces the image's command.
+    pub command: Vec<String>,
+    /// Replaces the image's entry point; an empty one means none.
+    pub entrypoint: Option<String>,
+    /// Made up if not given.
+    pub name: Option<String>,
+    /// The short id if not given.
+    pub hostname: Option<String>,
+    /// `NAME=VALUE`, or `NAME` to take it from here.
+    pub env: Vec<String>,
+    /// The image's if not given.
+    pub workdir: Option<String>,
+    /// The image's if not given.
+    pub user: Option<String>,
+    /// How it meets the network.
+    pub network: Network,
+    /// A terminal?
+    pub tty: bool,
+    /// Input?
+    pub interactive: bool,
+    /// Does it vanish when it ends?
+    pub auto_remove: bool,
+    /// Below which cgroup.
+    pub cgroup_parent: String,
+}
+
+/// Writes a new container down.
+pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
+    let images = image::Store::open(store.paths()).map_err(Error::Image)?;
+    // Until the record names the image, only this keeps it here.
+    let _hold = images.hold().map_err(Error::Image)?;
+    let image = images.resolve(&wishes.image).map_err(|error| match error {
+        image::Error::Unknown { .. } => Error::NoSuchImage(with_tag(&wishes.image)),
+        error => Error::Image(error),
+    })?;
+    store.add(record(wishes, &image)?, wishes.name.as_deref())
+}
+
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
+}
+
+fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
+    let defaults = image.config.config().clone().unwrap_or_default();
+    let (command, entrypoint) = command(wishes, &defaults)?;
+    let id = id::random();
+    let hostname = match (&wishes.hostname, wishes.network) {
+        (Some(hostname), _) => check_hostname(hostname)?,
+        (None, Network::Host) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        (None, _) => id::short(&id).to_owned(),
+    };
+    let workdir = wishes.workdir.as_ref().or(defaults.working_dir().as_ref());
+    let stop_signal = defaults.stop_signal().as_ref().and_then(|name| name.parse().ok());
+    Ok(Record {
+        id,
+        name: String::new(),
+        created: Timestamp::now(),
+        image: ImageOf {
+            name: wishes.image.clone(),
+            id: image.id.to_string(),
+            layers: image.layers.clone(),
+        },
+        command,
+        entrypoint,
+        env: environment(wishes, &defaults)?,
+        workdir: absolute(workdir.map_or("", String::as_str))?,
+        user: wishes.user.clone().or_else(|| defaults.user().clone()).unwrap_or_default(),
+        hostname,
+        network: wishes.network,
+        tty: wishes.tty,
+        open_stdin: wishes.interactive,
+        auto_remove: wishes.auto_remove,
+        cgroup_parent: wishes.cgroup_parent.clone(),
+        stop_signal: stop_signal.map_or(Signal::TERM.number(), Signal::number),
+        labels: defaults.labels().clone().into_iter().flatten().collect::<BTreeMap<_, _>>(),
+    })
+}
+
+/// A command of the user's goes to the image's entry point; an entry point of the user's takes the image's
+/// command away.
+fn command(wishes: &Wishes, defaults: &Config) -> Result<(Vec<String>, usize)> {
+    let of_image = |part: &Option<Vec<String>>| part.clone().unwrap_or_default();
+    let (entrypoint, fallback) = match &wishes.entrypoint {
+        Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
+        Some(program) => (vec![program.clone()], Vec::new()),
+        None => (of_image(defaults.entrypoint()), of_image(defaults.cmd())),
+    };
+    let length = entrypoint.len();
+    let arguments = if wishes.command.is_empty() { fallback } else { wishes.command.clone() };
+    let command = [entrypoint, arguments].concat();
+    if command.is_empty() {
+        return Err(Error::Usage("no command specified".into()));
+    }
+    if command.iter().any(|word| word.contains('\0')) {
+        return Err(Error::Usage("a command cannot hold a zero byte".into()));
+    }
+    Ok((command, length))
+}
+
+fn environment(wishes: &Wishes, defaults: &Config) -> Result<Vec<String>> {
+    let mut all = defaults.env().clone().unwrap_or_default();
+    all.extend(expand_environment(&wishes.env)?);
+    Ok(all)
+}
+
+/// `NAME` alone takes the caller's value, or nothing if the caller has none.
+pub fn expand_environment(wishes: &[String]) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for wish in wishes {
+        match wish.split_once('=') {
+            Some(("", _)) | None if wish.is_empty() || wish.starts_with('=') => {
+                return Err(Error::Usage(format!("invalid environment variable: {wish:?}")));
+            }
+            Some(_) => all.push(wish.clone()),
+            None => all.extend(std::env::var(wish).ok().map(|value| format!("{wish}={value}"))),
+        }
+    }
+    Ok(all)
+}
+
+fn check_hostname(name: &str) -> Result<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if (1..=63).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('-') {
+        return Ok(name.to_owned());
+    }
+    Err(Error::Usage(format!("invalid hostname: {name:?}")))
+}
+
+fn absolute(workdir: &str) -> Result<PathBuf> {
+    match workdir {
+        "" => Ok("/".into()),
+        path if path.starts_with('/') => Ok(Path::new(path).into()),
+        path => Err(Error::Usage(format!(
+            "the working directory '{path}' is invalid, it needs to be an absolute path"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes() -> Wishes {
+        Wishes {
+            image: "bb".into(),
+            command: vec![],
+            entrypoint: None,
+            name: None,
+            hostname: None,
+            env: vec![],
+            workdir: None,
+            user: None,
+            network: Network::None,
+            tty: false,
+            interactive: false,
+            auto_remove: false,
+            cgroup_parent: "/twill".into(),
+        }
+    }
+
+    #[test]
+    fn commands_of_image_and_user() {
+        let check = |image: (&[&str], &[&str]),
+                     user: (Option<&str>, &[&str]),
+                     want: Option<(&[&str], usize)>| {
+            let strings =
+                |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+            let mut defaults = Config::default();
+            defaults.set_entrypoint(Some(strings(image.0)));
+            defaults.set_cmd(Some(strings(image.1)));
+            let wishes = Wishes {
+                entrypoint: user.0.map(str::to_owned),
+                command: strings(user.1),
+                ..wishes()
+            };
+            let want = want.map(|(words, length)| (strings(words), length));
+            assert_eq!(command(&wishes, &defaults).ok(), want, "{image:?} {user:?}");
+        };
+        check((&[], &["sh"]), (None, &[]), Some((&["sh"], 0)));
+        check((&[], &["sh"]), (None, &["ls", "-l"]), Some((&["ls", "-l"], 0)));
+        check((&["e"], &["c"]), (None, &[]), Some((&["e", "c"], 1)));
+        check((&["e"], &["c"]), (None, &["x"]), Some((&["e", "x"], 1)));
+        check((&["e"], &["c"]), (Some("y"), &[]), Some((&["y"], 1)));
+        check((&["e"], &["c"]), (Some("y"), &["x"]), Some((&["y", "x"], 1)));
+        check((&["e"], &["c"]), (Some(""), &["x"]), Some((&["x"], 0)));
+        check((&["e"], &["c"]), (Some(""), &[]), None);
+        check((&[], &[]), (None, &[]), None);
+    }
+
+    #[test]
+    fn names_of_missing_images_get_their_tag() {
+        for (name, want) in [
+            ("x", "x:latest"),
+            ("x:1", "x:1"),
+            ("host:5000/x", "host:5000/x:latest"),
+            ("x@sha256:0", "x@sha256:0"),
+        ] {
+            assert_eq!(with_tag(name), want);
+        }
+    }
+
+    #[test]
+    fn wishes_that_cannot_be() {
+        assert!(absolute("relative").is_err());
+        assert!(expand_environment(&["=x".into()]).is_err());
+        assert!(expand_environment(&[String::new()]).is_err());
+        assert_eq!(expand_environment(&["A=".into()]).unwrap(), ["A="]);
+        assert_eq!(expand_environment(&["TWILL_NOT_SET_ANYWHERE".into()]).unwrap(), [""; 0]);
+        for (name, good) in
+            [("web", true), ("web.example", true), ("", false), ("we b", false), ("-x", false)]
+        {
+            assert_eq!(check_hostname(name).is_ok(), good, "{name:?}");
+        }
+    }
+}

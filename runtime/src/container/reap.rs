@@ -1,0 +1,97 @@
+//! Finishing what a monitor could not: after a kill -9 of anybody, at any moment.
+
+use jiff::Timestamp;
+use twill_endpoint::{Host, Interface, Keeper, Owner};
+
+use super::liveness;
+use super::record::{Network, Record};
+use super::state::{State, Status};
+use super::store::{Container, Store, remove_all};
+use crate::Paths;
+use crate::cgroup::Hierarchies;
+use crate::error::{Error, Result};
+
+/// What a container without a monitor ended with: it died with its monitor.
+const LOST: u8 = 137;
+
+/// Tells the truth about a container, clearing up after a monitor that is gone.
+///
+/// `None` if the container is no more: it was to vanish with its end.
+pub fn settle(store: &Store<'_>, container: Container) -> Result<Option<Container>> {
+    let Container { record, state } = &container;
+    let leftovers = store.paths().run_container(&record.id).exists();
+    if (state.status != Status::Running && !leftovers)
+        || liveness::monitor(store.paths(), &record.id)?.is_some()
+    {
+        return Ok(Some(container));
+    }
+    let Some(_lock) = store.lock_container(&record.id)? else { return Ok(None) };
+    // Under the lock: a start or another settling may have come first.
+    if liveness::monitor(store.paths(), &record.id)?.is_some() {
+        return store.read(&record.id).map(Some);
+    }
+    clear(store.paths(), record)?;
+    let Container { record, state } = store.read(&record.id)?;
+    if state.status != Status::Running {
+        return Ok(Some(Container { record, state }));
+    }
+    if record.auto_remove {
+        store.remove(&record)?;
+        return Ok(None);
+    }
+    let state = State {
+        error: "the monitor of the container was killed".into(),
+        ..state.exited(LOST, Timestamp::now())
+    };
+    store.write_state(&record, &state)?;
+    Ok(Some(Container { record, state }))
+}
+
+/// All containers, each settled.
+pub fn settle_all(store: &Store<'_>) -> Result<Vec<Container>> {
+    let mut settled = Vec::new();
+    for container in store.list()? {
+        match settle(store, container) {
+            Ok(container) => settled.extend(container),
+            // Removed by somebody else in between.
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(settled)
+}
+
+/// Takes away everything of a run but its files that outlive it: processes, cgroups, the place on
+/// the bridge, the volatile directory. Goes on after a failure and reports the first.
+pub fn clear(paths: &Paths, record: &Record) -> Result<()> {
+    let processes = Hierarchies::here().and_then(|all| all.cgroup(&record.cgroup()).remove());
+    let network = leave_network(paths, record);
+    let files = remove_all(&paths.run_container(&record.id));
+    processes.and(network).and(files)
+}
+
+/// Gives the container's address back.
+pub fn leave_network(paths: &Paths, record: &Record) -> Result<()> {
+    if record.network != Network::Bridge {
+        return Ok(());
+    }
+    host(paths)
+        .detach(&owner(record))
+        .map_err(|source| Error::Network { operation: "leave", source })
+}
+
+/// The host that the containers below these paths belong to.
+#[must_use]
+pub fn host(paths: &Paths) -> Host {
+    Host { subnet_env: paths.subnet_env().to_owned(), ..Host::default() }
+}
+
+/// How the endpoint's books call this container.
+#[must_use]
+pub fn owner(record: &Record) -> Owner {
+    Owner { keeper: Keeper::Twill, container: record.id.clone(), interface: interface() }
+}
+
+fn interface() -> Interface {
+    "eth0".parse().unwrap_or_else(|_| unreachable!("a name of four letters"))
+}

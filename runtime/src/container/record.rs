@@ -1,0 +1,94 @@
+//! What a container was asked to be. Written once, when it is created.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How a container meets the network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// On the host's subnet of the overlay.
+    Bridge,
+    /// With a loopback interface only.
+    None,
+    /// In the host's own network.
+    Host,
+}
+
+impl Network {
+    /// As on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// The image that a container was made from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ImageOf {
+    /// As the user called it.
+    pub name: String,
+    /// Its id, `sha256:…`: the name may go to another image later.
+    pub id: String,
+    /// Its unpacked layers, the lowest first.
+    pub layers: Vec<PathBuf>,
+}
+
+/// Everything that was decided at creation: the user's wishes over the image's.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Record {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Without Docker's slash.
+    pub name: String,
+    /// When.
+    pub created: Timestamp,
+    /// From what.
+    pub image: ImageOf,
+    /// The whole command: entry point and arguments.
+    pub command: Vec<String>,
+    /// How much of it is the entry point.
+    pub entrypoint: usize,
+    /// `NAME=VALUE`, of the image and of the user, without what every container gets.
+    pub env: Vec<String>,
+    /// Where it starts.
+    pub workdir: PathBuf,
+    /// `user[:group]`; empty for root.
+    pub user: String,
+    /// Its own idea of its host's name.
+    pub hostname: String,
+    /// The way to the network.
+    pub network: Network,
+    /// Has it a terminal?
+    pub tty: bool,
+    /// Is its standard input kept open?
+    pub open_stdin: bool,
+    /// Does it vanish when it ends?
+    pub auto_remove: bool,
+    /// Below which cgroup it gets its own.
+    pub cgroup_parent: String,
+    /// What politely ends it.
+    pub stop_signal: i32,
+    /// Of the image.
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Record {
+    /// As people see it.
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        super::id::short(&self.id)
+    }
+
+    /// Where its cgroups lie, from the root of each hierarchy.
+    #[must_use]
+    pub fn cgroup(&self) -> PathBuf {
+        crate::cgroup::path(&self.cgroup_parent, &self.id)
+    }
+}

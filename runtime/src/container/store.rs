@@ -1,0 +1,234 @@
+//! All containers: finding, listing, adding, taking away.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::record::Record;
+use super::state::State;
+use super::{id, names};
+use crate::Paths;
+use crate::durable::{self, Lock, Sharing};
+use crate::error::{Error, FileContext as _, Result};
+
+/// The containers below one root.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    paths: &'a Paths,
+}
+
+/// A container as its files show it.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// What it was asked to be.
+    pub record: Record,
+    /// How it fares.
+    pub state: State,
+}
+
+impl<'a> Store<'a> {
+    /// Makes the directories when there are none.
+    pub fn open(paths: &'a Paths) -> Result<Self> {
+        for directory in [paths.containers(), paths.names(), paths.run_root().join("containers")] {
+            make_private(&directory)?;
+        }
+        Ok(Self { paths })
+    }
+
+    /// The layout this store lies in.
+    #[must_use]
+    pub fn paths(&self) -> &'a Paths {
+        self.paths
+    }
+
+    /// Writes a new container down and reserves its name; with no wish, one is made up.
+    ///
+    /// All or nothing: the directory appears under its id in one step, after its contents.
+    pub fn add(&self, mut record: Record, wish: Option<&str>) -> Result<Record> {
+        wish.map_or(Ok(()), names::check)?;
+        let staging = self.paths.containers().join(format!(".{}", record.id));
+        let added = self.reserve(&mut record, wish, &staging);
+        if added.is_err() {
+            // The first cause counts; a leftover that begins with a dot is nobody's container.
+            drop(fs::remove_dir_all(&staging));
+        }
+        added.map(|()| record)
+    }
+
+    fn reserve(&self, record: &mut Record, wish: Option<&str>, staging: &Path) -> Result<()> {
+        let _lock = self.lock()?;
+        self.sweep()?;
+        make_private(staging)?;
+        wish.unwrap_or_default().clone_into(&mut record.name);
+        if wish.is_none() {
+            record.name = names::invent();
+            while names::holder(self.paths, &record.name).is_some() {
+                record.name = format!("{}_{}", names::invent(), &record.id[..4]);
+            }
+        }
+        names::reserve(self.paths, &record.name, &record.id)?;
+        let directory = self.paths.container(&record.id);
+        let written = write(&staging.join("config.json"), record, !record.auto_remove)
+            .and_then(|()| write(&staging.join("state.json"), &State::default(), false))
+            .and_then(|()| fs::rename(staging, &directory).file("create", &directory));
+        if written.is_err() {
+            drop(names::release(self.paths, &record.name, &record.id));
+        }
+        written
+    }
+
+    /// Finds one by full id, exact name or unique start of an id, in this order.
+    pub fn find(&self, query: &str) -> Result<Container> {
+        let query = query.strip_prefix('/').unwrap_or(query);
+        if let Some(id) = self.identify(query)? {
+            return self.read(&id).map_err(|error| match error {
+                // Removed between the two looks.
+                Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    Error::NoSuchContainer(query.to_owned())
+                }
+                error => error,
+            });
+        }
+        Err(Error::NoSuchContainer(query.to_owned()))
+    }
+
+    fn identify(&self, query: &str) -> Result<Option<String>> {
+        if id::is_full(query) {
+            return Ok(self.paths.container(query).exists().then(|| query.to_owned()));
+        }
+        if let Some(holder) = names::holder(self.paths, query)
+            && self.paths.container(&holder).exists()
+        {
+            return Ok(Some(holder));
+        }
+        if !id::is_prefix(query) {
+            return Ok(None);
+        }
+        let mut found = self.ids()?.into_iter().filter(|id| id.starts_with(query));
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Error::AmbiguousId(query.to_owned())),
+            (first, _) => Ok(first),
+        }
+    }
+
+    /// All of them, the newest first. One that is being removed may be missing.
+    pub fn list(&self) -> Result<Vec<Container>> {
+        let mut all: Vec<Container> =
+            self.ids()?.iter().filter_map(|id| self.read(id).ok()).collect();
+        all.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        Ok(all)
+    }
+
+    /// Reads one by its full id.
+    pub fn read(&self, id: &str) -> Result<Container> {
+        let directory = self.paths.container(id);
+        Ok(Container {
+            record: read(&directory.join("config.json"))?,
+            state: read(&directory.join("state.json"))?,
+        })
+    }
+
+    /// Replaces the state of a container.
+    pub fn write_state(&self, record: &Record, state: &State) -> Result<()> {
+        write(&self.paths.container(&record.id).join("state.json"), state, !record.auto_remove)
+    }
+
+    /// Makes the volatile directory for a new run.
+    pub fn prepare_run(&self, id: &str) -> Result<()> {
+        make_private(&self.paths.run_container(id))
+    }
+
+    /// Takes a container's files away. Whatever runs must have been reaped before.
+    pub fn remove(&self, record: &Record) -> Result<()> {
+        let directory = self.paths.container(&record.id);
+        // Out of sight in one step; then however long it takes.
+        let grave = self.paths.containers().join(format!(".{}", record.id));
+        {
+            let _lock = self.lock()?;
+            match fs::rename(&directory, &grave) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed.file("remove", &directory)?,
+            }
+            names::release(self.paths, &record.name, &record.id)?;
+        }
+        remove_all(&self.paths.run_container(&record.id))?;
+        remove_all(&grave)
+    }
+
+    /// One at a time changes the life of this container. `None` if it is being removed.
+    pub fn lock_container(&self, id: &str) -> Result<Option<Flock<File>>> {
+        let directory = self.paths.container(id);
+        let file = match File::open(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.file("open", &directory)?,
+        };
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error);
+        let lock = lock.file("lock", &directory)?;
+        Ok(directory.exists().then_some(lock))
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        let path = self.paths.lock();
+        durable::lock(&path, Sharing::Exclusive).file("lock", &path)
+    }
+
+    /// Under the lock nobody is adding: a directory that begins with a dot was left by a crash, or
+    /// is on its way out.
+    fn sweep(&self) -> Result<()> {
+        let directory = self.paths.containers();
+        for entry in fs::read_dir(&directory).file("list", &directory)? {
+            let entry = entry.file("list", &directory)?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                // Whoever is removing it may be faster.
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        }
+        Ok(())
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        let directory = self.paths.containers();
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&directory).file("list", &directory)? {
+            let name = entry.file("list", &directory)?.file_name();
+            ids.extend(name.into_string().ok().filter(|name| id::is_full(name)));
+        }
+        Ok(ids)
+    }
+}
+
+/// Removes a tree; one that is not there is removed already.
+pub(crate) fn remove_all(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.file("remove", directory),
+    }
+}
+
+/// Layers and logs may hold secrets: nobody but root looks in.
+pub(crate) fn make_private(directory: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).file("create", directory)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).file("read", path)?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Decode { path: path.to_owned(), source })
+}
+
+/// Whole or not at all. A container that vanishes with its end need not survive a power cut.
+fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(io::Error::other).file("write", path)?;
+    if durable {
+        return durable::write(path, &bytes, 0o600).file("write", path);
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&temporary, &bytes).and_then(|()| fs::rename(&temporary, path)).file("write", path)
+}
+
+#[cfg(test)]
+mod tests;

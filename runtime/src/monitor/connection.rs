@@ -1,0 +1,123 @@
+//! One connection between a monitor and a client, the same at both ends.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::control::{Decoder, Frame};
+
+/// As much as is kept for a client that does not read; then the container has to wait.
+const OUTPUT_LIMIT: usize = 256 * 1024;
+/// How long, in milliseconds, an ended container waits for a client that does not read.
+const PATIENCE: u16 = 10_000;
+
+/// The other end, and what is on its way to it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    decoder: Decoder,
+    outgoing: Vec<u8>,
+    attached: Option<Attached>,
+    gone: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attached {
+    input: bool,
+}
+
+impl Connection {
+    /// `None` if the connection is broken already.
+    pub(super) fn new(stream: UnixStream) -> Option<Self> {
+        stream.set_nonblocking(true).ok()?;
+        let (decoder, outgoing) = (Decoder::default(), Vec::new());
+        Some(Self { stream, decoder, outgoing, attached: None, gone: false })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Does it want the container's output?
+    pub(super) fn listens(&self) -> bool {
+        self.attached.is_some() && !self.gone
+    }
+
+    /// Does the container's input end with it?
+    pub(super) fn feeds(&self) -> bool {
+        self.attached.is_some_and(|attached| attached.input)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.gone = true;
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.gone || self.outgoing.len() < OUTPUT_LIMIT
+    }
+
+    pub(super) fn wants_to_send(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    pub(super) fn queue(&mut self, frame: &Frame) {
+        frame.encode(&mut self.outgoing);
+    }
+
+    /// Takes in what has arrived.
+    pub(super) fn receive(&mut self) {
+        let mut piece = [0; 16 * 1024];
+        match self.stream.read(&mut piece) {
+            Ok(0) => self.gone = true,
+            Ok(length) => self.decoder.push(&piece[..length]),
+            Err(error) => self.gone |= !is_passing(&error),
+        }
+    }
+
+    /// The next thing it asked for. An attachment is noted here.
+    pub(super) fn next_wish(&mut self) -> Option<Frame> {
+        loop {
+            match self.decoder.next() {
+                Ok(Some(Frame::Attach { input })) => self.attached = Some(Attached { input }),
+                Ok(frame) => return frame,
+                Err(_malformed) => {
+                    self.gone = true;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends as much as goes without waiting.
+    pub(super) fn send(&mut self) {
+        while !self.outgoing.is_empty() && !self.gone {
+            match self.stream.write(&self.outgoing) {
+                Ok(length) => drop(self.outgoing.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => self.gone |= !is_passing(&error),
+            }
+        }
+    }
+
+    /// Sends everything; a client that does not read for a long time loses the rest.
+    pub(super) fn send_all(&mut self) {
+        self.send();
+        while !self.outgoing.is_empty() && !self.gone {
+            let mut set = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
+            if !matches!(poll(&mut set, PATIENCE), Ok(1..) | Err(nix::Error::EINTR)) {
+                self.gone = true;
+            }
+            self.send();
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,231 @@
+//! From a record to a running program.
+
+use std::fs::{self, File};
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::container::Container as OciContainer;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::{Gid, Uid, fchown};
+use twill_endpoint::{Host, Request};
+use twill_net::blocking::Kernel;
+use twill_net::netns::Netns;
+
+use super::executor::{self, Program};
+use super::socket;
+use crate::Paths;
+use crate::bundle::user::Databases;
+use crate::bundle::{Identity, Inputs, files, rootfs, spec, user};
+use crate::cgroup::Hierarchies;
+use crate::container::{Address, Network, Record, reap};
+use crate::error::{Error, FileContext as _, Result, SystemContext as _};
+use crate::process::{Handle, Process};
+
+/// The monitor's ends of what the container reads and writes.
+#[derive(Debug)]
+pub(super) enum Streams {
+    /// Three pipes; no first one if nobody keeps the input open.
+    Pipes { input: Option<PipeWriter>, output: PipeReader, error: PipeReader },
+    /// The master of its terminal.
+    Terminal(File),
+}
+
+/// A container whose program has been executed.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) process: Process,
+    pub(super) handle: Handle,
+    pub(super) streams: Streams,
+    pub(super) address: Option<Address>,
+}
+
+/// Starts the container. After an error things are left for [`reap::clear`].
+pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
+    // Asked first: without it nothing need be made, and the reason is clear.
+    if record.network == Network::Bridge {
+        host(paths).read_env().map_err(|source| Error::Network { operation: "join", source })?;
+    }
+    rootfs::leave_host_mounts()?;
+    let mounted = rootfs::mount_overlay(paths, record)?;
+    let identity = write_bundle(paths, record, &mounted)?;
+    let (mut ends, ours) = Ends::new(paths, record, &identity)?;
+    let (outcome, report) = io::pipe().system("make a pipe")?;
+    let built = build(paths, record, Builder { ends: &mut ends, report });
+    let mut container = match built {
+        Ok(container) => container,
+        Err(error) => return Err(refused(outcome).unwrap_or(error)),
+    };
+    let pid = container.pid().map_or(0, |pid| pid.as_raw());
+    let handle = Handle::of_child(pid)?;
+    let streams = ours.receive()?;
+    let address = join_network(paths, record, pid)?;
+    container.start().map_err(Error::runtime)?;
+    if let Some(refused) = refused(outcome) {
+        return Err(refused);
+    }
+    // Gone already, perhaps; until it is waited for its entry stays.
+    let process = Process::of_pid(pid).unwrap_or(Process { pid, started: 0 });
+    Ok(Launched { process, handle, streams, address })
+}
+
+fn refused(outcome: PipeReader) -> Option<Error> {
+    let executor::Refusal { code, message } = executor::outcome(outcome).err()?;
+    Some(Error::Start { code, message, hint: None })
+}
+
+fn write_bundle(paths: &Paths, record: &Record, mounted: &Path) -> Result<Identity> {
+    let inside = rootfs::Inside::open(mounted)?;
+    let passwd = inside.read(Path::new("/etc/passwd"))?;
+    let group = inside.read(Path::new("/etc/group"))?;
+    let identity = user::resolve(&record.user, Databases { passwd: &passwd, group: &group })?;
+    inside.ensure_directory(&record.workdir)?;
+    let directory = paths.container(&record.id);
+    files::write(&directory, record)?;
+    let hierarchies = Hierarchies::here()?;
+    let cgroup = hierarchies.cgroup(&record.cgroup());
+    cgroup.create_v1(&hierarchies)?;
+    let config = spec::render(&Inputs {
+        record,
+        identity: &identity,
+        rootfs: mounted,
+        files: &directory,
+        open_files_limit: open_files_limit(),
+        cgroups_v1: &cgroup.directories()[..hierarchies.v1().len()],
+    });
+    let path = paths.run_container(&record.id).join("config.json");
+    fs::write(&path, config.to_string()).file("write", &path)?;
+    Ok(identity)
+}
+
+/// Without `CAP_SYS_RESOURCE` a hard limit can only be lowered.
+fn open_files_limit() -> u64 {
+    let may_raise =
+        caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE);
+    if may_raise.unwrap_or(false) {
+        return u64::MAX;
+    }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard)
+}
+
+struct Builder<'a> {
+    ends: &'a mut Ends,
+    report: PipeWriter,
+}
+
+/// libcontainer's part: processes, namespaces, cgroups, mounts, limits. The first process is our
+/// child and waits for [`OciContainer::start`].
+fn build(paths: &Paths, record: &Record, with: Builder<'_>) -> Result<OciContainer> {
+    let run = paths.run_container(&record.id);
+    let states = run.join("oci");
+    fs::create_dir(&states).file("create", &states)?;
+    let mut builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
+        .with_executor(Program { report: Rc::new(with.report) })
+        .with_root_path(&states)
+        .map_err(Error::runtime)?
+        .with_console_socket(with.ends.console.as_ref());
+    if let Some(Stdio { input, output, error }) = with.ends.stdio.take() {
+        builder = builder.with_stdin(input).with_stdout(output).with_stderr(error);
+    }
+    let built = builder.as_init(run).with_systemd(false).with_detach(true).build();
+    built.map_err(Error::runtime)
+}
+
+/// The container's ends of its streams.
+struct Ends {
+    stdio: Option<Stdio>,
+    console: Option<PathBuf>,
+}
+
+struct Stdio {
+    input: OwnedFd,
+    output: OwnedFd,
+    error: OwnedFd,
+}
+
+/// Our ends, as far as they are there before the container is.
+enum Ours {
+    Pipes(Streams),
+    Console(UnixListener),
+}
+
+impl Ends {
+    fn new(paths: &Paths, record: &Record, identity: &Identity) -> Result<(Self, Ours)> {
+        if record.tty {
+            let run = paths.run_container(&record.id);
+            let listener = socket::listen(&run, "console.sock")?;
+            let console = Some(run.join("console.sock"));
+            return Ok((Self { stdio: None, console }, Ours::Console(listener)));
+        }
+        let pipe = || io::pipe().system("make a pipe");
+        let ((output, theirs_output), (error, theirs_error)) = (pipe()?, pipe()?);
+        let (theirs_input, input) = if record.open_stdin {
+            let (theirs, ours) = pipe()?;
+            (OwnedFd::from(theirs), Some(ours))
+        } else {
+            let null = Path::new("/dev/null");
+            (File::open(null).file("open", null)?.into(), None)
+        };
+        let stdio =
+            Stdio { input: theirs_input, output: theirs_output.into(), error: theirs_error.into() };
+        // Else a user who is not root could not open /dev/stdout.
+        for end in [stdio.output.as_fd(), stdio.error.as_fd()] {
+            let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+            fchown(end, Some(uid), Some(gid)).system("hand the output over")?;
+        }
+        let streams = Streams::Pipes { input, output, error };
+        Ok((Self { stdio: Some(stdio), console: None }, Ours::Pipes(streams)))
+    }
+}
+
+impl Ours {
+    fn receive(self) -> Result<Streams> {
+        match self {
+            Self::Pipes(streams) => Ok(streams),
+            Self::Console(listener) => {
+                socket::receive_descriptor(&listener).map(|master| Streams::Terminal(master.into()))
+            }
+        }
+    }
+}
+
+fn join_network(paths: &Paths, record: &Record, pid: i32) -> Result<Option<Address>> {
+    let namespace = || {
+        Netns::of_process(pid.unsigned_abs())
+            .map_err(|error| Error::Namespace { source: Box::new(error) })
+    };
+    match record.network {
+        Network::Host => Ok(None),
+        Network::None => {
+            let netns = namespace()?;
+            Kernel::of(&netns)
+                .and_then(|mut kernel| kernel.ensure_loopback())
+                .map_err(|error| Error::Namespace { source: Box::new(error) })?;
+            Ok(None)
+        }
+        Network::Bridge => {
+            let netns = namespace()?;
+            let attached = host(paths)
+                .attach(&Request::new(reap::owner(record), &netns))
+                .map_err(|source| Error::Network { operation: "join", source })?;
+            files::write_hosts(&paths.container(&record.id), record, attached.address)?;
+            Ok(Some(Address {
+                ip: attached.address,
+                prefix_length: attached.subnet.len(),
+                gateway: attached.gateway,
+                mac: attached.container.mac.to_string(),
+                mtu: attached.mtu.bytes(),
+                bridge: attached.bridge.name,
+                host_interface: attached.host.name,
+            }))
+        }
+    }
+}
+
+fn host(paths: &Paths) -> Host {
+    reap::host(paths)
+}

@@ -1,0 +1,188 @@
+//! The container's log: Docker's json-file, one object per line of output.
+//!
+//! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}`. A line longer than
+//! [`MAX_LINE`] is split; only the last piece ends in `\n`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::error::{FileContext as _, Result};
+
+/// Bytes of one stream that are kept until their line ends.
+pub(super) const MAX_LINE: usize = 16 * 1024;
+
+/// Which of the two outputs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stream {
+    /// Standard output, or all of a terminal.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// Appends to a log file. Its memory is bounded, and a full disk costs lines, never the container.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    /// Where the last whole entry ends.
+    length: u64,
+    partial: [Vec<u8>; 2],
+    /// Entries that the disk did not take since it last took one.
+    lost: u64,
+}
+
+impl Log {
+    /// Goes on with a log, or begins one.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o640).open(path).file("open", path)?;
+        let length = file.metadata().file("look at", path)?.len();
+        Ok(Self { file, length, partial: [Vec::new(), Vec::new()], lost: 0 })
+    }
+
+    /// Takes a piece of output as it came from the pipe.
+    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) {
+        let mut entries = String::new();
+        let partial = &mut self.partial[stream as usize];
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for chunk in piece.chunks(MAX_LINE) {
+                let room = MAX_LINE - partial.len();
+                let (head, tail) = chunk.split_at(room.min(chunk.len()));
+                partial.extend_from_slice(head);
+                if partial.len() == MAX_LINE || partial.ends_with(b"\n") {
+                    entries.push_str(&entry(stream, partial, now));
+                    partial.clear();
+                    partial.extend_from_slice(tail);
+                }
+                if partial.ends_with(b"\n") {
+                    entries.push_str(&entry(stream, partial, now));
+                    partial.clear();
+                }
+            }
+        }
+        self.append(&entries, now);
+    }
+
+    /// Writes what never got its line end.
+    pub(super) fn finish(&mut self, now: Timestamp) {
+        for stream in [Stream::Output, Stream::Error] {
+            let partial = std::mem::take(&mut self.partial[stream as usize]);
+            if !partial.is_empty() {
+                self.append(&entry(stream, &partial, now), now);
+            }
+        }
+    }
+
+    fn append(&mut self, entries: &str, now: Timestamp) {
+        if entries.is_empty() {
+            return;
+        }
+        if self.lost > 0 {
+            let text = format!("twill: {} lines of the log were lost\n", self.lost);
+            if self.put(&entry(Stream::Error, text.as_bytes(), now)) {
+                self.lost = 0;
+            }
+        }
+        if !self.put(entries) {
+            self.lost += entries.lines().count() as u64;
+        }
+    }
+
+    fn put(&mut self, entries: &str) -> bool {
+        if self.file.write_all(entries.as_bytes()).is_ok() {
+            self.length += entries.len() as u64;
+            return true;
+        }
+        // Half an entry would spoil the next one. There is nobody to tell if this fails, too.
+        drop(self.file.set_len(self.length));
+        false
+    }
+}
+
+fn entry(stream: Stream, bytes: &[u8], now: Timestamp) -> String {
+    let stream = match stream {
+        Stream::Output => "stdout",
+        Stream::Error => "stderr",
+    };
+    let log = String::from_utf8_lossy(bytes);
+    let object = json!({"log": log, "stream": stream, "time": format!("{now:.9}")});
+    format!("{object}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn output_becomes_entries() {
+        check("a line", &[b"out\n"], &["out\n"]);
+        check("two lines in one piece", &[b"a\nb\n"], &["a\n", "b\n"]);
+        check("a line in two pieces", &[b"a", b"b\n"], &["ab\n"]);
+        check("a last line without its end", &[b"a\nb"], &["a\n", "b"]);
+        check("empty lines", &[b"\n\n"], &["\n", "\n"]);
+        check("nothing", &[b""], &[]);
+        check("bytes that are not text", &[b"\xff\n"], &["\u{fffd}\n"]);
+        check("quotes and controls", &[b"\"\\\x1b[0m\r\n"], &["\"\\\x1b[0m\r\n"]);
+        let long = vec![b'x'; MAX_LINE];
+        let text = String::from_utf8(long.clone()).unwrap();
+        check("a line that fills the buffer", &[&long, b"\n"], &[&text, "\n"]);
+        check("a line beyond it", &[&long, b"y\n"], &[&text, "y\n"]);
+        check(
+            "one beyond it after a piece",
+            &[b"y", &long, b"\n"],
+            &[&format!("y{}", &text[1..]), "x\n"],
+        );
+    }
+
+    #[track_caller]
+    fn check(name: &str, pieces: &[&[u8]], want: &[&str]) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.json");
+        let mut log = Log::open(&path).unwrap();
+        let now: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().unwrap();
+        for piece in pieces {
+            log.write(Stream::Output, piece, now);
+        }
+        log.finish(now);
+        let text = fs::read_to_string(&path).unwrap();
+        let got: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|entry| entry["log"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(got, want, "{name}");
+        if let Some(first) = text.lines().next() {
+            assert!(
+                first.ends_with(r#""stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}"#)
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_says_so_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.json");
+        let mut log = Log::open(&path).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        log.write(Stream::Output, b"before\n", now);
+        let good = std::mem::replace(
+            &mut log.file,
+            File::options().write(true).open("/dev/full").unwrap(),
+        );
+        log.write(Stream::Output, b"lost\nlost\n", now);
+        log.file = good;
+        log.write(Stream::Output, b"after\n", now);
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[1].contains("2 lines of the log were lost"));
+        assert!(lines[2].contains("after"));
+    }
+}

@@ -1,0 +1,186 @@
+//! The one process that stays with a container: it starts it, keeps its output, learns its exit code,
+//! and clears up.
+//!
+//! `run` starts it by executing itself again: a fresh process with one thread, which libcontainer
+//! needs, and without anything of the caller's. The connection that it is born with, its standard input, is that of its first client.
+//! The container dies with its monitor (`PR_SET_PDEATHSIG`); what is then left, the next command
+//! clears up ([`crate::container::reap`]).
+
+mod connection;
+pub mod control;
+mod executor;
+mod launch;
+mod log;
+pub mod session;
+mod socket;
+mod supervise;
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use jiff::Timestamp;
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{dup, dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setsid};
+
+pub use executor::{Refusal, become_program, look_up};
+
+use self::connection::Connection;
+use self::control::Frame;
+use self::log::Log;
+use self::supervise::Desk;
+use crate::Paths;
+use crate::cgroup::Hierarchies;
+use crate::container::{Container, Record, State, Status, Store, liveness, reap};
+use crate::error::{Error, FileContext as _, Result, SystemContext as _};
+use crate::signals::Signal;
+
+/// The whole life of a monitor. Failures go to the first client; there is nobody else.
+pub fn run(paths: &Paths, id: &str) -> Result<()> {
+    let mut first = Connection::new(leave_the_caller()?);
+    let store = Store::open(paths)?;
+    let started = begin(&store, id);
+    let (_held, record) = match started {
+        Ok(begun) => begun,
+        Err(error) => {
+            first.iter_mut().for_each(|client| tell_failure(client, &error));
+            return Ok(());
+        }
+    };
+    let desk = open_desk(paths, &record, first);
+    let ended = desk.and_then(|mut desk| {
+        let ended = live(&store, &record, &mut desk);
+        Ok((desk, ended?))
+    });
+    match ended {
+        Ok((mut desk, frame)) => {
+            for client in &mut desk.clients {
+                client.queue(&frame);
+                client.send_all();
+            }
+            Ok(())
+        }
+        Err(error) => {
+            // Whoever waits sees the connection end.
+            drop(reap::clear(paths, &record));
+            Err(error)
+        }
+    }
+}
+
+/// Starts the container, stays with it, clears up. Returns the last word for the clients.
+fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
+    let launched = launch::launch(store.paths(), record).and_then(|launched| {
+        let state = State {
+            status: Status::Running,
+            process: Some(launched.process),
+            started: Some(Timestamp::now()),
+            address: launched.address.clone(),
+            ..State::default()
+        };
+        store.write_state(record, &state)?;
+        Ok((launched, state))
+    });
+    let (launched, state) = match launched {
+        Ok(launched) => launched,
+        Err(error) => return fail(store, record, &error),
+    };
+    for client in &mut desk.clients {
+        client.queue(&Frame::Started);
+        client.send();
+    }
+    let code = supervise::supervise(desk, launched)?;
+    let out_of_memory = Hierarchies::here()
+        .is_ok_and(|hierarchies| hierarchies.cgroup(&record.cgroup()).was_out_of_memory());
+    let state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
+    if !record.auto_remove {
+        store.write_state(record, &state)?;
+    }
+    reap::clear(store.paths(), record)?;
+    if record.auto_remove {
+        store.remove(record)?;
+    }
+    Ok(Frame::Exited(code))
+}
+
+/// A start that failed leaves the container as it was, and the reason in its state.
+fn fail(store: &Store<'_>, record: &Record, error: &Error) -> Result<Frame> {
+    let frame = failure(error);
+    let cleared = reap::clear(store.paths(), record);
+    if let (Ok(Container { state, .. }), Frame::Failed { code, message, .. }) =
+        (store.read(&record.id), &frame)
+    {
+        let state = State { error: message.clone(), exit_code: *code, ..state };
+        store.write_state(record, &state)?;
+    }
+    cleared.map(|()| frame)
+}
+
+fn failure(error: &Error) -> Frame {
+    let code = match error {
+        Error::Start { code, .. } => *code,
+        _ => 125,
+    };
+    Frame::Failed { code, message: error.chain(), hint: error.hint().unwrap_or_default() }
+}
+
+fn tell_failure(client: &mut Connection, error: &Error) {
+    client.queue(&failure(error));
+    client.send_all();
+}
+
+/// Becomes the monitor of a container that has none.
+fn begin(store: &Store<'_>, id: &str) -> Result<(liveness::Held, Record)> {
+    let gone = || Error::NoSuchContainer(id.to_owned());
+    let _lock = store.lock_container(id)?.ok_or_else(gone)?;
+    let Container { record, .. } = store.read(id)?;
+    if liveness::monitor(store.paths(), id)?.is_some() {
+        return Err(Error::AlreadyRunning(record.name));
+    }
+    // Whoever died before us may have left something that is in the way.
+    if store.paths().run_container(id).exists() {
+        reap::clear(store.paths(), &record)?;
+    }
+    store.prepare_run(id)?;
+    let held = liveness::acquire(store.paths(), id)?;
+    Ok((held.ok_or_else(|| Error::AlreadyRunning(record.name.clone()))?, record))
+}
+
+fn open_desk(paths: &Paths, record: &Record, first: Option<Connection>) -> Result<Desk> {
+    let mut mask = SigSet::empty();
+    for signal in [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP] {
+        mask.add(signal);
+    }
+    mask.thread_block().system("block signals")?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let listener = socket::listen(&paths.run_container(&record.id), "control.sock")?;
+    listener.set_nonblocking(true).system("prepare the control socket")?;
+    Ok(Desk {
+        listener,
+        clients: first.into_iter().collect(),
+        log: Log::open(&paths.container(&record.id).join("log.json"))?,
+        signals: SignalFd::with_flags(&mask, flags).system("listen to signals")?,
+        stop_signal: Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM),
+    })
+}
+
+/// Cuts every tie to the process that started this one; returns the first client's connection.
+fn leave_the_caller() -> Result<UnixStream> {
+    // Already a leader if a person calls the hidden command by hand; then there is no harm.
+    _ = setsid();
+    let connection = dup(std::io::stdin().as_fd()).system("keep the first connection")?;
+    rustix::io::fcntl_setfd(&connection, rustix::io::FdFlags::CLOEXEC)
+        .system("keep the first connection")?;
+    let path = Path::new("/dev/null");
+    let null = File::options().read(true).write(true).open(path).file("open", path)?;
+    dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null))
+        .system("let the caller's streams go")?;
+    setgroups(&[]).system("drop the caller's groups")?;
+    umask(Mode::from_bits_truncate(0o022));
+    let root = Path::new("/");
+    std::env::set_current_dir(root).file("enter", root)?;
+    Ok(UnixStream::from(connection))
+}

@@ -1,0 +1,284 @@
+//! The client's end: starting a monitor, and sitting between a terminal and a container.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::connection::Connection;
+use super::control::Frame;
+use super::socket;
+use crate::Paths;
+use crate::container::Record;
+use crate::error::{Error, Result, SystemContext as _};
+use crate::terminal::{self, DetachKeys, Raw};
+
+/// Signals that are handed on to the container.
+const FORWARDED: [NixSignal; 6] = [
+    NixSignal::SIGHUP,
+    NixSignal::SIGINT,
+    NixSignal::SIGQUIT,
+    NixSignal::SIGTERM,
+    NixSignal::SIGUSR1,
+    NixSignal::SIGUSR2,
+];
+const PIECE: usize = 16 * 1024;
+
+/// What is connected to a container, besides its output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wishes {
+    /// Standard input.
+    pub input: bool,
+    /// Has the container a terminal?
+    pub tty: bool,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// The container ended with this code.
+    Exited(u8),
+    /// The user left it running.
+    Detached,
+}
+
+/// A connection to the monitor of a container.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+}
+
+impl Session {
+    /// Starts a monitor, which starts the container. With wishes, no byte of output is missed.
+    pub fn start(paths: &Paths, record: &Record, wishes: Option<Wishes>) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair().system("make a connection")?;
+        let mut session = Self::new(ours)?;
+        session.wish(wishes);
+        spawn(paths, &record.id, theirs.into())?;
+        Ok(session)
+    }
+
+    /// Connects to the monitor of a running container.
+    pub fn join(paths: &Paths, record: &Record, wishes: Option<Wishes>) -> Result<Self> {
+        let stream = socket::connect(&paths.run_container(&record.id), "control.sock")
+            .map_err(|_no_monitor| Error::NotRunning(record.name.clone()))?;
+        let mut session = Self::new(stream)?;
+        session.wish(wishes);
+        Ok(session)
+    }
+
+    fn new(stream: UnixStream) -> Result<Self> {
+        let connection = Connection::new(stream).ok_or(io::ErrorKind::BrokenPipe);
+        Ok(Self { connection: connection.system("prepare the connection")? })
+    }
+
+    fn wish(&mut self, wishes: Option<Wishes>) {
+        let Some(Wishes { input, tty }) = wishes else { return };
+        self.connection.queue(&Frame::Attach { input });
+        if tty {
+            self.tell_size();
+        }
+        self.connection.send();
+    }
+
+    fn tell_size(&mut self) {
+        if let Some((rows, columns)) = terminal::size(io::stdout()) {
+            self.connection.queue(&Frame::Resize { rows, columns });
+        }
+    }
+
+    /// Waits until the program has been executed, or the reason why not.
+    pub fn wait_until_started(&mut self) -> Result<()> {
+        match self.wait_for_frame()? {
+            Frame::Started => Ok(()),
+            Frame::Failed { code, message, hint } => {
+                let hint = (!hint.is_empty()).then_some(hint);
+                Err(Error::Start { code, message, hint })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits for the end and returns the code.
+    pub fn wait_for_end(mut self) -> Result<u8> {
+        loop {
+            if let Frame::Exited(code) = self.wait_for_frame()? {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn wait_for_frame(&mut self) -> Result<Frame> {
+        loop {
+            if let Some(frame) = self.connection.next_wish() {
+                return Ok(frame);
+            }
+            if self.connection.is_gone() {
+                return Err(lost());
+            }
+            let mut set = [PollFd::new(self.connection.fd(), PollFlags::POLLIN)];
+            match poll(&mut set, PollTimeout::NONE) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error).system("wait for the monitor"),
+            }
+            self.connection.receive();
+        }
+    }
+
+    /// Connects the caller's streams with the container's until one of them ends.
+    pub fn sit(mut self, wishes: Wishes, signals: &Signals) -> Result<Ending> {
+        let typing = wishes.input && wishes.tty && terminal::is_terminal(io::stdin());
+        let _raw = typing.then(|| Raw::enter(io::stdin())).transpose()?;
+        let mut keys = typing.then(DetachKeys::default);
+        let mut input = wishes.input;
+        loop {
+            while let Some(frame) = self.connection.next_wish() {
+                match frame {
+                    Frame::Output(bytes) => show(&mut io::stdout(), &bytes)?,
+                    Frame::ErrorOutput(bytes) => show(&mut io::stderr(), &bytes)?,
+                    Frame::Exited(code) => return Ok(Ending::Exited(code)),
+                    other => return Err(unexpected(&other)),
+                }
+            }
+            if self.connection.is_gone() {
+                return Err(lost());
+            }
+            let ready = self.wait(input && self.connection.has_room(), signals)?;
+            if ready.signal
+                && let Some(signal) = signals.read()?
+            {
+                match signal {
+                    NixSignal::SIGWINCH => self.tell_size(),
+                    other => self.connection.queue(&signal_frame(other)),
+                }
+            }
+            if ready.input {
+                match self.read_input(keys.as_mut())? {
+                    Input::Some => {}
+                    Input::End => input = false,
+                    Input::Detach => return Ok(Ending::Detached),
+                }
+            }
+            if ready.connection {
+                self.connection.receive();
+            }
+            self.connection.send();
+        }
+    }
+
+    fn read_input(&mut self, keys: Option<&mut DetachKeys>) -> Result<Input> {
+        let mut piece = [0; PIECE];
+        // Unbuffered: a buffer would hide bytes from poll.
+        let length = match nix::unistd::read(io::stdin(), &mut piece) {
+            Ok(length) => length,
+            Err(nix::Error::EINTR | nix::Error::EAGAIN) => return Ok(Input::Some),
+            // A terminal that hung up has nothing more to say.
+            Err(nix::Error::EIO) => 0,
+            Err(error) => return Err(error).system("read standard input"),
+        };
+        if length == 0 {
+            self.connection.queue(&Frame::InputEnd);
+            return Ok(Input::End);
+        }
+        let typed = &piece[..length];
+        let (passed, out) = keys.map_or((typed.to_vec(), false), |keys| keys.filter(typed));
+        self.connection.queue(&Frame::Input(passed));
+        Ok(if out { Input::Detach } else { Input::Some })
+    }
+
+    fn wait(&self, input: bool, signals: &Signals) -> Result<Ready> {
+        let stdin = io::stdin();
+        let mut wanted = PollFlags::POLLIN;
+        wanted.set(PollFlags::POLLOUT, self.connection.wants_to_send());
+        let mut set = vec![
+            PollFd::new(self.connection.fd(), wanted),
+            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+        ];
+        if input {
+            set.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut set, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error).system("wait for the container"),
+        }
+        let hot = |index: usize| set.get(index).and_then(PollFd::any).unwrap_or(false);
+        let readable = set[0].revents().is_some_and(|got| !(got - PollFlags::POLLOUT).is_empty());
+        Ok(Ready { connection: readable, signal: hot(1), input: hot(2) })
+    }
+}
+
+struct Ready {
+    connection: bool,
+    signal: bool,
+    input: bool,
+}
+
+enum Input {
+    Some,
+    End,
+    Detach,
+}
+
+/// The signals that a session hands on, blocked for this process and read from a descriptor.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// From now on they do not end this process. Call it before the container is started.
+    pub fn take() -> Result<Self> {
+        let mut mask = SigSet::empty();
+        FORWARDED.iter().chain(&[NixSignal::SIGWINCH]).for_each(|signal| mask.add(*signal));
+        mask.thread_block().system("block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        SignalFd::with_flags(&mask, flags).system("listen to signals").map(Self)
+    }
+
+    fn read(&self) -> Result<Option<NixSignal>> {
+        let got = self.0.read_signal().system("read a signal")?;
+        Ok(got.and_then(|got| NixSignal::try_from(got.ssi_signo.cast_signed()).ok()))
+    }
+}
+
+fn signal_frame(signal: NixSignal) -> Frame {
+    Frame::Signal(u8::try_from(signal as i32).unwrap_or_default())
+}
+
+fn show(to: &mut impl io::Write, bytes: &[u8]) -> Result<()> {
+    to.write_all(bytes).and_then(|()| to.flush()).system("write the container's output")
+}
+
+fn lost() -> Error {
+    let message = "the monitor of the container ended without a word".to_owned();
+    Error::Start { code: 125, message, hint: Some("`twill ps -a` shows what is left".into()) }
+}
+
+fn unexpected(frame: &Frame) -> Error {
+    Error::Usage(format!("the monitor said something out of turn: {frame:?}"))
+}
+
+/// Executes this program again as the monitor. It leaves our session, streams and groups by itself.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts monitors")]
+fn spawn(paths: &Paths, id: &str, connection: OwnedFd) -> Result<()> {
+    let kept = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE");
+    Command::new("/proc/self/exe")
+        .arg("--root")
+        .arg(paths.root())
+        .arg("--run-root")
+        .arg(paths.run_root())
+        .arg("--subnet-file")
+        .arg(paths.subnet_env())
+        .args(["monitor", id])
+        // Among what is left out is LISTEN_FDS, which libcontainer would honour.
+        .env_clear()
+        .envs(kept)
+        .stdin(Stdio::from(connection))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .system("start the monitor")
+        .map(drop)
+}

@@ -1,0 +1,36 @@
+//! The two system calls that Rust cannot vouch for, fenced.
+
+#![expect(unsafe_code, reason = "fork and signal dispositions have no safe wrapper")]
+
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::unistd::ForkResult;
+
+/// Splits this process in two, running `child` in the copy, which ends with the code it returns.
+///
+/// Refused in a process with more than one thread: the copy would hold locks whose owners do not exist.
+pub(crate) fn fork(child: impl FnOnce() -> i32) -> nix::Result<nix::unistd::Pid> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads != 1 {
+        return Err(nix::Error::EDEADLK);
+    }
+    // SAFETY: there is one thread, so the child inherits no lock that somebody else holds, and all
+    // of Rust and libc may be used in it.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = child();
+            // SAFETY: `_exit` takes no pointers. The buffers of the parent must not be flushed a second time,
+            // so `exit` is no choice.
+            unsafe { nix::libc::_exit(code) }
+        }
+    }
+}
+
+/// Gives the program that is about to be executed the signals that every program expects: none
+/// blocked, and a closed pipe that kills. Rust ignores the latter for itself, and children inherit it.
+pub(crate) fn reset_signals() -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // SAFETY: SIG_DFL is no function, so there is no handler that could be unsound.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    Ok(())
+}
