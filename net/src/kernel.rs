@@ -8,6 +8,10 @@ mod tables;
 mod uplink;
 
 use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt};
+use tokio::sync::Mutex;
 
 use crate::Error;
 
@@ -22,6 +26,8 @@ pub use uplink::Choice;
 #[derive(Clone, Debug)]
 pub struct Kernel {
     handle: rtnetlink::Handle,
+    /// Held while a table is listed: the kernel lists one at a time for each socket.
+    listing: Arc<Mutex<()>>,
 }
 
 impl Kernel {
@@ -34,7 +40,29 @@ impl Kernel {
         let (connection, handle, _unsolicited) =
             rtnetlink::new_connection().map_err(|source| Error::OpenNetlink { source })?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, listing: Arc::default() })
+    }
+
+    /// All rows of a table; `ask` sends the request.
+    ///
+    /// In a task of its own, so that a listing whose reader has gone is read to its end before the
+    /// next one begins.
+    async fn list<T, S>(
+        &self,
+        table: &'static str,
+        ask: impl FnOnce(&rtnetlink::Handle) -> S + Send + 'static,
+    ) -> Result<Vec<T>, Error>
+    where
+        T: Send + 'static,
+        S: Stream<Item = Result<T, rtnetlink::Error>> + Send,
+    {
+        let Self { handle, listing } = self.clone();
+        let rows = tokio::spawn(async move {
+            let _alone = listing.lock().await;
+            ask(&handle).try_collect().await.map_err(reason)
+        });
+        let rows = rows.await.unwrap_or_else(|died| Err(io::Error::other(died)));
+        rows.map_err(|source| Error::List { table, source })
     }
 }
 

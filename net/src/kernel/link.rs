@@ -59,9 +59,8 @@ pub(super) struct Address {
 
 impl Kernel {
     pub(super) async fn links(&self) -> Result<Vec<Link>, Error> {
-        let links = self.handle.link().get().execute();
-        let links = links.map_ok(|message| Link::from(&message)).try_collect().await;
-        links.map_err(|error| Error::List { table: "interfaces", source: reason(error) })
+        let links = self.list("interfaces", |handle| handle.link().get().execute()).await?;
+        Ok(links.iter().map(Link::from).collect())
     }
 
     pub(super) async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
@@ -75,11 +74,12 @@ impl Kernel {
 
     /// The IPv4 addresses of all interfaces, in the kernel's order.
     pub(super) async fn addresses(&self) -> Result<Vec<Address>, Error> {
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        let messages: Result<Vec<_>, _> = request.execute().try_collect().await;
-        let messages =
-            messages.map_err(|error| Error::List { table: "addresses", source: reason(error) })?;
+        let messages = self.list("addresses", |handle| {
+            let mut request = handle.address().get();
+            request.message_mut().header.family = AddressFamily::Inet;
+            request.execute()
+        });
+        let messages = messages.await?;
         Ok(messages.iter().filter_map(address).collect())
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use futures::TryStreamExt;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -62,16 +61,16 @@ impl Kernel {
         family: AddressFamily,
         table: &'static str,
     ) -> Result<Vec<NeighbourMessage>, Error> {
-        let request = self.handle.neighbours().get().set_address_family(family);
-        let rows = request.execute().try_collect().await;
-        rows.map_err(|error| Error::List { table, source: reason(error) })
+        let ask = move |handle: &rtnetlink::Handle| {
+            handle.neighbours().get().set_address_family(family).execute()
+        };
+        self.list(table, ask).await
     }
 
     /// The IPv4 routes of all tables.
     pub(super) async fn routes(&self) -> Result<Vec<RouteMessage>, Error> {
-        let request = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let rows = self.handle.route().get(request).execute().try_collect().await;
-        rows.map_err(|error| Error::List { table: "routes", source: reason(error) })
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        self.list("routes", |handle| handle.route().get(all).execute()).await
     }
 
     async fn put_forwarding(&self, device: IfIndex, mac: Mac, host: Underlay) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Rows towards peers: written, replaced, dropped, and never somebody else's.
 
 use crate::host::{device, gateway, host, mac, on_a_host, run, subnet};
+use twill_core::ids::Subnet;
 use twill_core::plan::{Change, Hop, Tables, plan};
 use twill_net::{Error, Kernel};
 
@@ -171,6 +172,34 @@ fn without_its_device_a_change_is_an_error_that_names_it() {
         let error = kernel.apply(index, peer(2)[0]).await.unwrap_err();
         let text = "cannot send frames for 02:00:00:00:01:02 to 192.168.140.2";
         assert_eq!(error.to_string(), text);
+    });
+}
+
+/// The kernel gives one listing at a time on a socket, and answers EBUSY to the second.
+#[test]
+fn listings_wait_for_each_other() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let index = device(&kernel).await;
+        for n in 0..=255_u8 {
+            for third in 0..8_u8 {
+                // Enough for a listing of many datagrams.
+                let block = Subnet::new([10, n, third * 32, 0].into(), 20).unwrap();
+                kernel.apply(index, Change::PutRoute(block, Hop::Device)).await.unwrap();
+            }
+        }
+        let listings: Vec<_> = (0..20).map(|_| kernel.dump_tables(index)).collect();
+        for tables in futures::future::join_all(listings).await {
+            assert_eq!(tables.unwrap().routes.len(), 256 * 8);
+        }
+        // One that nobody waits for any more is in nobody's way.
+        let mut abandoned = Box::pin(kernel.local_routes());
+        for _turn in 0..6 {
+            drop(futures::poll!(&mut abandoned));
+            tokio::task::yield_now().await;
+        }
+        drop(abandoned);
+        assert_eq!(kernel.dump_tables(index).await.unwrap().routes.len(), 256 * 8);
     });
 }
 
