@@ -126,3 +126,73 @@ pub fn device(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Draft, Udp};
+
+    fn spec(backend: Backend, mtu: u32) -> Result<DeviceSpec, TooSmall> {
+        let network = "10.88.0.0/16".parse().expect("a network");
+        let config = Draft { backend, ..Draft::new(network) }.build().expect("it keeps the rules");
+        let uplink = Uplink {
+            index: IfIndex(7),
+            name: "eth0".to_owned(),
+            address: Underlay([192, 168, 140, 22].into()),
+            mtu: Mtu::new(mtu).expect("in range"),
+        };
+        let subnet = "10.88.86.0/24".parse().expect("a subnet");
+        device(&config, &uplink, subnet, Mac([2, 0, 0, 0, 0, 1]))
+    }
+
+    #[test]
+    fn mtus_are_flannels() {
+        let vxlan = |mtu| Backend::Vxlan(config::Vxlan { mtu, ..config::Vxlan::default() });
+        let rows = [
+            ("udp takes 28 bytes", Backend::default(), 1500, 1472),
+            ("vxlan takes 50", vxlan(None), 1500, 1450),
+            ("of jumbo frames too", vxlan(None), 9000, 8950),
+            ("the option means the outside", vxlan(Mtu::new(1400)), 1500, 1350),
+        ];
+        for (name, backend, outer, inner) in rows {
+            assert_eq!(spec(backend, outer).expect(name).mtu().bytes(), inner, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_uplink_may_be_too_small() {
+        assert_eq!(
+            spec(Backend::Vxlan(config::Vxlan::default()), 100)
+                .expect_err("50 are left")
+                .to_string(),
+            "an MTU of 100 leaves no room for the tunnel's 50 bytes of headers"
+        );
+    }
+
+    #[test]
+    fn vxlan_devices_carry_the_options() {
+        let vni = Vni::new(7).expect("in range");
+        let options =
+            config::Vxlan { vni, port: Some(4789), gbp: true, ..config::Vxlan::default() };
+        let spec = spec(Backend::Vxlan(options), 1500).expect("there is room");
+        assert_eq!(spec.name(), "flannel.7");
+        let DeviceSpec::Vxlan(vxlan) = spec else { panic!("the backend is vxlan") };
+        assert_eq!(
+            (vxlan.vni, vxlan.port, vxlan.gbp, vxlan.learning),
+            (vni, Some(4789), true, false)
+        );
+        assert_eq!(
+            vxlan.local,
+            Underlay([192, 168, 140, 22].into()),
+            "the address that it really has"
+        );
+        assert_eq!((vxlan.uplink, vxlan.address), (IfIndex(7), Gateway([10, 88, 86, 0].into())));
+    }
+
+    #[test]
+    fn udp_has_flannels_tun() {
+        let spec = spec(Backend::Udp(Udp { port: 7000 }), 1500).expect("there is room");
+        let DeviceSpec::Tun(tun) = spec else { panic!("the backend is udp") };
+        assert_eq!((tun.name.as_str(), tun.address), ("flannel0", Gateway([10, 88, 86, 0].into())));
+    }
+}

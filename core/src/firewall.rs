@@ -202,3 +202,90 @@ pub fn transaction(policy: &Policy, actual: &Actual) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+
+    fn policy() -> Policy {
+        Policy {
+            network: "10.88.0.0/16".parse().expect("a network"),
+            subnet: "10.88.31.0/24".parse().expect("a subnet"),
+            masquerade: Some(Masquerade::FullyRandom),
+            forward: true,
+        }
+    }
+
+    /// What the kernel would hold after `policy` was applied to it.
+    fn applied(policy: &Policy) -> Actual {
+        let rules = rules(policy);
+        let of = |chain: Chain| {
+            let rules = rules.iter().filter(|rule| rule.chain == chain.name);
+            (chain, rules.map(|rule| rule.words.clone()).collect())
+        };
+        let wanted = CHAINS.into_iter().filter(|chain| policy.wants(*chain));
+        Actual { chains: wanted.clone().map(of).collect(), jumps: wanted.map(|c| (c, 1)).collect() }
+    }
+
+    /// The rules of a real flanneld, in the words of `iptables-save`.
+    #[test]
+    fn rules_are_flannels() {
+        let jumps = CHAINS.map(|chain| chain.jump());
+        let rules = jumps.into_iter().chain(rules(&policy()));
+        let lines: Vec<String> = rules
+            .map(|rule| format!("{} -A {} {}", rule.table.name(), rule.chain, rule.words))
+            .collect();
+        let text = lines.join("\n") + "\n";
+        golden::check("firewall-rules.txt", &text);
+        let plain = Policy { masquerade: Some(Masquerade::Plain), ..policy() };
+        assert!(super::rules(&plain).iter().all(|rule| !rule.words.contains("--random-fully")));
+    }
+
+    #[test]
+    fn transactions() {
+        let nothing = Policy { masquerade: None, forward: false, ..policy() };
+        let forward_only = Policy { masquerade: None, ..policy() };
+        let doubled = {
+            let mut actual = applied(&policy());
+            actual.jumps[0].1 = 3;
+            actual
+        };
+        let rows = [
+            ("firewall-fresh.txt", &policy(), Actual::default()),
+            ("firewall-again.txt", &policy(), applied(&policy())),
+            ("firewall-doubled-jump.txt", &policy(), doubled),
+            ("firewall-no-masquerade.txt", &forward_only, applied(&policy())),
+            ("firewall-forward-only.txt", &forward_only, Actual::default()),
+            ("firewall-take-all-away.txt", &nothing, applied(&policy())),
+        ];
+        for (name, policy, actual) in rows {
+            golden::check(name, &transaction(policy, &actual));
+        }
+        assert_eq!(transaction(&nothing, &Actual::default()), "", "nothing there, nothing to do");
+    }
+
+    #[test]
+    fn notices_whatever_is_out_of_place() {
+        let wanted = policy();
+        assert!(in_place(&wanted, &applied(&wanted)));
+        let row = |name: &str, spoil: fn(&mut Actual)| {
+            let mut actual = applied(&wanted);
+            spoil(&mut actual);
+            assert!(!in_place(&wanted, &actual), "{name}");
+        };
+        row("nothing there", |actual| *actual = Actual::default());
+        row("a jump is gone", |actual| actual.jumps[0].1 = 0);
+        row("a jump is there twice", |actual| actual.jumps[1].1 = 2);
+        row("a chain is empty", |actual| actual.chains[0].1.clear());
+        row("a chain is gone", |actual| drop(actual.chains.pop()));
+        row("a rule is gone", |actual| drop(actual.chains[1].1.remove(2)));
+        row("a rule too many", |actual| actual.chains[0].1.push("-j DROP".to_owned()));
+        row("rules in another order", |actual| actual.chains[1].1.swap(0, 1));
+        let other = Policy { subnet: "10.88.32.0/24".parse().expect("a subnet"), ..policy() };
+        assert!(!in_place(&other, &applied(&wanted)), "rules of the subnet we had before");
+        let nothing = Policy { masquerade: None, forward: false, ..policy() };
+        assert!(!in_place(&nothing, &applied(&wanted)), "rules that are no longer wanted");
+        assert!(in_place(&nothing, &Actual::default()));
+    }
+}

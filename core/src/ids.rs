@@ -266,3 +266,97 @@ macro_rules! serde_as_number {
 }
 
 serde_as_number!(Vni, Mtu);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_are_read_as_go_reads_them() {
+        let wanted = Mac([0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x44]);
+        for text in ["c6:d2:32:6f:8f:44", "C6-D2-32-6F-8F-44", "c6d2.326f.8f44"] {
+            assert_eq!(text.parse(), Ok(wanted), "{text}");
+        }
+        assert_eq!(wanted.to_string(), "c6:d2:32:6f:8f:44");
+        for text in [
+            "",
+            "c6",
+            "c6:d2:32:6f:8f",
+            "c6:d2:32:6f:8f:44:55",
+            "c6:d2:32:6f:8f:4",
+            "c6:d2:32:6f:8f:4g",
+            "c6:d2-32:6f:8f:44",
+            "c6d2.326f",
+            "c6d2.326f.8f4\u{e9}",
+            "+6:d2:32:6f:8f:44",
+        ] {
+            let error = text.parse::<Mac>().expect_err(text).to_string();
+            assert_eq!(
+                error,
+                format!("`{text}` is not a hardware address such as 02:42:ac:11:00:02")
+            );
+        }
+    }
+
+    #[test]
+    fn made_up_hardware_addresses_are_local_and_for_one_host() {
+        for first in 0..=u8::MAX {
+            let Mac([made, ..]) = Mac::from_random([first, 1, 2, 3, 4, 5]);
+            assert_eq!(made & 0b11, 0b10, "{first:#x}");
+        }
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range() {
+        let vnis = [(0, false), (1, true), ((1 << 24) - 1, true), (1 << 24, false)];
+        for (number, legal) in vnis {
+            assert_eq!(Vni::new(number).is_some(), legal, "{number}");
+        }
+        for (bytes, legal) in [(67, false), (68, true), (65535, true), (65536, false)] {
+            assert_eq!(Mtu::new(bytes).is_some(), legal, "{bytes}");
+        }
+        let mtu = Mtu::new(100).expect("in range");
+        assert_eq!((mtu.inside(32), mtu.inside(33), mtu.inside(101)), (Mtu::new(68), None, None));
+    }
+
+    #[test]
+    fn subnets_have_no_host_bits() {
+        let subnet: Subnet = "10.5.52.0/24".parse().expect("aligned");
+        assert_eq!(subnet.gateway(), Gateway([10, 5, 52, 0].into()));
+        assert_eq!(subnet.first_host(), Ipv4Addr::new(10, 5, 52, 1));
+        assert_eq!(subnet.last(), Ipv4Addr::new(10, 5, 52, 255));
+        assert_eq!(Subnet::containing([10, 5, 52, 9].into(), 24), Some(subnet));
+        for text in ["10.5.52.1/24", "10.5.52.0", "10.5.52.0/33", "10.5.52.0/-1", "10.5.52/24", "x"]
+        {
+            assert!(text.parse::<Subnet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn subnets_overlap_when_they_share_an_address() {
+        let rows = [
+            ("the same", "10.5.2.0/24", "10.5.2.0/24", true),
+            ("one in the other", "10.5.0.0/16", "10.5.2.0/24", true),
+            ("side by side", "10.5.2.0/24", "10.5.3.0/24", false),
+            ("everything", "0.0.0.0/0", "10.5.3.0/24", true),
+            ("the ends of all addresses", "0.0.0.0/1", "128.0.0.0/1", false),
+        ];
+        for (name, one, other, overlap) in rows {
+            let [one, other] = [one, other].map(|text| text.parse::<Subnet>().expect(text));
+            assert_eq!(one.overlaps(other), overlap, "{name}");
+            assert_eq!(other.overlaps(one), overlap, "{name}");
+        }
+    }
+
+    #[test]
+    fn node_ids_are_thirty_two_digits() {
+        let id = NodeId::from_random([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(id.to_string(), "000102030405060708090a0b0c0d0e0f");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in
+            ["", "abc", "000102030405060708090a0b0c0d0e0g", "+00102030405060708090a0b0c0d0e0f"]
+        {
+            assert!(text.parse::<NodeId>().is_err(), "{text}");
+        }
+    }
+}

@@ -41,3 +41,29 @@ impl NodeRecord {
         Ok(serde_json::from_slice(text)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn reads_what_it_writes_and_what_comes_later() {
+        let record = NodeRecord {
+            id: NodeId::from_random([7; 16]),
+            hostname: "node1".to_owned(),
+            public_ip: Underlay([192, 168, 140, 22].into()),
+            subnet: "10.88.86.0/24".parse().expect("a subnet"),
+            version: "0.1.0".to_owned(),
+            started: 1_764_000_000,
+        };
+        let text = record.to_json();
+        golden::check("node.json", &(text.clone() + "\n"));
+        assert_eq!(NodeRecord::parse(text.as_bytes()).expect("ours"), record);
+        let later = text.replace('{', r#"{"region":"east","#);
+        assert_eq!(NodeRecord::parse(later.as_bytes()).expect("a later version's"), record);
+        for text in ["", "{}", "[]", r#"{"id":"short"}"#] {
+            assert!(NodeRecord::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -223,3 +223,6 @@ fn older_ones(usable: &[(&Lease, Peer)]) -> BTreeMap<Key, String> {
 fn ignored(lease: &Lease, why: impl Into<String>) -> Ignored {
     Ignored { key: lease.key.to_string(), why: why.into() }
 }
+
+#[cfg(test)]
+mod tests;

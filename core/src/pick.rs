@@ -217,3 +217,6 @@ impl Iterator for Free<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

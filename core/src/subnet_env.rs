@@ -128,3 +128,116 @@ impl<'a> Variables<'a> {
 fn malformed(name: &'static str, value: &str, wanted: &'static str) -> Error {
     Error::Malformed { name, value: value.to_owned(), wanted }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+
+    fn env() -> SubnetEnv {
+        SubnetEnv {
+            network: "10.88.0.0/16".parse().expect("a network"),
+            subnet: "10.88.86.0/24".parse().expect("a subnet"),
+            mtu: Mtu::new(1450).expect("in range"),
+            ip_masq: false,
+        }
+    }
+
+    /// The golden is the file of a real flanneld.
+    #[test]
+    fn writes_flannels_file() {
+        let text = env().render();
+        golden::check("subnet.env", &text);
+        assert_eq!(text.len(), 96);
+        assert_eq!(SubnetEnv::parse(&text), Ok(env()));
+    }
+
+    /// The goldens are the output of flannel's `mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS`.
+    #[test]
+    fn writes_dockers_options() {
+        golden::check("docker", &env().docker_options("DOCKER_NETWORK_OPTIONS"));
+        let masq = SubnetEnv { ip_masq: true, ..env() };
+        golden::check("docker-ip-masq", &masq.docker_options("DOCKER_NETWORK_OPTIONS"));
+    }
+
+    #[test]
+    fn reads_what_a_shell_would() {
+        let rows = [
+            (
+                "blanks, comments, quotes",
+                "\n# made by hand\n FLANNEL_NETWORK=\"10.88.0.0/16\" \n\
+              FLANNEL_SUBNET=10.88.86.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false",
+            ),
+            (
+                "the last assignment",
+                "FLANNEL_MTU=9000\nFLANNEL_NETWORK=10.88.0.0/16\n\
+              FLANNEL_SUBNET=10.88.86.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
+            ),
+            (
+                "both families",
+                "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.86.1/24\n\
+              FLANNEL_IPV6_NETWORK=fd00:88::/48\nFLANNEL_IPV6_SUBNET=fd00:88:0:5e::1/64\n\
+              FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
+            ),
+            (
+                "line ends of Windows",
+                "FLANNEL_NETWORK=10.88.0.0/16\r\nFLANNEL_SUBNET=10.88.86.1/24\r\n\
+              FLANNEL_MTU=1450\r\nFLANNEL_IPMASQ=false\r\n",
+            ),
+        ];
+        for (name, text) in rows {
+            assert_eq!(SubnetEnv::parse(text), Ok(env()), "{name}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let without = |name: &str| -> String {
+            env()
+                .render()
+                .lines()
+                .filter(|line| !line.starts_with(name))
+                .fold(String::new(), |text, line| text + line + "\n")
+        };
+        let with = |line: &str| env().render() + line + "\n";
+        let rows = [
+            (String::new(), "FLANNEL_NETWORK is missing"),
+            (without("FLANNEL_SUBNET"), "FLANNEL_SUBNET is missing"),
+            (without("FLANNEL_MTU"), "FLANNEL_MTU is missing"),
+            (without("FLANNEL_IPMASQ"), "FLANNEL_IPMASQ is missing"),
+            (with("nonsense"), "line 5 has no `=`"),
+            (
+                with("FLANNEL_MTU=big"),
+                "FLANNEL_MTU is `big`, which is not a number of bytes from 68 to 65535",
+            ),
+            (
+                with("FLANNEL_MTU=67"),
+                "FLANNEL_MTU is `67`, which is not a number of bytes from 68 to 65535",
+            ),
+            (with("FLANNEL_IPMASQ=yes"), "FLANNEL_IPMASQ is `yes`, which is not true or false"),
+            (
+                with("FLANNEL_SUBNET=10.88.86.1"),
+                "FLANNEL_SUBNET is `10.88.86.1`, which is not a block of addresses such as 10.5.2.0/24",
+            ),
+        ];
+        for (text, words) in rows {
+            assert_eq!(SubnetEnv::parse(&text).expect_err(words).to_string(), words);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(FLANNEL_(NETWORK|SUBNET|MTU|IPMASQ)=\\PC{0,20}\n)*|\\PC*") {
+            drop(SubnetEnv::parse(&text));
+        }
+
+        #[test]
+        fn everything_reads_back(base: u32, len in 1_u8..=30, more in 0_u8..=8, mtu in 68_u32..=65535, ip_masq: bool) {
+            let network = Subnet::containing(base.into(), len).expect("short enough");
+            let subnet = Subnet::containing(base.into(), (len + more).min(30)).expect("short enough");
+            let mtu = Mtu::new(mtu).expect("in range");
+            let env = SubnetEnv { network, subnet, mtu, ip_masq };
+            proptest::prop_assert_eq!(SubnetEnv::parse(&env.render()), Ok(env));
+        }
+    }
+}
