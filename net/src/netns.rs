@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::MutexGuard;
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -216,7 +217,7 @@ pub fn unpin(path: &Path) -> Result<(), Error> {
 pub struct Entered {
     home: Netns,
     // Another thread that dropped the guard would move itself, and leave this one abroad.
-    not_send: PhantomData<*const ()>,
+    not_send: PhantomData<MutexGuard<'static, ()>>,
 }
 
 impl Drop for Entered {

@@ -1,0 +1,132 @@
+//! A host, and calls of the plugin on it.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use twill_net::blocking::Kernel;
+use twill_net::netns::{Netns, Scratch};
+
+/// A host with the subnet 10.88.2.0/24.
+pub(crate) struct World {
+    pub(crate) directory: TempDir,
+    scratch: Scratch,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) exit_code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl World {
+    /// `None` (said aloud) without root.
+    pub(crate) fn new() -> Option<Self> {
+        let scratch = Scratch::enter()?;
+        let world = Self { directory: tempfile::tempdir().unwrap(), scratch };
+        let text = "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.2.1/24\n\
+                    FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
+        fs::write(world.subnet_env(), text).unwrap();
+        Some(world)
+    }
+
+    pub(crate) fn pod(&self) -> Netns {
+        self.scratch.another()
+    }
+
+    pub(crate) fn subnet_env(&self) -> PathBuf {
+        self.directory.path().join("subnet.env")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("endpoint")
+    }
+
+    /// The network's configuration, as a runtime would send it.
+    pub(crate) fn network(&self, version: &str) -> Value {
+        json!({
+            "cniVersion": version,
+            "name": "pods",
+            "type": "twill-cni",
+            "subnetFile": self.subnet_env(),
+            "stateDir": self.state(),
+        })
+    }
+
+    /// How many addresses are given away.
+    pub(crate) fn records(&self) -> usize {
+        let files = fs::read_dir(self.state()).into_iter().flatten();
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some()).count()
+    }
+}
+
+impl Answer {
+    /// The result of a call that succeeded.
+    #[track_caller]
+    pub(crate) fn result(&self) -> Value {
+        assert_eq!(self.exit_code, 0, "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+
+    /// Code and message of a call that failed as the specification wants it.
+    #[track_caller]
+    pub(crate) fn failure(&self) -> (u64, String) {
+        assert_eq!(self.exit_code, 1, "{self:?}");
+        let error: Value = serde_json::from_str(&self.stdout).unwrap();
+        assert!(error["cniVersion"].is_string(), "{error}");
+        (error["code"].as_u64().unwrap(), error["msg"].as_str().unwrap().to_owned())
+    }
+
+    #[track_caller]
+    pub(crate) fn is_silent_success(&self) {
+        assert_eq!((self.exit_code, self.stdout.as_str()), (0, ""), "{self:?}");
+    }
+}
+
+pub(crate) fn add(container: &str, pod: &Netns, network: &Value) -> Answer {
+    let netns = pod.path().to_str().unwrap();
+    call(&with("ADD", container, &[("CNI_NETNS", netns)]), &network.to_string())
+}
+
+pub(crate) fn del(container: &str, network: &Value) -> Answer {
+    call(&with("DEL", container, &[]), &network.to_string())
+}
+
+/// The names of all links of this namespace but loopback.
+pub(crate) fn links() -> Vec<String> {
+    let links = Kernel::here().unwrap().links().unwrap().into_iter().map(|link| link.name);
+    links.filter(|name| name != "lo").collect()
+}
+
+/// The variables of a call about `eth0` of a container.
+pub(crate) fn with<'a>(
+    verb: &'a str,
+    container: &'a str,
+    more: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let mut variables =
+        vec![("CNI_COMMAND", verb), ("CNI_CONTAINERID", container), ("CNI_IFNAME", "eth0")];
+    variables.extend(more);
+    variables
+}
+
+#[expect(clippy::disallowed_methods, reason = "the plugin is a program to be called")]
+pub(crate) fn call(variables: &[(&str, &str)], stdin: &str) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twill-cni"));
+    command.env_clear().envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A plugin that answers before it has read all is no failure of the test.
+    drop(child.stdin.take().unwrap().write_all(stdin.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    Answer {
+        exit_code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary, called as runtimes call it, on a host that is a network namespace of the test.
+
+#[cfg(test)]
+mod call;
+#[cfg(test)]
+mod goldens;
+#[cfg(test)]
+mod protocol;
+#[cfg(test)]
+mod verbs;
