@@ -197,6 +197,12 @@ pub enum Error {
         /// What it says.
         text: String,
     },
+    /// The socket that tells of changed rules cannot be had.
+    #[error("cannot listen for changes of the firewall rules")]
+    WatchRules {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The process lacks a privilege.
     #[error("changing the network needs root, or at least CAP_NET_ADMIN")]
     NotPermitted,

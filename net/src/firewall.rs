@@ -3,6 +3,8 @@
 //! What there is gets read rule by rule; what differs gets written in one transaction, so that no
 //! packet ever meets half a chain. The rules themselves are `twill_core::firewall`'s.
 
+mod watch;
+
 use std::process::Output;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use twill_core::firewall::{Actual, CHAINS, Masquerade, Policy, Table, in_place, 
 
 use crate::Error;
 use crate::process::Program;
+
+pub use watch::Watch;
 
 /// How long one run of iptables may take. It waits for others that hold its lock.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -65,6 +69,15 @@ impl Firewall {
     #[must_use]
     pub fn masquerade(&self) -> Masquerade {
         if self.version >= [1, 6, 2] { Masquerade::FullyRandom } else { Masquerade::Plain }
+    }
+
+    /// Begins to listen for changes of anybody's rules, in the calling thread's namespace. `None`
+    /// if the kernel tells nobody, which is so of the old interface: there is only the timer then.
+    pub fn watch(&self) -> Result<Option<Watch>, Error> {
+        match self.variant {
+            Variant::NfTables => Watch::open().map(Some),
+            Variant::Legacy => Ok(None),
+        }
     }
 
     /// Brings our chains, and the jumps into them, to what `policy` wants; other people's rules are

@@ -1,9 +1,13 @@
 //! The forward and masquerade rules: put, healed, and kept apart from everybody else's.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::host::{feed, on_a_host, run, subnet};
 use twill_core::firewall::{Masquerade, Policy};
 use twill_core::ids::Subnet;
-use twill_net::firewall::{Firewall, Variant};
+use twill_net::firewall::{Firewall, Variant, Watch};
 
 #[test]
 fn the_rules_are_flannels_to_the_letter() {
@@ -75,6 +79,24 @@ fn doubles_go() {
         assert_eq!(saved().matches("-j FLANNEL-FWD").count(), 3);
         assert!(firewall.ensure(&policy(1)).await.unwrap());
         assert_eq!(saved(), good);
+    });
+}
+
+#[test]
+fn a_change_is_heard_of_and_a_look_is_none() {
+    on_a_host(async |_scratch| {
+        let firewall = Firewall::probe().await.unwrap();
+        let Some(mut watch) = firewall.watch().unwrap() else { return };
+        let heard = async |watch: &mut Watch| {
+            timeout(Duration::from_millis(500), watch.changed()).await.is_ok()
+        };
+        firewall.ensure(&policy(1)).await.unwrap();
+        assert!(heard(&mut watch).await, "we made rules");
+        assert!(!heard(&mut watch).await, "once for all of them");
+        assert!(!firewall.ensure(&policy(1)).await.unwrap());
+        assert!(!heard(&mut watch).await, "a look that finds all in place must not wake anybody");
+        run("iptables -t nat -F FLANNEL-POSTRTG");
+        assert!(heard(&mut watch).await, "a chain was flushed");
     });
 }
 
