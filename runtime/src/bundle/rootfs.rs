@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 
@@ -74,6 +75,15 @@ pub fn mount_overlay(paths: &Paths, record: &Record) -> Result<PathBuf> {
     mount(Some("overlay"), "rootfs", Some("overlay"), flags, Some(options.as_str()))
         .file("mount", &target)?;
     Ok(target)
+}
+
+/// Takes the root file system away, in the namespace that mounted it. One that is not there is fine.
+pub fn unmount(paths: &Paths, record: &Record) -> Result<()> {
+    let target = paths.run_container(&record.id).join("rootfs");
+    match umount2(&target, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error).file("unmount", &target),
+    }
 }
 
 fn options(lower: &[String], volatile: bool) -> String {

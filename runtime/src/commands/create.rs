@@ -8,6 +8,8 @@ use crate::{Paths, output};
 /// What describes a container to be.
 #[derive(Clone, Debug, clap::Args)]
 #[command(disable_help_flag = true)]
+// `run` has a group of this name, too.
+#[group(skip)]
 pub struct Args {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]

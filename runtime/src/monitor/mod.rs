@@ -33,6 +33,7 @@ use self::control::Frame;
 use self::log::Log;
 use self::supervise::Desk;
 use crate::Paths;
+use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
 use crate::container::{Container, Record, State, Status, Store, liveness, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
@@ -65,7 +66,7 @@ pub fn run(paths: &Paths, id: &str) -> Result<()> {
         }
         Err(error) => {
             // Whoever waits sees the connection end.
-            drop(reap::clear(paths, &record));
+            drop(clear(paths, &record));
             Err(error)
         }
     }
@@ -99,17 +100,22 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
     if !record.auto_remove {
         store.write_state(record, &state)?;
     }
-    reap::clear(store.paths(), record)?;
+    clear(store.paths(), record)?;
     if record.auto_remove {
         store.remove(record)?;
     }
     Ok(Frame::Exited(code))
 }
 
+/// The mount is ours alone; the rest is what others would clear up, too.
+fn clear(paths: &Paths, record: &Record) -> Result<()> {
+    rootfs::unmount(paths, record).and(reap::clear(paths, record))
+}
+
 /// A start that failed leaves the container as it was, and the reason in its state.
 fn fail(store: &Store<'_>, record: &Record, error: &Error) -> Result<Frame> {
     let frame = failure(error);
-    let cleared = reap::clear(store.paths(), record);
+    let cleared = clear(store.paths(), record);
     if let (Ok(Container { state, .. }), Frame::Failed { code, message, .. }) =
         (store.read(&record.id), &frame)
     {
