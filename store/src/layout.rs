@@ -115,3 +115,41 @@ pub(crate) fn sort_nodes<'a>(rows: impl Iterator<Item = (&'a str, &'a [u8])>) ->
     nodes.records.sort_by_key(|record| record.id);
     nodes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The right column is what Go's `path.Join(prefix, "config")` gives.
+    #[test]
+    fn prefixes_are_joined_as_go_joins_them() {
+        let rows = [
+            ("/coreos.com/network", "/coreos.com/network/config"),
+            ("/coreos.com/network/", "/coreos.com/network/config"),
+            ("//coreos.com///network//", "/coreos.com/network/config"),
+            ("coreos.com/network", "coreos.com/network/config"),
+            ("/a/./b", "/a/b/config"),
+            ("/a/../b", "/b/config"),
+            ("/../a", "/a/config"),
+            ("../a", "../a/config"),
+            ("a/../../b", "../b/config"),
+            ("/", "/config"),
+            ("", "config"),
+            (".", "config"),
+        ];
+        for (prefix, config) in rows {
+            assert_eq!(Layout::new(prefix).config(), config, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn our_own_keys_are_out_of_flannels_sight() {
+        let layout = Layout::new("/coreos.com/network");
+        let key = "10.5.52.0-24".parse().expect("a key");
+        assert_eq!(layout.lease(key), "/coreos.com/network/subnets/10.5.52.0-24");
+        let node = layout.node(NodeId::from_random([1; 16]));
+        assert_eq!(node, "/coreos.com/network/twill/nodes/01010101010101010101010101010101");
+        // flannel lists and watches without the slash at the end.
+        assert!(!node.starts_with(layout.leases().trim_end_matches('/')));
+    }
+}

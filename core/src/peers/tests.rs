@@ -44,7 +44,7 @@ fn takes_what_it_can_send_to() {
 #[test]
 fn takes_nothing_that_would_turn_our_own_packets_on_us() {
     row(
-        "in five ways",
+        "in six ways",
         &[
             with(lease(2), |value| value.public_ip = host(OWN)),
             with(lease(3), |value| value.node = Some(node(OWN))),
@@ -53,6 +53,9 @@ fn takes_nothing_that_would_turn_our_own_packets_on_us() {
                 value.backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: mac(OWN) };
             }),
             Lease { key: "10.5.0.0-21".parse().expect("a key"), ..lease(6) },
+            with(lease(7), |value| {
+                value.backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: Mac([0; 6]) };
+            }),
         ],
         &[],
         &[
@@ -61,6 +64,7 @@ fn takes_nothing_that_would_turn_our_own_packets_on_us() {
             ("10.5.3.0-24", "it is an earlier lease of this host"),
             ("10.5.4.0-24", "it has no public address"),
             ("10.5.5.0-24", "it has the hardware address of this host"),
+            ("10.5.7.0-24", "its hardware address is not that of one device"),
         ],
     );
 }

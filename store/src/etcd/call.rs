@@ -14,6 +14,9 @@ use crate::error::Kind;
 use crate::layout::Layout;
 use crate::{Cause, Error, Operation, Place};
 
+/// In bytes. The client's default of 4 MiB would be reached by some twenty thousand leases.
+pub(super) const LARGEST_ANSWER: usize = 64 << 20;
+
 /// Every endpoint with its connection. A call goes to the one that answered last, and moves on only
 /// when that is silent.
 ///

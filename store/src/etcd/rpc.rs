@@ -10,6 +10,7 @@ use twill_core::lease::{Lease, LeaseValue};
 use twill_core::pick::Over;
 
 use super::Etcd;
+use super::call::LARGEST_ANSWER;
 use crate::{Bid, Claimed, Error, Held, Operation};
 
 /// An etcd lease for a bid.
@@ -37,8 +38,7 @@ impl Etcd {
         let mut answer = self
             .endpoints
             .call((operation, prefix), |client| {
-                // The default of 4 MiB would be reached by some twenty thousand leases.
-                let mut client = client.kv_client().max_decoding_message_size(64 << 20);
+                let mut client = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
                 async move { client.get(prefix, Some(GetOptions::new().with_prefix())).await }
             })
             .await?;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use etcd_client::{EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
 use twill_core::ids::{LeaseId, Revision};
 
-use super::call::Endpoints;
+use super::call::{Endpoints, LARGEST_ANSWER};
 use crate::layout::Row;
 use crate::{Cause, Error, Operation, Place, Seen, Watch};
 
@@ -23,7 +23,8 @@ impl EtcdWatch {
         let prefix = endpoints.layout.leases();
         let call = (Operation::Watch, prefix.as_str());
         let (stream, first) = endpoints
-            .call(call, |mut client| {
+            .call(call, |client| {
+                let mut client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
                 let options = WatchOptions::new()
                     .with_prefix()
                     .with_start_revision(after.0.saturating_add(1));
