@@ -26,7 +26,7 @@ fn write(command: &mut clap::Command, directory: &Path) -> std::io::Result<()> {
         clap_complete::generate_to(shell, command, "twillctl", directory)?;
     }
     let source = concat!("Twill ", env!("CARGO_PKG_VERSION"));
-    pages(command.clone().disable_help_subcommand(true), "twillctl", &|name, command| {
+    pages(command.clone(), "twillctl", &|name, command| {
         let page = clap_mangen::Man::new(command).section("8").source(source);
         let mut text = Vec::new();
         page.render(&mut text)?;
@@ -38,11 +38,16 @@ type WritePage<'a> = &'a dyn Fn(&str, clap::Command) -> std::io::Result<()>;
 
 fn pages(mut command: clap::Command, name: &str, write: WritePage<'_>) -> std::io::Result<()> {
     command.build();
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+    for subcommand in command.get_subcommands().filter(|subcommand| has_page(subcommand)) {
         let name = format!("{name}-{}", subcommand.get_name());
         pages(subcommand.clone().name(name.clone()), &name, write)?;
     }
     write(name, command)
+}
+
+/// What clap adds to every command tree is on every page already.
+fn has_page(command: &clap::Command) -> bool {
+    !command.is_hide_set() && command.get_name() != "help"
 }
 
 #[cfg(test)]
@@ -57,6 +62,12 @@ mod tests {
         assert!(page("twillctl.8").contains("Exit codes"));
         assert!(page("twillctl-network-init.8").contains("subnet\\-len"));
         assert!(page("twillctl.bash").contains("revoke"));
-        assert!(!directory.path().join("twillctl-generate.8").exists());
+        let pages = std::fs::read_dir(directory.path()).unwrap();
+        let names = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(".8")).collect();
+        names.sort();
+        let pages = ["-lease-list", "-lease-revoke", "-lease", "-network-init", "-network-show"];
+        let pages = pages.iter().chain(&["-network", "-node-list", "-node", "-status", ""]);
+        assert_eq!(names, pages.map(|name| format!("twillctl{name}.8")).collect::<Vec<_>>());
     }
 }
