@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use twill_core::firewall::{Masquerade, Policy};
-use twill_net::firewall::Firewall;
+use twill_net::firewall::{Firewall, Watch};
 use twill_net::sysctl;
 
 use crate::flags;
@@ -25,11 +25,18 @@ impl Guard {
         Ok(self.firewall.ensure(&self.policy).await? || switched)
     }
 
-    /// Looks again each `period`, for ever.
+    /// Looks again each `period`, and at once when somebody changed the host's rules, for ever.
     pub(crate) async fn run(self, period: Duration, board: Board) {
         let mut trouble = Trouble::default();
+        let mut watch = self.firewall.watch().unwrap_or_else(|error| {
+            tracing::warn!(%error, "changed firewall rules are found by the timer only");
+            None
+        });
         loop {
-            tokio::time::sleep(jittered(period)).await;
+            tokio::select! {
+                () = tokio::time::sleep(jittered(period)) => {}
+                () = changed(&mut watch) => tokio::time::sleep(SETTLE).await,
+            }
             match self.ensure().await {
                 Ok(repaired) => {
                     if repaired {
@@ -49,6 +56,16 @@ impl Guard {
                 }
             }
         }
+    }
+}
+
+/// Whoever writes rules seldom writes one: Docker's restart is a hundred changes and one look.
+const SETTLE: Duration = Duration::from_millis(200);
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 
