@@ -87,17 +87,17 @@ impl Host {
         mut alive: impl FnMut(&Owner) -> bool,
     ) -> Result<Vec<Owner>, Error> {
         let mut host = Kernel::here()?;
+        let pool = self.pool();
         let (mut reclaimed, mut first_error) = (Vec::new(), None);
-        let records = self.records()?;
-        let of_keeper = records.into_iter().filter(|record| record.owner.keeper == *keeper);
-        for record in of_keeper {
-            if alive(&record.owner) {
-                continue;
-            }
-            match self.undo(&mut host, &Entry::of(&record)) {
-                Ok(()) => reclaimed.push(record.owner),
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
+        for entry in pool.entries()? {
+            let undone = match pool.read(&entry) {
+                Ok(Some(record)) if record.owner.keeper == *keeper && !alive(&record.owner) => {
+                    self.undo(&mut host, &entry).map(|()| reclaimed.push(record.owner))
+                }
+                Ok(_not_theirs_or_alive) => Ok(()),
+                Err(error) => Err(error),
+            };
+            first_error = first_error.or(undone.err());
         }
         first_error.map_or(Ok(reclaimed), Err)
     }

@@ -1,9 +1,11 @@
 //! A host, and calls of the plugin on it.
 
 use std::fs;
+use std::hint;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -115,18 +117,33 @@ pub(crate) fn with<'a>(
     variables
 }
 
-#[expect(clippy::disallowed_methods, reason = "the plugin is a program to be called")]
 pub(crate) fn call(variables: &[(&str, &str)], stdin: &str) -> Answer {
+    let output = start(variables, stdin).wait_with_output().unwrap();
+    Answer {
+        exit_code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the plugin is a program to be called")]
+fn start(variables: &[(&str, &str)], stdin: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twill-cni"));
     command.env_clear().envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A plugin that answers before it has read all is no failure of the test.
     drop(child.stdin.take().unwrap().write_all(stdin.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    Answer {
-        exit_code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+    child
+}
+
+/// Starts a call and kills it after some time.
+pub(crate) fn kill(variables: &[(&str, &str)], stdin: &str, after: Duration) {
+    let mut child = start(variables, stdin);
+    let deadline = Instant::now() + after;
+    while Instant::now() < deadline {
+        hint::spin_loop();
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

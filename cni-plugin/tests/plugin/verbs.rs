@@ -3,14 +3,14 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use twill_core::ids::Mac;
 use twill_net::blocking::Kernel;
 use twill_net::netns::Netns;
 
-use crate::call::{World, add, call, del, links, with};
+use crate::call::{World, add, call, del, kill, links, with};
 
 #[test]
 fn pods_reach_the_host() {
@@ -164,4 +164,24 @@ fn gc_takes_back_what_the_runtime_does_not_know() {
     other["cni.dev/valid-attachments"] = json!([]);
     gc(&other).is_silent_success();
     assert_eq!(world.records(), 1, "another network's pods are not ours to judge");
+}
+
+/// Wherever an ADD is cut short, a DEL finds what it has left, and the next ADD goes through.
+#[test]
+fn an_add_that_was_killed_leaves_nothing_after_a_del() {
+    let Some(world) = World::new() else { return };
+    let network = world.network("1.0.0");
+    let pod = world.pod();
+    let started = Instant::now();
+    add("whole", &pod, &network).result();
+    let whole = started.elapsed();
+    del("whole", &network).is_silent_success();
+    let variables = with("ADD", "cut", &[("CNI_NETNS", pod.path().to_str().unwrap())]);
+    let cuts = 40;
+    for cut in 0..cuts {
+        kill(&variables, &network.to_string(), whole * cut / cuts);
+        del("cut", &network).is_silent_success();
+        assert_eq!((links(), world.records()), (vec!["twill0".to_owned()], 0), "cut {cut}");
+    }
+    add("whole", &pod, &network).result();
 }
