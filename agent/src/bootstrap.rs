@@ -209,7 +209,7 @@ impl<S: Store> Agent<S> {
 
     fn no_configuration(&self) -> Failure {
         let crate::flags::Etcd { endpoints, prefix, .. } = &self.flags.etcd;
-        let endpoints = endpoints.join(",");
+        let endpoints = endpoints.0.join(",");
         let key = format!("{}/config", prefix.trim_end_matches('/'));
         let text = format!("etcd at {endpoints} has no network configuration under {key}");
         Failure::refused(anyhow::Error::msg(text)).hint(format!(

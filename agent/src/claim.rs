@@ -114,4 +114,4 @@ pub(crate) enum ClaimError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use regex::Regex;
 use twill_core::ids::Underlay;
 
-pub(crate) use value::{LogFormat, Secret};
+pub(crate) use value::{List, LogFormat, Secret};
 use value::{go_bool, renew_margin, seconds};
 
 /// Agent of the Twill overlay network: leases a subnet for this host from etcd and keeps the
@@ -65,9 +65,9 @@ pub(crate) struct Flags {
 #[command(next_help_heading = "etcd")]
 pub(crate) struct Etcd {
     /// Comma-separated list of etcd endpoints
-    #[arg(long = "etcd-endpoints", value_name = "URLS", value_delimiter = ',')]
+    #[arg(long = "etcd-endpoints", value_name = "URLS")]
     #[arg(default_value = "http://127.0.0.1:4001,http://127.0.0.1:2379")]
-    pub(crate) endpoints: Vec<String>,
+    pub(crate) endpoints: List,
     /// Prefix of every key
     #[arg(long = "etcd-prefix", value_name = "KEY", default_value = "/coreos.com/network")]
     pub(crate) prefix: String,

@@ -97,7 +97,7 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
         }
     };
     Ok(Options {
-        endpoints: etcd.endpoints.clone(),
+        endpoints: etcd.endpoints.0.clone(),
         prefix: etcd.prefix.clone(),
         tls: Tls {
             ca_file: etcd.cafile.clone(),

@@ -7,9 +7,9 @@ use super::*;
 #[test]
 fn defaults_are_those_of_flannel() {
     let flags = parse(&[], &[]).unwrap().flags;
-    assert_eq!(flags.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
+    assert_eq!(flags.etcd.endpoints.0, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
     assert_eq!(flags.etcd.prefix, "/coreos.com/network");
-    assert_eq!(flags.subnet_lease_renew_margin, Duration::from_secs(3600));
+    assert_eq!(flags.subnet_lease_renew_margin, Duration::from_hours(1));
     assert_eq!(flags.files.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
     assert!(!flags.firewall.ip_masq && !flags.firewall.ip_masq_fully_random_disable);
     assert!(flags.firewall.iptables_forward_rules);
@@ -42,6 +42,8 @@ fn go_writes_flags_with_one_dash() {
     prefix("one dash, blank", &["-etcd-prefix", "/a"], &[], "/a");
     prefix("two dashes, blank", &["--etcd-prefix", "/a"], &[], "/a");
     prefix("the last one holds", &["-etcd-prefix=/a", "-etcd-prefix=/b"], &[], "/b");
+    let twice = parse(&["--etcd-endpoints=http://a", "--etcd-endpoints=http://b,http://c"], &[]);
+    assert_eq!(twice.unwrap().flags.etcd.endpoints.0, ["http://b", "http://c"], "and not three");
     let many = parse(&["-iface", "eth0", "-iface=eth1"], &[]).unwrap().flags;
     assert_eq!(many.address.iface, ["eth0", "eth1"], "a repeatable flag adds up");
     for (argument, wanted) in [

@@ -29,6 +29,18 @@ impl FromStr for Secret {
     }
 }
 
+/// Words between commas. As one value, so that the last flag holds and nothing adds up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct List(pub(crate) Vec<String>);
+
+impl FromStr for List {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.split(',').map(str::to_owned).collect()))
+    }
+}
+
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub(crate) enum LogFormat {

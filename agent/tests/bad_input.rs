@@ -1,0 +1,193 @@
+//! What can be wrong before the first packet: one clear line, the way out, the right exit code or a
+//! patient wait, and nothing left behind.
+
+#[expect(dead_code, reason = "each test file uses its part of the support")]
+mod support;
+
+use std::path::Path;
+
+use support::{PREFIX, World, get, hide, ip, wait_for};
+
+const UDP: &str = r#"{"Network":"10.88.0.0/16"}"#;
+const VXLAN: &str = r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"}}"#;
+
+#[test]
+fn without_etcd_it_waits_and_says_so_once() {
+    let Some(mut world) = World::new() else { return };
+    let mut twilld = world.twilld(&["--socket=/run/twill/twilld.sock"]);
+    twilld.says("waiting: cannot");
+    assert!(get("/healthz").contains("200 OK"), "alive");
+    assert!(get("/readyz").contains("503"), "and not ready");
+    assert!(get("/status").contains("503"), "{}", get("/status"));
+    assert!(get("/status").contains("127.0.0.1:2379"), "{}", get("/status"));
+    // Long enough for several tries.
+    std::thread::park_timeout(std::time::Duration::from_secs(2));
+    assert_eq!(twilld.count("waiting:"), 1, "{}", twilld.said());
+    assert_eq!(twilld.count("hint="), 1, "{}", twilld.said());
+    twilld.stops();
+    world.assert_untouched();
+
+    // Patience pays.
+    let mut twilld = world.twilld(&[]);
+    twilld.says("waiting: cannot");
+    world.start_etcd();
+    world.etcdctl(&["put", &format!("{PREFIX}/config"), VXLAN]);
+    twilld.says("bootstrap done");
+    twilld.stops();
+}
+
+#[test]
+fn a_wrong_prefix_is_named_with_the_way_out() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&["--etcd-prefix=/wrong/network"]);
+    twilld.says("no network configuration under /wrong/network/config");
+    let said = twilld.said();
+    assert!(said.contains("http://127.0.0.1:2379"), "{said}");
+    assert!(said.contains("twillctl network init --prefix /wrong/network"), "{said}");
+    assert_eq!(twilld.count("waiting:"), 1, "{said}");
+    world.etcdctl(&["put", "/wrong/network/config", VXLAN]);
+    twilld.says("bootstrap done");
+    twilld.stops();
+}
+
+#[test]
+fn a_broken_configuration_ends_with_78() {
+    let Some(world) = World::with_config("") else { return };
+    for (config, words) in [
+        ("10.88.0.0/16", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("{}", "Network"),
+        (r#"{"Network":"10.88.0.0/16","SubnetLen":"24"}"#, "SubnetLen"),
+        (r#"{"Network":"10.88.0.0/16","SubnetLen":31}"#, "SubnetLen"),
+        (r#"{"Network":"10.88.0.0/16","SubnetMin":"10.99.1.0"}"#, "SubnetMin"),
+        (r#"{"Network":"10.88.0.0/16","Backend":{"Type":"carrier-pigeon"}}"#, "carrier-pigeon"),
+    ] {
+        world.etcdctl(&["put", &format!("{PREFIX}/config"), config]);
+        let mut twilld = world.twilld(&[]);
+        twilld.refuses(78, &[&format!("{PREFIX}/config"), words]);
+        world.assert_untouched();
+    }
+}
+
+#[test]
+fn a_network_that_this_host_has_already_is_refused() {
+    let Some(world) = World::with_config(UDP) else { return };
+    ip("link add lan0 type veth peer name lan1");
+    ip("link set lan0 up");
+    ip("addr add 10.88.7.1/24 dev lan0");
+    let mut twilld = world.twilld(&[]);
+    twilld.refuses(1, &["10.88.0.0/16", "overlaps", "10.88.7.0/24", "lan0"]);
+    world.assert_untouched();
+}
+
+#[test]
+fn udp_without_the_tun_driver_is_refused_and_vxlan_does_not_care() {
+    let Some(world) = World::with_config(UDP) else { return };
+    hide("/dev/net");
+    let mut twilld = world.twilld(&[]);
+    twilld.refuses(1, &["/dev/net/tun"]);
+    world.assert_untouched();
+    assert!(!Path::new("/dev/net/tun").exists(), "nobody made one behind our back");
+    world.etcdctl(&["put", &format!("{PREFIX}/config"), VXLAN]);
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    twilld.stops();
+}
+
+#[test]
+fn without_iptables_it_is_refused() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut command = World::command(&[]);
+    command.env("PATH", "/nowhere");
+    world.start(command).refuses(1, &["iptables"]);
+    world.assert_untouched();
+}
+
+#[test]
+fn without_root_it_is_refused() {
+    let Some(world) = World::with_config(UDP) else { return };
+    // Not from the build tree, where nobody but root may look.
+    std::fs::copy(env!("CARGO_BIN_EXE_twilld"), "/run/twilld").expect("a copy");
+    #[expect(clippy::disallowed_methods, reason = "the test starts the program as somebody else")]
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/run/twilld"]);
+    world.start(command).refuses(1, &["root", "CAP_NET_ADMIN"]);
+    world.assert_untouched();
+    assert!(!Path::new("/run/state").exists());
+}
+
+#[test]
+fn a_second_one_is_refused_and_the_first_goes_on() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut first = world.twilld(&[]);
+    first.says("bootstrap done");
+    let mut second = world.start(World::command(&[]));
+    second.refuses(1, &["another twilld", "/run/state"]);
+    assert!(get("/readyz").contains("200 OK"), "the first one still answers on its socket");
+    // Even one that thinks it is somebody else cannot have the device.
+    let mut command = World::command(&["--state-dir=/run/other", "--socket=/run/other.sock"]);
+    command.args(["--subnet-file=/run/other.env", "--docker-options-file=/run/other.docker"]);
+    let mut third = world.start(command);
+    third.ends();
+    assert!(
+        third.said().contains("tun device flannel0 is held by another process"),
+        "{}",
+        third.said()
+    );
+    assert!(!Path::new("/run/other.env").exists());
+    first.stops();
+}
+
+#[test]
+fn no_uplink_is_named() {
+    let Some(world) = World::with_config(UDP) else { return };
+    world.twilld(&["--iface=eth9"]).refuses(1, &["eth9", "u0 (192.0.2.1)"]);
+    world.assert_untouched();
+}
+
+#[test]
+fn a_full_network_is_named() {
+    let Some(world) = World::with_config(r#"{"Network":"10.88.0.0/22","SubnetLen":24}"#) else {
+        return;
+    };
+    for n in 1..=3 {
+        let key = format!("{PREFIX}/subnets/10.88.{n}.0-24");
+        world.etcdctl(&["put", &key, &format!(r#"{{"PublicIP":"192.0.2.{}"}}"#, 10 + n)]);
+    }
+    world.twilld(&[]).refuses(1, &["no subnet is free", "10.88.1.0/24", "10.88.3.0/24"]);
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    let Some(world) = World::new() else { return };
+    for (flags, variable) in [
+        (&["--no-such-flag"][..], None),
+        (&["-ip-masq=perhaps"], None),
+        (&["--etcd-endpoints=ftp://127.0.0.1"], None),
+        (&["--etcd-username=root"], None),
+        (&["--public-ipv6=fd00::1"], None),
+        (&[], Some(("FLANNELD_SUBNET_LEASE_RENEW_MARGIN", "1440"))),
+    ] {
+        let mut command = World::command(flags);
+        command.envs(variable);
+        let mut twilld = world.start(command);
+        assert_eq!(twilld.ends().code(), Some(2), "{flags:?} {variable:?}: {}", twilld.said());
+    }
+    world.assert_untouched();
+}
+
+#[test]
+fn flannels_variables_are_used_and_named_once() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut command = World::command(&[]);
+    command.env("FLANNELD_IP_MASQ", "true").env("FLANNELD_IFACE", "u0");
+    command.env("FLANNELD_ETCD_PASSWORD", "").env("TWILLD_SUBNET_FILE", "/run/mine.env");
+    let mut twilld = world.start(command);
+    twilld.says("bootstrap done");
+    let said = twilld.said();
+    assert!(said.contains("using FLANNELD_IFACE, FLANNELD_IP_MASQ:"), "{said}");
+    let env = std::fs::read_to_string("/run/mine.env").expect("subnet.env where we said");
+    assert!(env.contains("FLANNEL_IPMASQ=true"), "{env}");
+    wait_for("masquerade rules", || ip("route show").contains("flannel0"));
+    twilld.stops();
+}

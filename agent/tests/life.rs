@@ -1,0 +1,176 @@
+//! A host's life: restarts, drift, a lease that goes, an uplink that changes.
+
+#[expect(dead_code, reason = "each test file uses its part of the support")]
+mod support;
+
+use std::time::Duration;
+
+use support::{PREFIX, World, get, ip, wait_for};
+
+const UDP: &str = r#"{"Network":"10.88.0.0/16"}"#;
+const VXLAN: &str = r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"}}"#;
+const PEER: &str = r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}}"#;
+const UDP_PEER: &str = r#"{"PublicIP":"192.0.2.9","PublicIPv6":null}"#;
+const SUBNET_FILE: &str = "/run/flannel/subnet.env";
+
+/// Everything a flow depends on; counters and times left out.
+fn data_plane(device: &str) -> String {
+    let rows = [
+        format!("-o addr show dev {device}"),
+        "route show".to_owned(),
+        format!("neigh show dev {device} nud permanent"),
+    ];
+    rows.map(|words| ip(&words)).concat()
+}
+
+#[test]
+fn a_killed_agent_changes_nothing_and_the_next_one_neither() {
+    for (config, peer, device) in [(VXLAN, PEER, "flannel.1"), (UDP, UDP_PEER, "flannel0")] {
+        // A world a thread: namespaces belong to threads.
+        let run = move || {
+            let Some(world) = World::with_config(config) else { return };
+            world.etcdctl(&["put", &format!("{PREFIX}/subnets/10.88.9.0-24"), peer]);
+            let mut twilld = world.twilld(&["-ip-masq"]);
+            twilld.says("bootstrap done");
+            let (before, env) = (data_plane(device), std::fs::read_to_string(SUBNET_FILE).unwrap());
+            let index = ip(&format!("-o link show {device}"));
+            twilld.dies();
+            // A TUN that nobody reads from has no carrier; its address and routes are there.
+            let standing = data_plane(device).replace(" linkdown", "");
+            assert_eq!(standing, before, "left standing by kill -9");
+            let mut twilld = world.twilld(&["-ip-masq"]);
+            twilld.says("bootstrap done");
+            assert_eq!(data_plane(device), before, "the same after the restart");
+            assert_eq!(std::fs::read_to_string(SUBNET_FILE).unwrap(), env);
+            let again = ip(&format!("-o link show {device}"));
+            let number = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+            assert_eq!(number(&again), number(&index), "the very same device");
+            twilld.stops();
+            assert_eq!(data_plane(device).replace(" linkdown", ""), before, "left by a stop");
+            assert!(!std::path::Path::new("/run/twill/twilld.sock").exists());
+        };
+        std::thread::spawn(run).join().expect("the world");
+    }
+}
+
+#[test]
+fn rows_follow_etcd_and_drift_heals() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&["--resync=60"]);
+    twilld.says("bootstrap done");
+    let route = || ip("route show 10.88.9.0/24");
+    let fdb = || ip("neigh show dev flannel.1 nud permanent");
+    world.etcdctl(&["put", &format!("{PREFIX}/subnets/10.88.9.0-24"), PEER]);
+    let took = wait_for("route to the peer", || route().contains("via 10.88.9.0"));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    ip("route add 10.99.0.0/24 dev flannel.1 proto static");
+
+    for (drift, healed) in [
+        ("route del 10.88.9.0/24", "route"),
+        ("neigh del 10.88.9.0 dev flannel.1", "neighbour"),
+        ("link set flannel.1 down", "device that is up"),
+        ("link del flannel.1", "device"),
+        ("addr flush dev flannel.1", "address"),
+    ] {
+        ip(drift);
+        let took = wait_for(healed, || {
+            ip("-o link show").contains("flannel.1")
+                && route().contains("via 10.88.9.0")
+                && fdb().contains("02:00:00:00:00:09")
+                && ip("-o addr show").contains("flannel.1    inet 10.88.")
+        });
+        // Well before the timer.
+        assert!(took < Duration::from_secs(2), "{drift}: {took:?}");
+    }
+    world.etcdctl(&["del", &format!("{PREFIX}/subnets/10.88.9.0-24")]);
+    wait_for("route gone", || route().is_empty() && !fdb().contains("02:00:00:00:00:09"));
+    wait_for("readiness", || get("/readyz").contains("200 OK"));
+    twilld.stops();
+}
+
+#[test]
+fn a_deleted_tun_comes_back() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut twilld = world.twilld(&["--resync=60"]);
+    twilld.says("bootstrap done");
+    ip("link del flannel0");
+    let took = wait_for("device", || {
+        ip("-o link show").contains("flannel0")
+            && ip("route show").contains("10.88.0.0/16 dev flannel0")
+    });
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    twilld.stops();
+}
+
+#[test]
+fn a_lease_that_goes_is_claimed_again_and_one_that_is_taken_is_left() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    let lease = world.lease();
+    let (key, before) = (format!("{PREFIX}/subnets/{lease}"), data_plane("flannel.1"));
+    world.etcdctl(&["del", &key]);
+    twilld.says("the subnet is ours again");
+    assert_eq!(world.lease(), lease);
+    assert_eq!(data_plane("flannel.1"), before, "no row was touched");
+
+    world.etcdctl(&["put", &key, PEER]);
+    twilld.says("ANOTHER HOST OWNS OUR SUBNET");
+    let old = lease.replace('-', "/").replace(".0/", ".1/");
+    wait_for("new subnet", || {
+        std::fs::read_to_string(SUBNET_FILE).is_ok_and(|env| !env.contains(&old))
+    });
+    assert_eq!(twilld.count("bootstrap done"), 2, "in the same process");
+    let route = lease.replace('-', "/");
+    wait_for("route to the new owner", || ip(&format!("route show {route}")).contains("flannel.1"));
+    wait_for("readiness", || get("/readyz").contains("200 OK"));
+    twilld.stops();
+}
+
+#[test]
+fn a_new_address_of_the_uplink_is_told_and_the_subnet_kept() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&["--iface=u0"]);
+    twilld.says("bootstrap done");
+    let lease = world.lease();
+    ip("addr del 192.0.2.1/24 dev u0");
+    ip("addr add 192.0.2.77/24 dev u0");
+    let key = format!("{PREFIX}/subnets/{lease}");
+    wait_for("the new address", || world.etcdctl(&["get", &key]).contains("192.0.2.77"));
+    wait_for("the device's own", || ip("-d link show flannel.1").contains("local 192.0.2.77"));
+    assert_eq!(world.lease(), lease);
+    twilld.stops();
+}
+
+#[test]
+fn etcd_goes_and_comes_and_the_rows_stay() {
+    let Some(mut world) = World::with_config(VXLAN) else { return };
+    world.etcdctl(&["put", &format!("{PREFIX}/subnets/10.88.9.0-24"), PEER]);
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    world.stop_etcd();
+    twilld.says("etcd is away");
+    assert!(get("/status").contains(r#""etcd":"away""#));
+    assert!(ip("route show").contains("10.88.9.0/24 via 10.88.9.0"));
+    world.start_etcd();
+    world.etcdctl(&["del", &format!("{PREFIX}/subnets/10.88.9.0-24")]);
+    wait_for("the news", || !ip("route show").contains("10.88.9.0/24"));
+    assert!(get("/status").contains(r#""etcd":"connected""#));
+    twilld.stops();
+}
+
+#[test]
+fn another_backend_takes_over_from_the_first() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    let lease = world.lease();
+    twilld.stops();
+    world.etcdctl(&["put", &format!("{PREFIX}/config"), VXLAN]);
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    assert_eq!(world.lease(), lease, "the subnet stays");
+    let links = ip("-o link show");
+    assert!(links.contains("flannel.1") && !links.contains("flannel0"), "{links}");
+    twilld.stops();
+}
