@@ -1,6 +1,7 @@
 //! From nothing to a place in the network: configuration, uplink, subnet.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -21,6 +22,7 @@ use crate::clash::{Overlay, clashes, is_tunnel};
 use crate::failure::Failure;
 use crate::flags::{Address, Flags};
 use crate::identity::Identity;
+use crate::lock::Lock;
 use crate::publish;
 use crate::status::Board;
 use crate::trouble::Trouble;
@@ -37,6 +39,8 @@ pub(crate) struct Agent<S> {
     pub(crate) board: Board,
     /// Seconds since 1970.
     pub(crate) started: u64,
+    /// On the tunnel device, once it is known which one that is.
+    pub(crate) device: Mutex<Option<Lock>>,
 }
 
 /// This host's place in the network, until its lease or its uplink changes.
@@ -95,6 +99,7 @@ impl<S: Store> Agent<S> {
         if matches!(config.backend, Backend::Udp(_)) {
             self.capabilities.need_tun()?;
         }
+        self.lock(&device_name(&config))?;
         let mac = self.mac(&config).await?;
         // Fails early: nothing depends on which subnet it will be.
         spec(&config, &uplink, (config.subnet_min, mac))?;
@@ -216,6 +221,15 @@ impl<S: Store> Agent<S> {
             "write one with `twillctl network init --prefix {prefix} --network 10.88.0.0/16`, or \
              correct --etcd-prefix"
         ))
+    }
+
+    /// Before the claim, because a second lease with our address would lead our peers astray.
+    fn lock(&self, device: &str) -> Result<(), Failure> {
+        let mut held = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        if !held.as_ref().is_some_and(|lock| lock.is_on(device)) {
+            *held = Some(Lock::device(device)?);
+        }
+        Ok(())
     }
 
     async fn mac(&self, config: &NetworkConfig) -> Result<Option<Mac>, Failure> {

@@ -1,16 +1,15 @@
 //! Who this host is, over restarts and reboots: the state directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use twill_core::ids::{Mac, NodeId};
 
 use crate::failure::Failure;
 use crate::files::{self, Wanted};
+use crate::lock::Lock;
 
 /// The state directory, held by this process alone.
 #[derive(Debug)]
@@ -19,14 +18,14 @@ pub(crate) struct Identity {
     /// Which host this is.
     pub(crate) node: NodeId,
     /// Released by the kernel, however the process ends.
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 impl Identity {
     /// Takes the lock, and makes the node id if there is none yet.
     pub(crate) fn open(directory: &Path) -> Result<Self, Failure> {
         files::ensure_directory(directory, 0o700)?;
-        let lock = lock(directory)?;
+        let lock = Lock::directory(directory)?;
         let path = directory.join("node-id");
         let node = if let Some(node) = read(&path)? {
             node
@@ -49,23 +48,6 @@ impl Identity {
         }
         Ok(mac)
     }
-}
-
-fn lock(directory: &Path) -> Result<Flock<File>, Failure> {
-    let path = directory.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_file, errno)| match errno {
-        Errno::EWOULDBLOCK => {
-            let text = format!("another twilld runs on {}", directory.display());
-            Failure::refused(anyhow::Error::msg(text))
-                .hint("stop it first, or give this one a --state-dir of its own")
-        }
-        errno => {
-            let context = format!("cannot lock {}", path.display());
-            Failure::refused(anyhow::Error::new(errno).context(context))
-        }
-    })
 }
 
 /// `None` if the file is missing; an error if it holds something else than it should.

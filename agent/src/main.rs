@@ -16,6 +16,7 @@ mod follow;
 mod http;
 mod identity;
 mod keeper;
+mod lock;
 mod logs;
 mod publish;
 mod reconcile;

@@ -1,5 +1,7 @@
 //! The life of the process: checks, then sessions one after the other, until a signal.
 
+use std::sync::Mutex;
+
 use anyhow::Context;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -73,7 +75,8 @@ async fn open(flags: Flags) -> Result<Agent<Etcd>, Failure> {
     let identity = Identity::open(&flags.files.state_dir)?;
     tracing::info!(node = %identity.node, version = env!("CARGO_PKG_VERSION"), "twilld starts");
     let (kernel, board, started) = (Kernel::open()?, Board::default(), now());
-    Ok(Agent { flags, identity, capabilities, kernel, firewall, store, board, started })
+    let device = Mutex::default();
+    Ok(Agent { flags, identity, capabilities, kernel, firewall, store, board, started, device })
 }
 
 fn options(flags: &Flags) -> Result<Options, Failure> {

@@ -3,6 +3,7 @@
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
 
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use support::{PREFIX, World, get, ip, wait_for};
@@ -173,4 +174,51 @@ fn another_backend_takes_over_from_the_first() {
     let links = ip("-o link show");
     assert!(links.contains("flannel.1") && !links.contains("flannel0"), "{links}");
     twilld.stops();
+}
+
+#[test]
+fn a_death_at_any_moment_of_the_start_is_recovered_from() {
+    for config in [VXLAN, UDP] {
+        let run = move || {
+            let Some(world) = World::with_config(config) else { return };
+            // Through the whole start, and a little beyond.
+            for milliseconds in (0..120).step_by(6) {
+                let twilld = world.twilld(&["-ip-masq"]);
+                std::thread::park_timeout(Duration::from_millis(milliseconds));
+                twilld.dies();
+            }
+            let mut twilld = world.twilld(&["-ip-masq"]);
+            twilld.says("bootstrap done");
+            let (lease, env) = (world.lease(), std::fs::read_to_string(SUBNET_FILE).unwrap());
+            assert!(env.contains(&lease.replace(".0-", ".1/")), "{lease} {env}");
+            wait_for("readiness", || get("/readyz").contains("200 OK"));
+            let rest: Vec<_> = std::fs::read_dir("/run/flannel").unwrap().collect();
+            assert_eq!(rest.len(), 2, "two files, and no half of one: {rest:?}");
+            twilld.stops();
+        };
+        std::thread::spawn(run).join().expect("the world");
+    }
+}
+
+#[test]
+fn systemd_is_told_when_the_network_is_ready() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let systemd = UnixDatagram::bind("/run/notify").unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let next = || {
+        let mut text = [0; 4096];
+        let len = systemd.recv(&mut text).expect("a message");
+        String::from_utf8_lossy(&text[..len]).into_owned()
+    };
+    let mut command = World::command(&[]);
+    command.env("NOTIFY_SOCKET", "/run/notify");
+    let twilld = world.start(command);
+    let mut said = next();
+    while !said.contains("READY=1") {
+        said = next();
+    }
+    assert!(said.contains("STATUS=subnet 10.88."), "{said}");
+    assert!(std::path::Path::new(SUBNET_FILE).exists(), "before READY");
+    twilld.stops();
+    assert!(next().contains("STOPPING=1"));
 }

@@ -1,0 +1,72 @@
+//! Locks that the kernel releases, however their holder ends.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::failure::Failure;
+use crate::files;
+
+/// Where devices are locked. Not an option: two agents must agree on it.
+const DEVICES: &str = "/run/twill";
+
+/// A lock that is held.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// The lock on a state directory.
+    pub(crate) fn directory(directory: &Path) -> Result<Self, Failure> {
+        Self::take(directory.join("lock"))?.ok_or_else(|| {
+            let text = format!("another twilld runs on {}", directory.display());
+            Failure::refused(anyhow::Error::msg(text))
+                .hint("stop it first, or give this one a --state-dir of its own")
+        })
+    }
+
+    /// The lock on a tunnel device of this network namespace. Two agents on one device would each
+    /// undo the other's rows, and lead the peers of both astray.
+    pub(crate) fn device(name: &str) -> Result<Self, Failure> {
+        let path = device_path(name)?;
+        Self::take(path)?.ok_or_else(|| {
+            let text = format!("another twilld serves the device {name} of this host");
+            Failure::refused(anyhow::Error::msg(text))
+                .hint("stop it first; two networks on one host need two prefixes and two VNIs")
+        })
+    }
+
+    /// Is this the lock on that device?
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        device_path(name).is_ok_and(|path| path == self.path)
+    }
+
+    /// `None` if somebody else holds it.
+    fn take(path: PathBuf) -> Result<Option<Self>, Failure> {
+        if let Some(directory) = path.parent() {
+            files::ensure_directory(directory, 0o755)?;
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Some(Self { path, _file: file })),
+            Err((_file, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_file, errno)) => {
+                let context = format!("cannot lock {}", path.display());
+                Err(anyhow::Error::new(errno).context(context).into())
+            }
+        }
+    }
+}
+
+/// Namespaces that share `/run` have devices of their own.
+fn device_path(name: &str) -> anyhow::Result<PathBuf> {
+    let namespace = std::fs::metadata("/proc/self/ns/net").context("cannot find our namespace")?;
+    Ok(Path::new(DEVICES).join(format!("{name}-{}.lock", namespace.ino())))
+}
