@@ -100,8 +100,8 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Full { .. } => {
-                "see who holds them with `twillctl lease list`, delete the leases of hosts that are \
-                 gone, or make the network wider"
+                "`twillctl lease list` shows who holds them, `twillctl lease revoke` frees those of \
+                 hosts that are gone"
             }
             Self::LocalRoute { .. } => {
                 "choose a Network that no host's own networks overlap: `ip route` shows them"

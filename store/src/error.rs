@@ -113,6 +113,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Unreachable { source, .. } if source.to_string().contains("certificate") => {
+                "name the authority that signed etcd's certificate with --etcd-cafile"
+            }
             Self::Unreachable { .. } => {
                 "check that etcd runs and that --etcd-endpoints names it, with http:// or https:// \
                  as it listens"

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use crate::support::{PATIENCE, Throwaway, command};
 use tokio::time::timeout;
 use twill_core::lease::Event;
-use twill_store::{Error, Etcd, Expected, Follow, Options, Store, Tls, Update, User, Watch};
+use twill_store::{
+    Error, Etcd, Expected, Follow, Memory, Options, Store, Tls, Update, User, Watch,
+};
 
 /// Nothing listens there: the port is reserved (RFC 6335), and loopback refuses at once.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -163,7 +165,27 @@ async fn tls_works_with_a_ca_alone_and_refuses_a_stranger() {
         let error = with(ca).leases().await.unwrap_err();
         let source = error.source().unwrap().to_string();
         assert!(error.is_unreachable() && source.contains("certificate"), "{name}: {source}");
+        assert!(error.hint().contains("--etcd-cafile"), "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_twin_can_be_away_too() {
+    let store = Memory::default();
+    let mut follow = Follow::new(store.clone());
+    assert!(matches!(step(&mut follow).await, Update::Event(Event::Snapshot(_))));
+    store.put_raw("/coreos.com/network/subnets/10.88.1.0-24", br#"{"PublicIP":"192.0.2.1"}"#);
+    assert!(matches!(step(&mut follow).await, Update::Event(Event::Put(_))));
+    store.set_away(true);
+    assert!(store.config().await.unwrap_err().is_unreachable());
+    assert!(matches!(step(&mut follow).await, Update::Away(_)));
+    assert!(matches!(step(&mut follow).await, Update::Away(_)), "and it tries again");
+    store.delete_raw("/coreos.com/network/subnets/10.88.1.0-24");
+    store.set_away(false);
+    assert!(matches!(step(&mut follow).await, Update::Back));
+    // What came right before the break comes again, which changes nothing.
+    assert!(matches!(step(&mut follow).await, Update::Event(Event::Put(_))));
+    assert!(matches!(step(&mut follow).await, Update::Event(Event::Gone(..))));
 }
 
 #[test]
