@@ -230,7 +230,7 @@ fn tables(peers: impl IntoIterator<Item = u8>) -> Tables {
 }
 
 fn everything() -> String {
-    run("ip route show table all")
+    run("ip -4 route show table all")
         + &run("ip neigh show nud permanent")
         + &run("bridge fdb show dev flannel.1")
 }
