@@ -122,7 +122,9 @@ fn another_prefix_is_another_network() {
     for command in [["lease", "list"], ["node", "list"], ["network", "show"]] {
         twillctl(&command).refused(4, "no network");
     }
-    twillctl(&["network", "init", "--network", "10.99.0.0/16"]).ok();
+    // The short form is the one that the agent's hint names.
+    let init = ["network", "init", "--prefix", "/atomic.io/network", "--network", "10.99.0.0/16"];
+    etcd.twillctl(&init).ok();
     assert_eq!(twillctl(&["lease", "list"]).ok().lines().count(), 1);
     assert!(etcd.value("/atomic.io/network/config").contains("10.99.0.0/16"));
     assert!(etcd.value(CONFIG).contains("10.88.0.0/16"));
