@@ -2,32 +2,40 @@
 
 #![expect(unsafe_code, reason = "fork and signal dispositions have no safe wrapper")]
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
-use nix::unistd::ForkResult;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask, signal};
+use nix::unistd::{ForkResult, Pid};
 
-/// Splits this process in two, running `child` in the copy, which ends with the code it returns.
-///
-/// Refused in a process with more than one thread: the copy would hold locks whose owners do not exist.
-pub(crate) fn fork(child: impl FnOnce() -> i32) -> nix::Result<nix::unistd::Pid> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    if threads != 1 {
-        return Err(nix::Error::EDEADLK);
+/// A process with one thread: what may be forked. Whoever has it starts no thread.
+#[derive(Debug)]
+pub(crate) struct SingleThread(());
+
+impl SingleThread {
+    /// Refused in a process with more than one thread: its copy would hold locks whose owners do not
+    /// exist.
+    pub(crate) fn check() -> nix::Result<Self> {
+        let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+        if threads == 1 { Ok(Self(())) } else { Err(nix::Error::EDEADLK) }
     }
-    // SAFETY: there is one thread, so the child inherits no lock that somebody else holds, and all
-    // of Rust and libc may be used in it.
-    match unsafe { nix::unistd::fork() }? {
-        ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let code = child();
-            // SAFETY: `_exit` takes no pointers. The buffers of the parent must not be flushed a second time,
-            // so `exit` is no choice.
-            unsafe { nix::libc::_exit(code) }
+
+    /// Splits this process in two, running `child` in the copy, which ends with the code it returns.
+    pub(crate) fn fork(&self, child: impl FnOnce(&Self) -> i32) -> nix::Result<Pid> {
+        // SAFETY: there is one thread, so the child inherits no lock that somebody else holds, and
+        // all of Rust and libc may be used in it.
+        match unsafe { nix::unistd::fork() }? {
+            ForkResult::Parent { child } => Ok(child),
+            ForkResult::Child => {
+                let code = child(self);
+                // SAFETY: `_exit` takes no pointers. The buffers of the parent must not be flushed a
+                // second time, so `exit` is no choice.
+                unsafe { nix::libc::_exit(code) }
+            }
         }
     }
 }
 
 /// Gives the program that is about to be executed the signals that every program expects: none
-/// blocked, and a closed pipe that kills. Rust ignores the latter for itself, and children inherit it.
+/// blocked, and a closed pipe that kills. Rust ignores the latter for itself, and children inherit
+/// it.
 pub(crate) fn reset_signals() -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     // SAFETY: SIG_DFL is no function, so there is no handler that could be unsound.

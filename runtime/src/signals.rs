@@ -24,6 +24,12 @@ impl Signal {
         nix::sys::signal::Signal::try_from(number).ok().map(Self)
     }
 
+    /// As in `SIGTERM`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.as_str()
+    }
+
     /// For system calls of the `rustix` crate.
     #[must_use]
     pub fn to_rustix(self) -> rustix::process::Signal {

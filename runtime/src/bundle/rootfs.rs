@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::Paths;
 use crate::container::Record;
@@ -133,6 +134,18 @@ impl Inside {
             }
         }
         self.descend(path, flags).map(drop).file("create in the container", path)
+    }
+
+    /// A new terminal of the container: our end and its.
+    pub fn new_terminal(&self) -> Result<(OwnedFd, OwnedFd)> {
+        let path = Path::new("/dev/pts/ptmx");
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let master = self.descend(path, flags).file("open in the container", path)?;
+        unlockpt(&master).system("make a terminal")?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        // By descriptor: no path of the container's is followed.
+        let terminal = ioctl_tiocgptpeer(&master, flags).system("make a terminal")?;
+        Ok((master, terminal))
     }
 
     fn descend(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {

@@ -70,9 +70,16 @@ pub fn environment(record: &Record, identity: &Identity) -> Vec<String> {
     all
 }
 
+/// How many descriptors a process may have, softly and hard, if we may allow so many.
+#[must_use]
+pub fn open_files(limit: u64) -> (u64, u64) {
+    let hard = OPEN_FILES_HARD.min(limit);
+    (OPEN_FILES_SOFT.min(hard), hard)
+}
+
 fn process(inputs: &Inputs<'_>) -> Value {
     let Inputs { record, identity, open_files_limit, .. } = inputs;
-    let hard = OPEN_FILES_HARD.min(*open_files_limit);
+    let (soft, hard) = open_files(*open_files_limit);
     json!({
         "terminal": record.tty,
         "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups},
@@ -87,7 +94,7 @@ fn process(inputs: &Inputs<'_>) -> Value {
         },
         // No `noNewPrivileges`, not even a false one: libcontainer would load seccomp too late.
         "rlimits": [
-            {"type": "RLIMIT_NOFILE", "soft": OPEN_FILES_SOFT.min(hard), "hard": hard},
+            {"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard},
         ],
     })
 }

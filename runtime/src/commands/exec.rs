@@ -1,10 +1,20 @@
 //! `twill exec`: one more process in a running container.
 
-use crate::Paths;
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::container::Store;
+use crate::exec::{self, Wishes};
+use crate::terminal::is_terminal;
+use crate::{Error, Paths};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  twill exec web ls /            run a command
+  twill exec -it web sh          sit in the container
+  twill exec -u www web id       as another user
+  twill exec web cat /f > f      the output is the command's own, byte for byte
+
+The exit code is the command's own, 127 if there is no such command, 126 if it cannot be invoked.")]
 pub struct Args {
     /// Keep standard input open
     #[arg(short, long)]
@@ -31,5 +41,22 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    anyhow::bail!("exec is not built yet: {args:?} {paths:?}")
+    // Clap has seen to it that there are two at least.
+    let Some((container, command)) = args.container_and_command.split_first() else {
+        return Err(Error::Usage("no container given".into()).into());
+    };
+    let wishes = Wishes {
+        command: command.to_vec(),
+        env: args.env.clone(),
+        workdir: args.workdir.clone(),
+        user: args.user.clone(),
+        interactive: args.interactive && !args.detach,
+        tty: args.tty && !args.detach,
+        detach: args.detach,
+    };
+    if wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
+        return Err(Error::Usage("the input device is not a TTY".into()).into());
+    }
+    let store = Store::open(paths)?;
+    Ok(Code(exec::run(&each::running(&store, container)?, &wishes)?))
 }

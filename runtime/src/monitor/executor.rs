@@ -77,7 +77,7 @@ impl Executor for Program {
 }
 
 /// What came through the pipe: nothing if the program is being executed.
-pub(super) fn outcome(mut pipe: std::io::PipeReader) -> Result<(), Refusal> {
+pub(crate) fn outcome(mut pipe: std::io::PipeReader) -> Result<(), Refusal> {
     let mut bytes = Vec::new();
     // A pipe that breaks is one that closed.
     drop(pipe.read_to_end(&mut bytes));

@@ -103,7 +103,7 @@ fn write_bundle(paths: &Paths, record: &Record, mounted: &Path) -> Result<Identi
 }
 
 /// Without `CAP_SYS_RESOURCE` a hard limit can only be lowered.
-fn open_files_limit() -> u64 {
+pub(crate) fn open_files_limit() -> u64 {
     let may_raise =
         caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE);
     if may_raise.unwrap_or(false) {

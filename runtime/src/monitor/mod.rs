@@ -8,7 +8,7 @@
 
 mod connection;
 pub mod control;
-mod executor;
+pub mod executor;
 mod launch;
 mod log;
 pub mod session;
@@ -26,7 +26,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup, dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setsid};
 
-pub use executor::{Refusal, become_program, look_up};
+pub(crate) use launch::open_files_limit;
 
 use self::connection::Connection;
 use self::control::Frame;

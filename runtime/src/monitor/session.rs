@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -265,6 +266,7 @@ fn unexpected(frame: &Frame) -> Error {
 fn spawn(paths: &Paths, id: &str, connection: OwnedFd) -> Result<()> {
     let kept = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE");
     Command::new("/proc/self/exe")
+        .arg0("twill")
         .arg("--root")
         .arg(paths.root())
         .arg("--run-root")

@@ -1,0 +1,127 @@
+//! The way into the container, in the order that the kernel and safety want.
+
+use std::io::{PipeWriter, Write as _};
+use std::os::fd::AsFd as _;
+
+use libcontainer::syscall::syscall::{Syscall, create_syscall};
+use libcontainer::{capabilities, seccomp};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, chdir, setgroups, setsid};
+use rustix::process::ioctl_tiocsctty;
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use super::streams::Streams;
+use super::{Plan, exit_code};
+use crate::bundle::spec;
+use crate::monitor::executor::{Refusal, become_program, look_up};
+use crate::raw::SingleThread;
+use crate::security::{self, capabilities::DEFAULT};
+
+const CANNOT_INVOKE: u8 = 126;
+
+type Step<T> = Result<T, Refusal>;
+
+/// Process A. Returns the code that it ends with, which is that of B.
+pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWriter)) -> i32 {
+    let (single, mut report) = with;
+    let told = |report: &mut PipeWriter, refusal: &Refusal| {
+        // Nobody is left to tell if this fails.
+        drop(report.write_all(&[&[refusal.code], refusal.message.as_bytes()].concat()));
+        i32::from(refusal.code)
+    };
+    if let Err(refusal) = join(plan) {
+        return told(&mut report, &refusal);
+    }
+    let mut child_report = match report.try_clone() {
+        Ok(report) => report,
+        Err(_) => return i32::from(CANNOT_INVOKE),
+    };
+    let forked = single.fork(|_| {
+        let refusal = settle(plan, &streams).map_or_else(|refusal| refusal, |()| {
+            match look_up(&plan.command, &plan.environment) {
+                Ok(program) => become_program(&program, &plan.command, &plan.environment),
+                Err(refusal) => refusal,
+            }
+        });
+        told(&mut child_report, &refusal)
+    });
+    // Ours must not keep the caller from seeing that B's are closed.
+    drop((report, child_report, streams));
+    match forked {
+        Ok(_) if plan.detach => 0,
+        Ok(child) => exit_code(child).map_or(i32::from(CANNOT_INVOKE), i32::from),
+        Err(_) => i32::from(CANNOT_INVOKE),
+    }
+}
+
+/// Process A: what has to happen before B is born.
+fn join(plan: &Plan) -> Step<()> {
+    // By the host's paths, so before its mounts are out of sight.
+    plan.cgroup.enter().map_err(|error| failed("enter the cgroup", &error.chain()))?;
+    let (soft, hard) = spec::open_files(crate::monitor::open_files_limit());
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(step("set the limits"))?;
+    // Until the program is executed, this is a program of the host in the container's sight: its
+    // processes must not be able to look into it.
+    prctl::set_dumpable(false).map_err(step("hide from the container"))?;
+    let all = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    move_into_thread_name_spaces(plan.handle.fd().as_fd(), all)
+        .map_err(|error| failed("enter the container", &error))
+}
+
+/// Process B: gives everything up that the container's processes do not have.
+fn settle(plan: &Plan, streams: &Streams) -> Step<()> {
+    setsid().map_err(step("start a session"))?;
+    streams.take_over().map_err(|error| failed("connect the streams", &error))?;
+    if plan.tty {
+        ioctl_tiocsctty(std::io::stdin()).map_err(|error| failed("take the terminal", &error))?;
+    }
+    umask(Mode::from_bits_truncate(0o022));
+    let denied = |error: Errno| Refusal {
+        code: CANNOT_INVOKE,
+        message: format!("chdir to cwd ({:?}): {}", plan.workdir, error.desc().to_lowercase()),
+    };
+    chdir(&plan.workdir).map_err(denied)?;
+    let identity = &plan.identity;
+    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    setgroups(&groups).map_err(step("set the groups"))?;
+    let system = create_syscall();
+    restrict(system.as_ref(), identity.uid, identity.gid)
+        .map_err(|error| failed("give up privileges", &error))?;
+    if !plan.detach {
+        // Whoever ends the command on the host ends it here.
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("tie the process to its caller"))?;
+    }
+    Ok(())
+}
+
+/// The same steps in the same order as libcontainer's for the container's first process.
+fn restrict(system: &dyn Syscall, uid: u32, gid: u32) -> anyhow::Result<()> {
+    // libcontainer speaks of another version of nix, whose types have no name here.
+    system.set_id(uid.into(), gid.into())?;
+    system.close_range(0)?;
+    let profile = serde_json::from_value(security::seccomp::profile())?;
+    seccomp::initialize_seccomp(&profile)?;
+    capabilities::reset_effective(system)?;
+    let set = serde_json::from_value(serde_json::json!({
+        "bounding": DEFAULT, "effective": DEFAULT, "permitted": DEFAULT,
+    }))?;
+    capabilities::drop_privileges(&set, system)?;
+    Ok(())
+}
+
+fn step(what: &'static str) -> impl Fn(Errno) -> Refusal {
+    move |error| failed(what, &error)
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Refusal {
+    Refusal { code: CANNOT_INVOKE, message: format!("cannot {what}: {error}") }
+}

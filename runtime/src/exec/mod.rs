@@ -1,0 +1,125 @@
+//! One more process in a running container.
+//!
+//! libcontainer's own way gives such a process no seccomp filter and other limits than the
+//! container's, so it is done by hand:
+//!
+//! ```text
+//! twill exec ─fork─► A: cgroups, namespaces ─fork─► B (in the pid namespace): session, user,
+//!     │                                                seccomp, capabilities, execve
+//!     └─ relays a terminal, waits ◄── exit code ── A waits for B
+//! ```
+
+mod enter;
+mod relay;
+mod streams;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::bundle::rootfs::Inside;
+use crate::bundle::user::{self, Databases};
+use crate::bundle::{Identity, spec};
+use crate::cgroup::{Cgroup, Hierarchies};
+use crate::container::create::expand_environment;
+use crate::container::{Container, Record};
+use crate::error::{Error, Result, SystemContext as _};
+use crate::monitor::executor;
+use crate::process::Handle;
+use crate::raw::SingleThread;
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `NAME=VALUE`, or `NAME` to take it from here.
+    pub env: Vec<String>,
+    /// The container's if not given.
+    pub workdir: Option<String>,
+    /// The container's if not given.
+    pub user: Option<String>,
+    /// Is standard input connected?
+    pub interactive: bool,
+    /// A terminal?
+    pub tty: bool,
+    /// Return as soon as the program has been executed.
+    pub detach: bool,
+}
+
+/// Everything that the new process needs to know, found out before the first fork.
+#[derive(Debug)]
+struct Plan {
+    handle: Handle,
+    cgroup: Cgroup,
+    identity: Identity,
+    command: Vec<String>,
+    environment: Vec<String>,
+    workdir: PathBuf,
+    tty: bool,
+    detach: bool,
+}
+
+/// Runs a command in a running container; returns its exit code, 128+n for signal n.
+pub fn run(container: &Container, wishes: &Wishes) -> Result<u8> {
+    let record = &container.record;
+    let not_running = || Error::NotRunning(record.name.clone());
+    let process = container.state.process.ok_or_else(not_running)?;
+    let handle = process.open().ok_or_else(not_running)?;
+    let root = PathBuf::from(format!("/proc/{}/root", process.pid));
+    let inside = Inside::open(&root).map_err(|_gone| not_running())?;
+    let plan = plan(record, wishes, (handle, &inside))?;
+    let single = SingleThread::check().system("start a process")?;
+    let (streams, relay) = streams::open(wishes, &inside, &plan.identity)?;
+    let (outcome, report) = io::pipe().system("make a pipe")?;
+    let child = single.fork(|single| enter::enter(&plan, streams, (single, report)));
+    let child = child.system("start a process")?;
+    let watched = Handle::of_child(child.as_raw())?;
+    if let Err(executor::Refusal { code, message }) = executor::outcome(outcome) {
+        exit_code(child)?;
+        return Err(Error::Start { code, message, hint: None });
+    }
+    if let Some(relay) = relay {
+        relay.run(&watched)?;
+    }
+    exit_code(child)
+}
+
+fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan> {
+    let (handle, inside) = at;
+    let passwd = inside.read(Path::new("/etc/passwd"))?;
+    let group = inside.read(Path::new("/etc/group"))?;
+    let user = wishes.user.as_deref().unwrap_or(&record.user);
+    let identity = user::resolve(user, Databases { passwd: &passwd, group: &group })?;
+    let workdir = wishes.workdir.as_ref().map_or_else(|| record.workdir.clone(), PathBuf::from);
+    if !workdir.is_absolute() {
+        return Err(Error::Usage("the working directory needs to be an absolute path".into()));
+    }
+    let mut record_env = Record { tty: wishes.tty, ..record.clone() };
+    record_env.env.extend(expand_environment(&wishes.env)?);
+    Ok(Plan {
+        handle,
+        cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
+        environment: spec::environment(&record_env, &identity),
+        identity,
+        command: wishes.command.clone(),
+        workdir,
+        tty: wishes.tty,
+        detach: wishes.detach,
+    })
+}
+
+fn exit_code(child: Pid) -> Result<u8> {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(u8::try_from(code & 0xff).unwrap_or(255)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                return Ok(128 + u8::try_from(signal as i32).unwrap_or(127));
+            }
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error).system("learn the exit code"),
+        }
+    }
+}

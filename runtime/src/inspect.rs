@@ -1,0 +1,236 @@
+//! All that is known about a container or an image, in Docker's field names. Pure.
+//!
+//! A field that Docker has and Twill does not (yet) is left out rather than made up.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::Paths;
+use crate::container::{Container, Network, Record, State, Status};
+use crate::image::{Image, Reference};
+use crate::security::{MASKED_PATHS, READONLY_PATHS};
+
+/// A container.
+#[must_use]
+pub fn container(paths: &Paths, container: &Container) -> Value {
+    let Container { record, state } = container;
+    let directory = paths.container(&record.id);
+    let (program, arguments) = record.command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    json!({
+        "Id": record.id,
+        "Created": time(Some(record.created)),
+        "Path": program,
+        "Args": arguments,
+        "State": self::state(state),
+        "Image": record.image.id,
+        "ResolvConfPath": directory.join("resolv.conf"),
+        "HostnamePath": directory.join("hostname"),
+        "HostsPath": directory.join("hosts"),
+        "LogPath": directory.join("log.json"),
+        "Name": format!("/{}", record.name),
+        "RestartCount": 0,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "HostConfig": host_config(record),
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": {
+                "LowerDir": layers(record),
+                "UpperDir": directory.join("upper"),
+                "WorkDir": directory.join("work"),
+            },
+        },
+        "Mounts": [],
+        "Config": config(record),
+        "NetworkSettings": network(record, state),
+    })
+}
+
+fn layers(record: &Record) -> String {
+    let top_first: Vec<String> =
+        record.image.layers.iter().rev().map(|layer| layer.display().to_string()).collect();
+    top_first.join(":")
+}
+
+fn state(state: &State) -> Value {
+    json!({
+        "Status": state.status.as_str(),
+        "Running": state.status == Status::Running,
+        "Paused": false,
+        "Restarting": false,
+        "OOMKilled": state.out_of_memory,
+        "Dead": false,
+        "Pid": state.process.map_or(0, |process| process.pid),
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": time(state.started),
+        "FinishedAt": time(state.finished),
+    })
+}
+
+/// Docker's zero time stands for never.
+fn time(when: Option<Timestamp>) -> String {
+    when.map_or_else(|| "0001-01-01T00:00:00Z".into(), |when| format!("{when:.9}"))
+}
+
+fn host_config(record: &Record) -> Value {
+    json!({
+        "Binds": null,
+        "LogConfig": {"Type": "json-file", "Config": {}},
+        "NetworkMode": record.network.as_str(),
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": record.auto_remove,
+        "Privileged": false,
+        "ReadonlyRootfs": false,
+        "ShmSize": 64 << 20,
+        "CgroupParent": record.cgroup_parent,
+        "MaskedPaths": MASKED_PATHS,
+        "ReadonlyPaths": READONLY_PATHS,
+    })
+}
+
+fn config(record: &Record) -> Value {
+    let (entrypoint, arguments) = record.command.split_at(record.entrypoint.min(record.command.len()));
+    json!({
+        "Hostname": record.hostname,
+        "User": record.user,
+        "Tty": record.tty,
+        "OpenStdin": record.open_stdin,
+        "StdinOnce": record.open_stdin,
+        "Env": record.env,
+        "Cmd": arguments,
+        "Image": record.image.name,
+        "WorkingDir": record.workdir,
+        "Entrypoint": if entrypoint.is_empty() { Value::Null } else { json!(entrypoint) },
+        "Labels": record.labels,
+        "StopSignal": crate::signals::Signal::from_number(record.stop_signal).map(crate::signals::Signal::name),
+    })
+}
+
+fn network(record: &Record, state: &State) -> Value {
+    let process = state.process.map(|process| process.pid);
+    let sandbox = process.map_or_else(String::new, |pid| format!("/proc/{pid}/ns/net"));
+    let address = |field: &dyn Fn(&crate::container::Address) -> Value, absent: Value| {
+        state.address.as_ref().map_or(absent, field)
+    };
+    let endpoint = json!({
+        "Gateway": address(&|a| json!(a.gateway), json!("")),
+        "IPAddress": address(&|a| json!(a.ip), json!("")),
+        "IPPrefixLen": address(&|a| json!(a.prefix_length), json!(0)),
+        "MacAddress": address(&|a| json!(a.mac), json!("")),
+    });
+    let mut settings = Map::new();
+    settings.insert("Bridge".into(), address(&|a| json!(a.bridge), json!("")));
+    settings.insert("SandboxKey".into(), json!(sandbox));
+    settings.insert("Ports".into(), json!({}));
+    if record.network == Network::Bridge {
+        settings.extend(endpoint.as_object().cloned().unwrap_or_default());
+    }
+    settings.insert("Networks".into(), json!({record.network.as_str(): endpoint}));
+    Value::Object(settings)
+}
+
+/// An image.
+#[must_use]
+pub fn image(image: &Image) -> Value {
+    let config = &image.config;
+    json!({
+        "Id": image.id.to_string(),
+        "RepoTags": image.names.iter().map(Reference::to_string).collect::<Vec<_>>(),
+        "RepoDigests": [],
+        "Created": time(image.created),
+        "Author": config.author().clone().unwrap_or_default(),
+        "Config": config.config(),
+        "Architecture": config.architecture().to_string(),
+        "Os": config.os().to_string(),
+        "Size": image.size,
+        "RootFS": {"Type": "layers", "Layers": config.rootfs().diff_ids()},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::{Address, ImageOf};
+    use crate::process::Process;
+
+    fn record() -> Record {
+        Record {
+            id: "a".repeat(64),
+            name: "web".into(),
+            created: Timestamp::UNIX_EPOCH,
+            image: ImageOf {
+                name: "bb".into(),
+                id: "sha256:0".into(),
+                layers: vec!["/low".into(), "/top".into()],
+            },
+            command: vec!["e".into(), "c".into()],
+            entrypoint: 1,
+            env: vec!["A=1".into()],
+            workdir: "/".into(),
+            user: String::new(),
+            hostname: "host".into(),
+            network: Network::Bridge,
+            tty: false,
+            open_stdin: false,
+            auto_remove: false,
+            cgroup_parent: "/twill".into(),
+            stop_signal: 15,
+            labels: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_fields_that_scripts_ask_for() {
+        let address = Address {
+            ip: [10, 5, 2, 7].into(),
+            prefix_length: 24,
+            gateway: [10, 5, 2, 1].into(),
+            mac: "02:00:00:00:00:07".into(),
+            mtu: 1450,
+            bridge: "twill0".into(),
+            host_interface: "tw0".into(),
+        };
+        let state = State {
+            status: Status::Running,
+            process: Some(Process { pid: 42, started: 1 }),
+            started: Some(Timestamp::UNIX_EPOCH),
+            address: Some(address),
+            ..State::default()
+        };
+        let paths = Paths::new("/lib".into(), "/run".into());
+        let got = container(&paths, &Container { record: record(), state });
+        for (pointer, want) in [
+            ("/Name", json!("/web")),
+            ("/Path", json!("e")),
+            ("/Args", json!(["c"])),
+            ("/State/Status", json!("running")),
+            ("/State/Pid", json!(42)),
+            ("/State/StartedAt", json!("1970-01-01T00:00:00.000000000Z")),
+            ("/State/FinishedAt", json!("0001-01-01T00:00:00Z")),
+            ("/Config/Entrypoint", json!(["e"])),
+            ("/Config/Cmd", json!(["c"])),
+            ("/Config/StopSignal", json!("SIGTERM")),
+            ("/GraphDriver/Data/LowerDir", json!("/top:/low")),
+            ("/NetworkSettings/IPAddress", json!("10.5.2.7")),
+            ("/NetworkSettings/Networks/bridge/Gateway", json!("10.5.2.1")),
+            ("/NetworkSettings/Networks/bridge/IPPrefixLen", json!(24)),
+            ("/NetworkSettings/SandboxKey", json!("/proc/42/ns/net")),
+        ] {
+            assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_container_that_rests_has_no_address() {
+        let paths = Paths::new("/lib".into(), "/run".into());
+        let got = container(&paths, &Container { record: record(), state: State::default() });
+        assert_eq!(got.pointer("/NetworkSettings/IPAddress"), Some(&json!("")));
+        assert_eq!(got.pointer("/State/Pid"), Some(&json!(0)));
+        let none = Record { network: Network::None, ..record() };
+        let got = container(&paths, &Container { record: none, state: State::default() });
+        assert_eq!(got.pointer("/NetworkSettings/IPAddress"), None);
+        assert!(got.pointer("/NetworkSettings/Networks/none").is_some());
+    }
+}
