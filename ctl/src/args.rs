@@ -67,6 +67,7 @@ pub(crate) struct Etcd {
     #[arg(
         id = "etcd_prefix",
         long = "etcd-prefix",
+        visible_alias = "prefix",
         global = true,
         value_name = "KEY",
         default_value = "/coreos.com/network"
