@@ -290,12 +290,10 @@ impl Read for Seekable {
 }
 
 impl Stream for Seekable {
-    fn forward(&mut self, count: u64) -> io::Result<()> {
-        let end = self.position.checked_add(count).filter(|end| *end <= self.length);
-        let offset = i64::try_from(count).ok().filter(|_| end.is_some());
-        let offset = offset.ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.file.seek_relative(offset)?;
+    fn forward(&mut self, count: u64) -> io::Result<u64> {
+        let count = count.min(self.length - self.position);
+        self.file.seek_relative(i64::try_from(count).map_err(io::Error::other)?)?;
         self.position += count;
-        Ok(())
+        Ok(count)
     }
 }

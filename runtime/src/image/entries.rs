@@ -20,10 +20,9 @@ const PIECES_LIMIT: usize = 1 << 16;
 
 /// A stream that can get past bytes nobody wants.
 pub(super) trait Stream: Read + Sized {
-    /// Goes forward by exactly `count` bytes.
-    fn forward(&mut self, count: u64) -> io::Result<()> {
-        let skipped = io::copy(&mut Read::take(&mut *self, count), &mut io::sink())?;
-        if skipped == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    /// Goes forward by `count` bytes, or by fewer when the stream ends; says by how many.
+    fn forward(&mut self, count: u64) -> io::Result<u64> {
+        io::copy(&mut Read::take(&mut *self, count), &mut io::sink())
     }
 }
 
@@ -163,8 +162,11 @@ impl<S: Stream> Entries<S> {
         let count =
             self.unread.checked_add(self.padding).ok_or(Defect::NotTar { at: self.position })?;
         if count > 0 {
-            self.stream.forward(count).map_err(|error| self.failure(error))?;
-            self.position += count;
+            let skipped = self.stream.forward(count).map_err(|error| self.failure(error))?;
+            self.position += skipped;
+            if skipped < count {
+                return Err(Defect::CutOff { at: self.position });
+            }
         }
         (self.unread, self.padding) = (0, 0);
         Ok(())

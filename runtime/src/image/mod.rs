@@ -37,6 +37,7 @@ mod import;
 mod load;
 mod oci;
 mod pax;
+mod place;
 mod plan;
 mod records;
 mod reference;

@@ -17,7 +17,8 @@ use super::defect::{Defect, Problem};
 use super::digest::Digest;
 use super::entries::{Entries, Next, Stream};
 use super::header::{Entry, Piece};
-use super::rootdir::{self, Attributes, Fault, Parts, Place, RootDir};
+use super::place::{self, Attributes, Fault, Place};
+use super::rootdir::{Parts, RootDir};
 
 /// More than any distribution has files; enough to stop a bomb of empty ones.
 const ENTRY_LIMIT: u64 = 8 << 20;
@@ -109,8 +110,9 @@ impl Unpacking {
         };
         self.check(entry)?;
         let hidden = name.strip_prefix(b".wh.");
-        // Marks of aufs that mean nothing without it.
-        if hidden.is_some_and(|rest| rest.starts_with(b".wh.") && rest != b".wh..opq") {
+        let of_aufs = |part: &[u8]| part.starts_with(b".wh..wh.") && part != b".wh..wh..opq";
+        // Marks that mean nothing without aufs.
+        if of_aufs(name) || folders.iter().any(|folder| of_aufs(folder)) {
             return Ok(());
         }
         let place = self.root.place(folders, hidden.unwrap_or(name))?;
@@ -133,7 +135,7 @@ impl Unpacking {
         match entry.kind {
             EntryType::Directory => {
                 let directory = place.put_directory()?;
-                rootdir::finish(directory.as_fd(), attributes, &entry.attributes)?;
+                place::finish(directory.as_fd(), attributes, &entry.attributes)?;
             }
             EntryType::Symlink if entry.link.is_empty() => return Err(Problem::NoTarget.into()),
             EntryType::Symlink => place.put_symlink(&entry.link, attributes)?,
@@ -143,7 +145,7 @@ impl Unpacking {
             EntryType::Block => place.put_node(BLOCK, entry.device, attributes)?,
             _ => {
                 let file = self.put_file(place, entry, entries)?;
-                rootdir::finish(file.as_fd(), attributes, &entry.attributes)?;
+                place::finish(file.as_fd(), attributes, &entry.attributes)?;
             }
         }
         Ok(())
@@ -189,7 +191,7 @@ impl Unpacking {
             return Err(Problem::NoName.into());
         }
         let root = self.root.itself()?;
-        Ok(rootdir::finish(root.as_fd(), entry.attributes(), &entry.attributes)?)
+        Ok(place::finish(root.as_fd(), entry.attributes(), &entry.attributes)?)
     }
 
     /// What can be said about the entry before anything is written.

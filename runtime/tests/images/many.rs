@@ -1,0 +1,78 @@
+//! Many at once.
+
+use std::fs;
+use std::thread;
+
+use twill::image::{Devices, Error, Removal, Source};
+
+use crate::archives::{docker, picture};
+use crate::commands::{Printed as _, finish, twill};
+use crate::support::{Lab, stream};
+
+#[test]
+fn twenty_processes_load_the_same_image() {
+    let Some(lab) = Lab::new() else { return };
+    let archive = lab.beside("bb.tar");
+    fs::write(&archive, docker(&[picture("bb:1"), picture("bb:2")])).unwrap();
+    let arguments = ["load", "-i", archive.to_str().unwrap()];
+    let children: Vec<_> = (0..20).map(|_| twill(&lab, &arguments)).collect();
+    for child in children {
+        let output = finish(child);
+        assert_eq!(output.text(), "Loaded image: bb:1\nLoaded image: bb:2\n");
+    }
+    lab.assert_staging_is_empty();
+    let layers = fs::read_dir(lab.paths.layers()).unwrap().count();
+    assert_eq!((lab.store.list().unwrap().len(), layers), (2, 3));
+}
+
+#[test]
+fn loads_and_removals_of_the_same_layers_never_make_a_half_image() {
+    let Some(lab) = Lab::new() else { return };
+    let archive = docker(&[picture("bb:1")]);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..15 {
+                    lab.store.load(stream(archive.clone()), Devices::Standard).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    let removal = Removal { force: false, user_of: &|_| None };
+                    match lab.store.remove("bb:1", removal) {
+                        Ok(_) | Err(Error::Unknown { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let _hold = lab.store.hold().unwrap();
+                    match lab.store.resolve("bb:1") {
+                        Ok(image) => assert!(image.layers[0].join("etc/motd").exists()),
+                        Err(Error::Unknown { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+    });
+    lab.assert_staging_is_empty();
+    lab.load(archive).unwrap();
+    assert_eq!(fs::read_dir(lab.paths.layers()).unwrap().count(), 2);
+}
+
+#[test]
+fn names_given_at_once_are_all_kept() {
+    let Some(lab) = Lab::new() else { return };
+    lab.load(docker(&[picture("bb:1")])).unwrap();
+    thread::scope(|scope| {
+        for n in 0..20 {
+            let lab = &lab;
+            scope.spawn(move || lab.store.tag("bb:1", &format!("name-{n}")).unwrap());
+        }
+    });
+    assert_eq!(lab.store.resolve("bb:1").unwrap().names.len(), 21);
+    let missing = Source::file(&lab.beside("nosuch.tar")).unwrap_err();
+    assert!(missing.to_string().starts_with("cannot open "));
+}
