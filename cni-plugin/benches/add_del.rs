@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use twill_core::ids::Mtu;
+use twill_net::blocking::{Kernel, VethEnd, VethPair};
 use twill_net::netns::{Netns, Scratch};
 
 const ROUNDS: usize = 50;
@@ -38,10 +40,37 @@ fn main() {
             plugin.dels.push(call(plugin, "DEL", (&container, &pod)));
         }
     }
+    let (adds, dels) = kernel_alone(&scratch);
     println!("{ROUNDS} pods each, milliseconds: median (fastest .. slowest)");
     for Plugin { name, adds, dels, .. } in plugins {
         println!("{name:<40} ADD {}   DEL {}", summary(adds), summary(dels));
     }
+    println!(
+        "{:<40} add {}   del {}",
+        "the kernel's veth pair alone",
+        summary(adds),
+        summary(dels)
+    );
+}
+
+/// What no plugin can be faster than: one message that makes a pair, one that removes it.
+fn kernel_alone(scratch: &Scratch) -> (Vec<Duration>, Vec<Duration>) {
+    let mut kernel = Kernel::here().expect("a socket");
+    let bridge = kernel.link("twill0").expect("an answer").map(|bridge| bridge.index);
+    let (mut adds, mut dels) = (Vec::new(), Vec::new());
+    for _round in 0..ROUNDS {
+        let pod = scratch.another();
+        let end = |name| VethEnd { name, mtu: Mtu::new(1450).expect("in range"), mac: None };
+        let pair = VethPair { host: end("bench0"), peer: end("eth0"), bridge };
+        let start = Instant::now();
+        kernel.add_veth(&pair, &pod).expect("a pair");
+        adds.push(start.elapsed());
+        let port = kernel.link("bench0").expect("an answer").expect("the pair").index;
+        let start = Instant::now();
+        kernel.drop_link(port).expect("no pair");
+        dels.push(start.elapsed());
+    }
+    (adds, dels)
 }
 
 fn plugins(directory: &Path) -> Vec<Plugin> {
