@@ -14,7 +14,7 @@ BUILD="ca-certificates gcc g++ libc6-dev pkg-config libseccomp-dev protobuf-comp
 # Running: etcd and its client, the firewall, the tools that the demo shows, an image's only content.
 RUN="etcd-server etcd-client iptables iproute2 iputils-ping busybox-static"
 # Checking.
-CHECK="shellcheck"
+CHECK="shellcheck openssl procps"
 NEXTEST=0.9.143
 
 POLICY=/usr/sbin/policy-rc.d
