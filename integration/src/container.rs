@@ -118,12 +118,20 @@ impl Endpoint {
     /// # Errors
     /// When one is not answered.
     pub fn ping_whole(&self, to: Ipv4Addr, size: usize) -> Result<()> {
-        let network = format!("--net={}", self.network);
         // 20 bytes are the IP header's and 8 the ICMP header's.
         let payload = size.saturating_sub(28).to_string();
-        let to = to.to_string();
-        let ping = ["ping", "-M", "do", "-c", "3", "-i", "0.05", "-W", "3", "-s", &payload, &to];
-        self.host.ok(["nsenter", &network].iter().chain(&ping)).map(drop)
+        let flags = ["-M", "do", "-c", "3", "-i", "0.05", "-W", "3", "-s", &payload];
+        self.ping_with(to, &flags).map(drop)
+    }
+
+    /// Pings `to` with flags of the host's own tool, from inside.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub fn ping_with(&self, to: Ipv4Addr, flags: &[&str]) -> Result<String> {
+        let network = format!("--net={}", self.network);
+        let command = ["nsenter", &network, "ping"];
+        self.host.ok(command.iter().chain(flags).chain(&[to.to_string().as_str()]))
     }
 
     /// Runs `work` in its network namespace; sockets made there may be carried out.

@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(20);
 /// # Errors
 /// When it does not come up.
 pub fn start(host: &Host) -> Result<Daemon> {
-    let mut daemon = host.spawn("etcd", command_line())?;
+    let daemon = host.spawn("etcd", command_line())?;
     wait_until("etcd answers", START, || !daemon.is_running() || is_healthy(host))?;
     if !daemon.is_running() {
         anyhow::bail!("etcd ended: {}", daemon.transcript());

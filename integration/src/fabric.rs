@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use twill_core::status::Status;
 use twill_core::subnet_env::SubnetEnv;
 
 use crate::container::Endpoint;
@@ -24,6 +23,9 @@ pub const NETWORK: &str = "10.88.0.0/16";
 
 /// Where the agent says which subnet the host has.
 pub const SUBNET_FILE: &str = "/run/flannel/subnet.env";
+
+/// The line of its log, which flanneld has too.
+const READY_WORDS: &str = "bootstrap done";
 
 /// How long an agent may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(20);
@@ -86,19 +88,46 @@ impl Fabric {
         Ok(Self { agents: BTreeMap::new(), etcd: None, lab })
     }
 
-    /// Everything up and ready, on `hosts` hosts.
+    /// Everything up and ready, on `hosts` hosts, and the image on each.
     ///
     /// # Errors
     /// When a part does not come up.
     pub fn start(hosts: usize, backend: Backend) -> Result<Self> {
+        let fabric = Self::with_agents(hosts, backend)?;
+        fabric.lab.hosts().try_for_each(Endpoint::import_image)?;
+        Ok(fabric)
+    }
+
+    /// As [`Fabric::start`], but without the image: for what needs no container.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub fn with_agents(hosts: usize, backend: Backend) -> Result<Self> {
         let mut fabric = Self::bare(hosts)?;
         fabric.start_etcd()?;
         fabric.init_network(backend)?;
         for number in 1..=hosts {
             fabric.start_agent(number)?;
-            Endpoint::import_image(fabric.lab.node(number))?;
         }
+        fabric.meet(hosts)?;
         Ok(fabric)
+    }
+
+    /// Waits until the agents of the first `hosts` hosts have each other in their kernels.
+    ///
+    /// # Errors
+    /// When they do not find together.
+    pub fn meet(&self, hosts: usize) -> Result<()> {
+        for number in 1..=hosts {
+            let host = self.node(number);
+            let what = format!("{} has {} peers", host.name(), hosts - 1);
+            wait_until(&what, READY, || {
+                let said = host.ok(["twillctl", "status", "-o", "json"]).unwrap_or_default();
+                let status: Option<Status> = serde_json::from_str(&said).ok();
+                status.is_some_and(|s| s.peers.len() == hosts - 1 && s.pending.is_empty())
+            })?;
+        }
+        Ok(())
     }
 
     /// Adds one more host, with the image and without an agent.
@@ -131,6 +160,14 @@ impl Fabric {
         Ok(())
     }
 
+    /// Kills etcd; its data stays.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stop_etcd(&mut self) -> Result<()> {
+        self.etcd.take().context("etcd does not run")?.kill()
+    }
+
     /// Writes the network's configuration; one that is there is replaced.
     ///
     /// # Errors
@@ -141,19 +178,18 @@ impl Fabric {
         Ok(())
     }
 
-    /// Starts the agent of a host and waits until it is ready, which is when it has (re)written
-    /// subnet.env. Answers how long that took.
+    /// Starts the agent of a host and waits until it says that it is ready, with subnet.env in
+    /// place. Answers how long that took.
     ///
     /// # Errors
     /// When it does not get ready.
     pub fn start_agent(&mut self, number: usize) -> Result<Duration> {
         let host = self.node(number).clone();
         let file = host.path(SUBNET_FILE);
-        let before = identity(&file);
         let start = Instant::now();
-        let mut agent = self.spawn_agent(&host)?;
+        let agent = self.spawn_agent(&host)?;
         wait_until("the agent is ready", READY, || {
-            !agent.is_running() || identity(&file).is_some_and(|now| Some(now) != before)
+            !agent.is_running() || file.exists() && agent.transcript().contains(READY_WORDS)
         })?;
         let took = start.elapsed();
         if !agent.is_running() {
@@ -225,9 +261,4 @@ impl Fabric {
 
 fn drop_forwarded(host: &Host) -> Result<()> {
     host.ok(["iptables", "-P", "FORWARD", "DROP"]).map(drop)
-}
-
-// The agent replaces the file by a new one on every start.
-fn identity(file: &Path) -> Option<u64> {
-    fs::metadata(file).ok().map(|found| found.ino())
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::process::Children;
 use crate::programs::Programs;
 use crate::registry;
 use crate::wait::wait_until;
@@ -31,6 +32,7 @@ pub(crate) struct Guardian {
 pub struct Stop {
     guardian: Pid,
     dir: PathBuf,
+    children: Children,
 }
 
 impl Guardian {
@@ -74,9 +76,9 @@ impl Guardian {
     }
 
     /// A handle with which another thread can end the lab.
-    pub(crate) fn stop(&self) -> Result<Stop> {
+    pub(crate) fn stop(&self, children: &Children) -> Result<Stop> {
         let guardian = Pid::from_raw(self.child.id().try_into()?);
-        Ok(Stop { guardian, dir: self.dir.clone() })
+        Ok(Stop { guardian, dir: self.dir.clone(), children: children.clone() })
     }
 
     /// Takes the lab down and waits for the guardian's own end.
@@ -84,7 +86,12 @@ impl Guardian {
         if self.lines.take().is_none() {
             return Ok(());
         }
-        let status = self.child.wait().context("cannot wait for the guardian")?;
+        let mut ended = None;
+        wait_until("the lab is gone", TAKE_DOWN, || {
+            ended = self.child.try_wait().ok().flatten();
+            ended.is_some()
+        })?;
+        let status = ended.context("the guardian ended without a status")?;
         if !status.success() {
             bail!("the guardian could not take the lab down: {status}");
         }
@@ -120,7 +127,7 @@ impl Drop for Guardian {
 impl Stop {
     /// A handle on a lab that another process made.
     pub fn of(lab: &registry::Standing) -> Self {
-        Self { guardian: lab.guardian, dir: lab.dir.clone() }
+        Self { guardian: lab.guardian, dir: lab.dir.clone(), children: Children::default() }
     }
 
     /// Takes the lab down and waits until it is gone.
@@ -128,6 +135,7 @@ impl Stop {
     /// # Errors
     /// When it is still there after a while.
     pub fn stop(&self) -> Result<()> {
+        self.children.end();
         // Gone already is what we want.
         kill(self.guardian, Signal::SIGTERM).ok();
         let what = format!("the lab in {} is gone", self.dir.display());

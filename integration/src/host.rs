@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::enter::{spawn_in, within};
 use crate::join;
-use crate::process::{Daemon, Outcome, note, outcome};
+use crate::process::{Children, Daemon, Outcome, note, outcome};
 use crate::programs::Programs;
 
 /// What a command on a host may take unless its caller says otherwise.
@@ -32,16 +32,26 @@ struct Inner {
     init: Pid,
     lab: PathBuf,
     programs: Programs,
+    children: Children,
     runs: AtomicU32,
 }
 
+/// What the hosts of a lab have in common.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) lab: PathBuf,
+    pub(crate) programs: Programs,
+    pub(crate) children: Children,
+}
+
 impl Host {
-    pub(crate) fn new(name: &str, init: Pid, lab: &Path, programs: &Programs) -> Self {
+    pub(crate) fn new(name: &str, init: Pid, of: &Owner) -> Self {
         let inner = Inner {
             name: name.to_owned(),
             init,
-            lab: lab.to_owned(),
-            programs: programs.clone(),
+            lab: of.lab.clone(),
+            programs: of.programs.clone(),
+            children: of.children.clone(),
             runs: AtomicU32::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -125,12 +135,13 @@ impl Host {
     ) -> Result<Daemon> {
         let argv = words(argv);
         let log = self.log(name);
+        let before = fs::read(&log).map_or(0, |said| said.len());
         note(&log, &format!("$ {}\n", argv.join(" ")));
         let output = OpenOptions::new().append(true).open(&log)?;
         let mut command = self.command(&argv)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = spawn_in(&self.pid_namespace(), command)?;
-        Ok(Daemon::new(name, child, log))
+        Ok(Daemon::new(name, child, (log, before), &self.inner.children))
     }
 
     /// A file of the host, seen from here. Symbolic links in it are followed on our side.

@@ -30,7 +30,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::guardian::{Guardian, Stop};
-use crate::host::Host;
+use crate::host::{Host, Owner};
+use crate::process::Children;
 use crate::programs::Programs;
 use crate::registry;
 
@@ -44,7 +45,7 @@ pub struct Lab {
     // Fields drop in order; the guardian goes last.
     hosts: BTreeMap<String, Host>,
     underlay: Host,
-    programs: Programs,
+    owner: Owner,
     ended: bool,
     guardian: Guardian,
 }
@@ -58,12 +59,14 @@ impl Lab {
         let programs = Programs::find()?;
         let mut guardian = Guardian::start(&programs)?;
         let init = guardian.host("underlay").context("cannot make the underlay")?;
-        let underlay = Host::new("underlay", init, guardian.dir(), &programs);
+        let lab = guardian.dir().to_owned();
+        let owner = Owner { lab, programs, children: Children::default() };
+        let underlay = Host::new("underlay", init, &owner);
         ip(&underlay, &["link", "set", "lo", "up"])?;
         ip(&underlay, &["link", "add", "br0", "type", "bridge"])?;
         ip(&underlay, &["address", "add", "192.168.140.1/24", "dev", "br0"])?;
         ip(&underlay, &["link", "set", "br0", "up"])?;
-        let mut lab = Self { hosts: BTreeMap::new(), underlay, programs, ended: false, guardian };
+        let mut lab = Self { hosts: BTreeMap::new(), underlay, owner, ended: false, guardian };
         for _ in 0..hosts {
             lab.add_host()?;
         }
@@ -78,7 +81,7 @@ impl Lab {
         let number = self.hosts.len() + 1;
         let name = format!("node{number}");
         let init = self.guardian.host(&name)?;
-        let host = Host::new(&name, init, self.guardian.dir(), &self.programs);
+        let host = Host::new(&name, init, &self.owner);
         let pid = init.to_string();
         let link = ["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
         ip(&self.underlay, &link)?;
@@ -122,7 +125,7 @@ impl Lab {
 
     /// The programs under test.
     pub fn programs(&self) -> &Programs {
-        &self.programs
+        &self.owner.programs
     }
 
     /// A handle with which another thread can end the lab.
@@ -130,7 +133,7 @@ impl Lab {
     /// # Errors
     /// Never in practice: process numbers fit.
     pub fn stop(&self) -> Result<Stop> {
-        self.guardian.stop()
+        self.guardian.stop(&self.owner.children)
     }
 
     /// Takes the lab down, and fails if anything of it is still on this machine.
@@ -138,6 +141,7 @@ impl Lab {
     /// # Errors
     /// Then.
     pub fn finish(mut self) -> Result<()> {
+        self.owner.children.end();
         self.guardian.finish()?;
         let left = registry::traces(self.dir())?;
         if !left.is_empty() {
@@ -182,6 +186,7 @@ impl Drop for Lab {
                 eprintln!("--- {} ---\n{text}", entry.file_name().display());
             }
         }
+        self.owner.children.end();
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -25,12 +26,39 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// A long-lived program on a host. Dropping it kills it.
+/// A long-lived program on a host. Dropping it kills it, and so does the end of its lab.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
-    child: Child,
+    pid: Pid,
+    child: Arc<Mutex<Child>>,
     log: PathBuf,
+    // How much earlier runs had said.
+    before: usize,
+}
+
+/// The daemons of a lab.
+///
+/// They are children of this process, and the kernel takes a PID namespace down only once all in
+/// it have been reaped: whoever ends a lab has to do that first, whoever else holds them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Children {
+    all: Arc<Mutex<Vec<Arc<Mutex<Child>>>>>,
+}
+
+impl Children {
+    /// Kills and reaps all of them.
+    pub(crate) fn end(&self) {
+        for child in std::mem::take(&mut *locked(&self.all)) {
+            end(&child);
+        }
+    }
+
+    fn add(&self, child: Child) -> Arc<Mutex<Child>> {
+        let child = Arc::new(Mutex::new(child));
+        locked(&self.all).push(child.clone());
+        child
+    }
 }
 
 impl Outcome {
@@ -47,43 +75,51 @@ impl Outcome {
 }
 
 impl Daemon {
-    pub(crate) fn new(name: &str, child: Child, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), child, log }
+    pub(crate) fn new(
+        name: &str,
+        child: Child,
+        (log, before): (PathBuf, usize),
+        lab: &Children,
+    ) -> Self {
+        let pid = Pid::from_raw(child.id().cast_signed());
+        Self { name: name.to_owned(), pid, child: lab.add(child), log, before }
     }
 
     /// Its process, by our own numbers.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        self.pid
     }
 
-    /// Everything it has said so far, on both outputs.
+    /// Everything that this run of it has said so far, on both outputs.
     pub fn transcript(&self) -> String {
-        read(&self.log)
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        let said = bytes.get(self.before..).unwrap_or_default();
+        String::from_utf8_lossy(said).into_owned()
     }
 
     /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    pub fn is_running(&self) -> bool {
+        matches!(locked(&self.child).try_wait(), Ok(None))
     }
 
     /// Sends it a signal.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         if !self.is_running() {
             bail!("{} has ended: {}", self.name, self.transcript());
         }
-        kill(self.pid(), signal).with_context(|| format!("cannot signal {}", self.name))
+        kill(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
     /// Ends it as `kill -9` does.
     ///
     /// # Errors
     /// When it had ended already.
-    pub fn kill(mut self) -> Result<()> {
+    pub fn kill(self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
-        self.child.wait().context("cannot reap it")?;
+        locked(&self.child).wait().context("cannot reap it")?;
         Ok(())
     }
 
@@ -91,7 +127,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When it had ended already, or ignores the signal for `limit`.
-    pub fn terminate(mut self, limit: Duration) -> Result<i32> {
+    pub fn terminate(self, limit: Duration) -> Result<i32> {
         self.signal(Signal::SIGTERM)?;
         self.wait(limit)
     }
@@ -106,29 +142,28 @@ impl Daemon {
     ///
     /// # Errors
     /// When it still runs after `limit`.
-    pub fn wait(mut self, limit: Duration) -> Result<i32> {
-        let status = end_of(&mut self.child, &self.name, limit)?;
+    pub fn wait(self, limit: Duration) -> Result<i32> {
+        let status = end_of(&self.child, &self.name, limit)?;
         Ok(code(status))
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only for a child that has been reaped already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        end(&self.child);
     }
 }
 
 /// Waits for a child whose outputs go to `out` and `err`; kills it at the deadline.
 pub(crate) fn outcome(
-    mut child: Child,
+    child: Child,
     files: [&Path; 2],
     what: &str,
     limit: Duration,
 ) -> Result<Outcome> {
     let start = Instant::now();
-    let ended = end_of(&mut child, what, limit);
+    let child = Mutex::new(child);
+    let ended = end_of(&child, what, limit);
     let took = start.elapsed();
     let [stdout, stderr] = files.map(read);
     for file in files {
@@ -137,8 +172,7 @@ pub(crate) fn outcome(
     match ended {
         Ok(status) => Ok(Outcome { code: code(status), stdout, stderr, took }),
         Err(error) => {
-            child.kill()?;
-            child.wait()?;
+            end(&child);
             Err(error.context(format!("it said: {stdout}{stderr}")))
         }
     }
@@ -150,10 +184,22 @@ pub(crate) fn note(log: &Path, text: &str) {
     drop(file.and_then(|mut file: File| file.write_all(text.as_bytes())));
 }
 
-fn end_of(child: &mut Child, what: &str, limit: Duration) -> Result<ExitStatus> {
+fn end(child: &Mutex<Child>) {
+    let mut child = locked(child);
+    // Both fail only for a child that has been reaped already.
+    child.kill().ok();
+    child.wait().ok();
+}
+
+// A panic elsewhere is reported there; here its children still have to be ended.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end_of(child: &Mutex<Child>, what: &str, limit: Duration) -> Result<ExitStatus> {
     let mut ended = None;
     wait_until(&format!("`{what}` ends"), limit, || {
-        ended = child.try_wait().ok().flatten();
+        ended = locked(child).try_wait().ok().flatten();
         ended.is_some()
     })?;
     ended.context("it ended without a status")

@@ -39,14 +39,10 @@ impl Snapshot {
     /// # Errors
     /// When a tool is missing.
     pub fn take(host: &Host) -> Result<Self> {
-        let mut lines = Vec::new();
         // First, before our own tools run.
-        lines.extend(processes(host).into_iter().map(|line| format!("process {line}")));
-        for (what, command, skipped) in ASKED {
-            let said = host.ok(command)?;
-            let kept = said.lines().filter(|line| !skipped.iter().any(|s| line.starts_with(s)));
-            lines.extend(kept.map(|line| format!("{what} {}", line.trim())));
-        }
+        let running = processes(host).into_iter().map(|line| format!("process {line}"));
+        let mut lines: Vec<String> = running.collect();
+        lines.extend(network(host)?);
         let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", host.init()))?;
         let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
         lines.extend(points.map(|point| format!("mount {point}")));
@@ -55,11 +51,24 @@ impl Snapshot {
         }
         let directories = |path: &str| host.path(path).is_dir();
         walk(host, "/sys/fs/cgroup", &mut lines, &directories);
+        Ok(Self::count(lines))
+    }
+
+    /// Looks only at what the kernel's network consists of: devices, addresses, routes,
+    /// neighbours, forwarding rows, rules.
+    ///
+    /// # Errors
+    /// When a tool is missing.
+    pub fn of_network(host: &Host) -> Result<Self> {
+        network(host).map(Self::count)
+    }
+
+    fn count(lines: Vec<String>) -> Self {
         let mut counted = BTreeMap::new();
         for line in lines {
             *counted.entry(line).or_default() += 1;
         }
-        Ok(Self { lines: counted })
+        Self { lines: counted }
     }
 
     /// The lines that `later` has and this one has not, with a `+`, and the reverse with a `-`.
@@ -80,6 +89,16 @@ impl Snapshot {
         ensure!(changes.is_empty(), "{} has changed:\n{}", host.name(), changes.join("\n"));
         Ok(())
     }
+}
+
+fn network(host: &Host) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (what, command, skipped) in ASKED {
+        let said = host.ok(command)?;
+        let kept = said.lines().filter(|line| !skipped.iter().any(|s| line.starts_with(s)));
+        lines.extend(kept.map(|line| format!("{what} {}", line.trim())));
+    }
+    Ok(lines)
 }
 
 fn processes(host: &Host) -> Vec<String> {

@@ -31,7 +31,7 @@ fn hosts_reach_each_other_by_name_and_nothing_is_left() -> Result<()> {
             "/\n/init.scope"
         );
     }
-    let mut daemon = lab.node(1).spawn("sleeper", ["sleep", "1000"])?;
+    let daemon = lab.node(1).spawn("sleeper", ["sleep", "1000"])?;
     wait_until("it runs", Duration::from_secs(1), || daemon.is_running())?;
     drop(daemon);
     lab.finish()

@@ -1,0 +1,95 @@
+//! The agent on a host: what it does when things come late, are wrong, or are missing.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use twill_integration::fabric::{Backend, Fabric, SUBNET_FILE};
+use twill_integration::{Daemon, Snapshot, may_build_labs, wait_until};
+
+/// What a busy machine may need for something that takes milliseconds on an idle one.
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn an_agent_waits_for_etcd_and_then_for_the_configuration() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = Fabric::bare(1)?;
+    let host = fabric.node(1).clone();
+    let agent = fabric.spawn_agent(&host)?;
+    says(&agent, "etcd")?;
+    fabric.start_etcd()?;
+    says(&agent, "twillctl network init")?;
+    ensure!(!host.path(SUBNET_FILE).exists(), "ready without a network");
+    fabric.init_network(Backend::Vxlan)?;
+    let ready = || host.path(SUBNET_FILE).exists() && agent.is_running();
+    wait_until("the agent is ready", LIMIT, ready)?;
+    fabric.finish()
+}
+
+#[test]
+fn agents_survive_etcd_going_away_and_coming_back() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = Fabric::with_agents(2, Backend::Vxlan)?;
+    let before = Snapshot::of_network(fabric.node(1))?;
+    fabric.stop_etcd()?;
+    // A restart has to do with what it finds; the rows stay whatever happens.
+    fabric.stop_agent(1, Signal::SIGTERM)?;
+    let changes = before.changes(&Snapshot::of_network(fabric.node(1))?);
+    ensure!(changes.is_empty(), "a stopped agent took rows away: {changes:?}");
+    fabric.start_etcd()?;
+    fabric.start_agent(1)?;
+    fabric.meet(2)?;
+    let changes = before.changes(&Snapshot::of_network(fabric.node(1))?);
+    ensure!(changes.is_empty(), "it is not as before: {changes:?}");
+    fabric.finish()
+}
+
+#[test]
+fn what_an_agent_cannot_work_with_is_said_in_one_line_and_leaves_nothing() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = Fabric::bare(1)?;
+    fabric.start_etcd()?;
+    let host = fabric.node(1).clone();
+    let before = Snapshot::of_network(&host)?;
+    let configure = |value: &str| {
+        let key = "/coreos.com/network/config";
+        host.ok(["env", "ETCDCTL_API=3", "etcdctl", "put", key, value]).map(drop)
+    };
+    // The configuration, what the agent says of it, and whether it ends (with this code) or waits
+    // for a better one.
+    let rows = [
+        ("not json", "JSON", None),
+        (r#"{"Network":"10.88.0.0/33"}"#, "10.88.0.0/33", None),
+        (r#"{"Network":"10.88.0.0/16","SubnetLen":31}"#, "SubnetLen", None),
+        (r#"{"Network":"10.88.0.0/16","Backend":{"Type":"nosuch"}}"#, "nosuch", Some(78)),
+    ];
+    for (value, words, code) in rows {
+        configure(value)?;
+        let agent = fabric.spawn_agent(&host)?;
+        match code {
+            None => says(&agent, words)?,
+            Some(code) => {
+                let text = agent.transcript();
+                ensure!(agent.wait(LIMIT)? == code, "{value}: {text}");
+            }
+        }
+        let changes = before.changes(&Snapshot::of_network(&host)?);
+        ensure!(changes.is_empty(), "{value}: {changes:?}");
+        ensure!(!host.path(SUBNET_FILE).exists(), "{value}: ready all the same");
+    }
+    fabric.finish()
+}
+
+fn says(agent: &Daemon, words: &str) -> Result<()> {
+    let said = wait_until(&format!("it speaks of {words}"), LIMIT, || {
+        agent.transcript().contains(words) || !agent.is_running()
+    });
+    ensure!(agent.is_running(), "it ended: {}", agent.transcript());
+    said.map(drop)
+}
