@@ -35,7 +35,9 @@ fn main() -> ExitCode {
         Ok(answer) => (answer, true),
         Err(failure) => (Some(failure.to_json()), false),
     };
-    let written = answer.map_or(Ok(()), |answer| writeln!(io::stdout(), "{answer:#}"));
+    // In one piece: a runtime sees all of it or nothing.
+    let text = answer.map_or_else(String::new, |answer| format!("{answer:#}\n"));
+    let written = io::stdout().write_all(text.as_bytes());
     exit_code(succeeded && written.is_ok())
 }
 
