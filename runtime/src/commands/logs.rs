@@ -16,7 +16,7 @@ pub struct Args {
     pub follow: bool,
     /// Only the last lines
     #[arg(short = 'n', long, value_name = "NUMBER", default_value = "all")]
-    pub tail: crate::logs::Tail,
+    pub tail: logs::Tail,
     /// Begin each line with its time
     #[arg(short, long)]
     pub timestamps: bool,

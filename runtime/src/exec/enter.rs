@@ -49,10 +49,14 @@ pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWri
         });
         told(&mut child_report, &refusal)
     });
+    if plan.detach {
+        // We stay, to be the parent of B: the host's init need not know it. Nothing of the caller's stays.
+        _ = setsid();
+        _ = streams.take_over();
+    }
     // Ours must not keep the caller from seeing that B's are closed.
     drop((report, child_report, streams));
     match forked {
-        Ok(_) if plan.detach => 0,
         Ok(child) => exit_code(child).map_or(i32::from(CANNOT_INVOKE), i32::from),
         Err(_) => i32::from(CANNOT_INVOKE),
     }
@@ -60,6 +64,7 @@ pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWri
 
 /// Process A: what has to happen before B is born.
 fn join(plan: &Plan) -> Step<()> {
+    tie_to_parent(plan)?;
     // By the host's paths, so before its mounts are out of sight.
     plan.cgroup.enter().map_err(|error| failed("enter the cgroup", &error.chain()))?;
     let (soft, hard) = spec::open_files(crate::monitor::open_files_limit());
@@ -96,11 +101,15 @@ fn settle(plan: &Plan, streams: &Streams) -> Step<()> {
     let system = create_syscall();
     restrict(system.as_ref(), identity.uid, identity.gid)
         .map_err(|error| failed("give up privileges", &error))?;
-    if !plan.detach {
-        // Whoever ends the command on the host ends it here.
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("tie the process to its caller"))?;
+    tie_to_parent(plan)
+}
+
+/// Whoever ends the command on the host ends it in the container: B goes with A, A with the caller.
+fn tie_to_parent(plan: &Plan) -> Step<()> {
+    if plan.detach {
+        return Ok(());
     }
-    Ok(())
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("tie the process to its caller"))
 }
 
 /// The same steps in the same order as libcontainer's for the container's first process.

@@ -8,6 +8,9 @@
 //!     │                                                seccomp, capabilities, execve
 //!     └─ relays a terminal, waits ◄── exit code ── A waits for B
 //! ```
+//!
+//! A detached command keeps its A: a process whose parent is gone would fall to the host's init, and the
+//! end of the container would wait for that to reap it.
 
 mod enter;
 mod relay;
@@ -80,6 +83,9 @@ pub fn run(container: &Container, wishes: &Wishes) -> Result<u8> {
     if let Err(executor::Refusal { code, message }) = executor::outcome(outcome) {
         exit_code(child)?;
         return Err(Error::Start { code, message, hint: None });
+    }
+    if wishes.detach {
+        return Ok(0);
     }
     if let Some(relay) = relay {
         relay.run(&watched)?;
