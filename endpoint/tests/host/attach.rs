@@ -77,7 +77,7 @@ fn leaving_twice_or_without_anything_left_is_a_success() {
 #[test]
 fn many_at_once_get_different_addresses() {
     let Some(world) = World::new(SUBNET) else { return };
-    let containers: Vec<Netns> = (0..40).map(|_n| world.container()).collect();
+    let containers: Vec<Netns> = (0..100).map(|_n| world.container()).collect();
     let name = |n: usize| format!("c{n}");
     let mut addresses: Vec<Ipv4Addr> = thread::scope(|scope| {
         let attach = |n: usize| world.host.attach(&request(&name(n), &containers[n]));
@@ -91,13 +91,13 @@ fn many_at_once_get_different_addresses() {
     assert_eq!(addresses.len(), containers.len());
     assert_eq!(gateways(), [Ipv4Addr::new(10, 88, 2, 1)]);
     talk(
-        &containers[39],
+        &containers[99],
         world
             .host
             .records()
             .unwrap()
             .iter()
-            .find(|record| record.owner == owner("c39"))
+            .find(|record| record.owner == owner("c99"))
             .unwrap()
             .address,
     );
