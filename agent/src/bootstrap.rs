@@ -1,10 +1,8 @@
 //! From nothing to a place in the network: configuration, uplink, subnet.
 
-use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::time::Instant;
 use twill_core::config::{Backend, NetworkConfig};
 use twill_core::device::{DeviceSpec, Uplink, device};
@@ -17,7 +15,7 @@ use twill_net::firewall::Firewall;
 use twill_net::kernel::{Choice, LocalRoute};
 use twill_store::{Held, Store};
 
-use crate::claim::{ClaimError, Wish};
+use crate::claim::Wish;
 use crate::clash::{Overlay, clashes, is_tunnel};
 use crate::failure::Failure;
 use crate::flags::{Address, Flags};
@@ -25,7 +23,6 @@ use crate::identity::Identity;
 use crate::lock::Lock;
 use crate::publish;
 use crate::status::Board;
-use crate::trouble::Trouble;
 
 /// What stays for as long as the process lives.
 #[derive(Debug)]
@@ -158,71 +155,6 @@ impl<S: Store> Agent<S> {
         Ok(())
     }
 
-    /// Configuration and leases, once etcd has both.
-    async fn network(&self) -> Result<(NetworkConfig, Listing), Failure> {
-        let mut trouble = Trouble::default();
-        loop {
-            let (config, listing) = tokio::join!(self.store.config(), self.store.leases());
-            let failure = match (config, listing) {
-                (Ok(Some(found)), Ok(listing)) => {
-                    let config = NetworkConfig::parse(&found.text);
-                    let key = format!("{}/config", self.flags.etcd.prefix.trim_end_matches('/'));
-                    let config = config.map_err(|error| Failure::configuration(&key, error))?;
-                    return Ok((config, listing));
-                }
-                (Ok(None), _) => self.no_configuration(),
-                (Err(error), _) | (_, Err(error)) => error.into(),
-            };
-            self.wait(&mut trouble, &failure).await;
-        }
-    }
-
-    /// Bids until a subnet is ours; etcd may go away and come back meanwhile.
-    async fn claim(
-        &self,
-        wish: &Wish,
-        mut listing: Listing,
-    ) -> Result<(twill_core::pick::Choice, Held, Listing), Failure> {
-        let mut trouble = Trouble::default();
-        loop {
-            let failure = match wish.claim(&self.store, listing).await {
-                Ok(won) => return Ok(won),
-                Err(ClaimError::Pick(error)) => return Err(error.into()),
-                Err(ClaimError::Store(error)) => error.into(),
-            };
-            self.wait(&mut trouble, &failure).await;
-            // The answer may have been lost, and not the bid: the listing tells.
-            (_, listing) = self.network().await?;
-        }
-    }
-
-    async fn wait(&self, trouble: &mut Trouble, failure: &Failure) {
-        let line = failure.line();
-        let (wait, new) = trouble.meet(&line);
-        if new {
-            let hint = failure.way_out().unwrap_or_default();
-            tracing::warn!(hint, "waiting: {line}");
-            self.board.waiting(&line);
-        }
-        tell_systemd(&[
-            NotifyState::Status(&format!("waiting: {line}")),
-            // The wait itself, the next try, and some air.
-            NotifyState::ExtendTimeoutUsec(30_000_000),
-        ]);
-        tokio::time::sleep(wait).await;
-    }
-
-    fn no_configuration(&self) -> Failure {
-        let crate::flags::Etcd { endpoints, prefix, .. } = &self.flags.etcd;
-        let endpoints = endpoints.0.join(",");
-        let key = format!("{}/config", prefix.trim_end_matches('/'));
-        let text = format!("etcd at {endpoints} has no network configuration under {key}");
-        Failure::refused(anyhow::Error::msg(text)).hint(format!(
-            "write one with `twillctl network init --prefix {prefix} --network 10.88.0.0/16`, or \
-             correct --etcd-prefix"
-        ))
-    }
-
     /// Before the claim, because a second lease with our address would lead our peers astray.
     fn lock(&self, device: &str) -> Result<(), Failure> {
         let mut held = self.device.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,36 +182,6 @@ pub(crate) fn choice(address: &Address) -> Choice {
         patterns: address.iface_regex.clone(),
         can_reach: address.iface_can_reach.map(|Underlay(address)| address),
         public_ip: address.public_ip.map(|Underlay(address)| address),
-    }
-}
-
-/// Speaks to systemd, if there is one.
-pub(crate) fn tell_systemd(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd does not listen");
-    }
-}
-
-/// Runs a future again and again until it succeeds: for the time after the first start, when giving
-/// up would only make things worse.
-pub(crate) async fn insist<T, F>(mut attempt: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let mut trouble = Trouble::default();
-    loop {
-        match attempt().await {
-            Ok(done) => return done,
-            Err(failure) => {
-                let line = failure.line();
-                let (wait, new) = trouble.meet(&line);
-                if new {
-                    let hint = failure.way_out().unwrap_or_default();
-                    tracing::error!(hint, "cannot join the network again: {line}");
-                }
-                tokio::time::sleep(wait.max(Duration::from_millis(100))).await;
-            }
-        }
     }
 }
 

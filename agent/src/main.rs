@@ -18,6 +18,7 @@ mod identity;
 mod keeper;
 mod lock;
 mod logs;
+mod patience;
 mod publish;
 mod reconcile;
 mod session;

@@ -14,11 +14,12 @@ use twill_core::status::{EtcdState, Status};
 use twill_core::subnet_env::SubnetEnv;
 use twill_store::{Follow, Store};
 
-use crate::bootstrap::{Agent, Membership, choice, tell_systemd};
+use crate::bootstrap::{Agent, Membership, choice};
 use crate::failure::Failure;
 use crate::firewall::{Guard, masquerade};
 use crate::follow::{News, follow};
 use crate::keeper::Keeper;
+use crate::patience::tell_systemd;
 use crate::publish::publish;
 use crate::reconcile::Reconciler;
 

@@ -11,11 +11,12 @@ use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Firewall;
 use twill_store::{Etcd, Options, Tls, User};
 
-use crate::bootstrap::{Agent, insist, tell_systemd};
+use crate::bootstrap::Agent;
 use crate::failure::Failure;
 use crate::flags::{Flags, Parsed};
 use crate::http::Servers;
 use crate::identity::Identity;
+use crate::patience::{insist, tell_systemd};
 use crate::session::{End, Session};
 use crate::status::{Board, now};
 
