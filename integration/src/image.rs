@@ -32,10 +32,7 @@ pub fn write(tar: &Path) -> Result<()> {
     }
     put(&mut image, "bin/busybox", EntryType::Regular, (0o755, &busybox))?;
     for applet in applets.lines().filter(|applet| *applet != "busybox") {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(EntryType::Symlink);
-        header.set_mode(0o777);
-        header.set_size(0);
+        let mut header = header(EntryType::Symlink, 0o777, 0);
         image.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
     }
     put(&mut image, "etc/passwd", EntryType::Regular, (0o644, b"root:x:0:0:root:/root:/bin/sh\n"))?;
@@ -50,9 +47,18 @@ fn put(
     kind: EntryType,
     (mode, content): (u32, &[u8]),
 ) -> Result<()> {
+    let mut header = header(kind, mode, content.len().try_into()?);
+    image.append_data(&mut header, path, content).with_context(|| format!("cannot pack {path}"))
+}
+
+// Everything belongs to root and is as old as time, so that the image is the same every time.
+fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
-    header.set_size(content.len().try_into()?);
-    image.append_data(&mut header, path, content).with_context(|| format!("cannot pack {path}"))
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }

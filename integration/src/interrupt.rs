@@ -1,7 +1,12 @@
 //! Ctrl-C and its kin, as something that can be waited for.
 
-use anyhow::{Context, Result};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{SigSet, Signal};
+
+use crate::by_hand::complain;
+use crate::guardian::Stop;
 
 /// SIGINT, SIGTERM and SIGHUP, which no longer end this process by themselves.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +25,28 @@ impl Interrupt {
         Ok(Self { signals })
     }
 
+    /// From now on one of them takes the lab down and ends this process, with the code that
+    /// shells use, whatever its other threads do.
+    pub(crate) fn ends(self, lab: Stop) -> Result<()> {
+        let watch = move || {
+            let Ok(signal) = self.wait() else { return };
+            complain(&anyhow!("interrupted, taking the lab down"));
+            if let Err(error) = lab.stop() {
+                complain(&error);
+            }
+            leave(128 + signal as i32);
+        };
+        thread::Builder::new().spawn(watch).context("cannot watch for Ctrl-C")?;
+        Ok(())
+    }
+
     /// Waits for one of them.
     pub(crate) fn wait(self) -> Result<Signal> {
         self.signals.wait().context("cannot wait for a signal")
     }
+}
+
+#[expect(clippy::exit, reason = "the main thread may be anywhere, and has nothing left to do")]
+fn leave(code: i32) {
+    std::process::exit(code);
 }

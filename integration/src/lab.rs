@@ -177,7 +177,7 @@ impl Lab {
 impl Drop for Lab {
     #[expect(clippy::print_stderr, reason = "the transcripts of a failed test belong there")]
     fn drop(&mut self) {
-        if self.ended {
+        if self.ended || self.owner.children.have_ended() {
             return;
         }
         for entry in fs::read_dir(self.dir().join("log")).into_iter().flatten().flatten() {

@@ -8,6 +8,7 @@ mod by_hand;
 mod cgroups;
 pub mod cli;
 pub mod container;
+mod demo;
 mod enter;
 pub mod etcd;
 pub mod fabric;

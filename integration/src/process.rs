@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,11 +45,18 @@ pub struct Daemon {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Children {
     all: Arc<Mutex<Vec<Arc<Mutex<Child>>>>>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Children {
+    /// Whether the lab was ended on purpose; what fails afterwards fails because of that.
+    pub(crate) fn have_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Kills and reaps all of them.
     pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
         for child in std::mem::take(&mut *locked(&self.all)) {
             end(&child);
         }

@@ -96,9 +96,17 @@ fn network(host: &Host) -> Result<Vec<String>> {
     for (what, command, skipped) in ASKED {
         let said = host.ok(command)?;
         let kept = said.lines().filter(|line| !skipped.iter().any(|s| line.starts_with(s)));
-        lines.extend(kept.map(|line| format!("{what} {}", line.trim())));
+        lines.extend(kept.map(|line| format!("{what} {}", settled(what, line))));
     }
     Ok(lines)
+}
+
+// A TUN device that comes up for the second time says UP where it said UNKNOWN before; whether it
+// is up is among the flags.
+fn settled(what: &str, line: &str) -> String {
+    let words = line.split_whitespace().enumerate();
+    let kept = words.filter(|(index, _)| what != "link" || *index != 1).map(|(_, word)| word);
+    kept.collect::<Vec<_>>().join(" ")
 }
 
 fn processes(host: &Host) -> Vec<String> {
