@@ -1,5 +1,6 @@
 //! What can go wrong, in words for people, with the exit code and the way out.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,9 @@ pub enum Error {
     /// libcontainer refused.
     #[error("cannot make the container")]
     Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// libcontainer reported success and no process.
+    #[error("the container has no first process")]
+    Lost,
     /// The image store refused.
     #[error("cannot use the image")]
     Image(#[source] crate::image::Error),
@@ -124,7 +128,8 @@ impl Error {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
+            // Writing to a string cannot fail.
+            _ = write!(text, ": {error}");
             cause = error.source();
         }
         text

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::Paths;
 use crate::container::{Container, liveness};
 use crate::error::{FileContext as _, Result, SystemContext as _};
-use crate::process::Handle;
+use crate::process::{Handle, Process};
 
 /// How much of a log is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -137,10 +137,11 @@ struct Watch {
 impl Watch {
     /// `None` if nobody writes any more.
     fn new(paths: &Paths, id: &str, path: &Path) -> Result<Option<Self>> {
-        let Some(monitor) = liveness::monitor(paths, id)?.and_then(|process| process.open()) else {
+        let Some(monitor) = liveness::monitor(paths, id)?.and_then(Process::open) else {
             return Ok(None);
         };
-        let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).system("watch the log")?;
+        let changes =
+            inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).system("watch the log")?;
         match inotify::add_watch(&changes, path, WatchFlags::MODIFY) {
             // It ended and vanished just now.
             Err(rustix::io::Errno::NOENT) => return Ok(None),
@@ -192,7 +193,11 @@ mod tests {
     fn entries_are_whole_and_rubbish_is_left_out() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let entry = |log: &str| format!(r#"{{"log":"{log}","stream":"stdout","time":"t"}}"#);
-        fs::write(file.path(), format!("{}\nrubbish\n\n{}\n{}", entry("a"), entry("b"), &entry("c")[..9])).unwrap();
+        fs::write(
+            file.path(),
+            format!("{}\nrubbish\n\n{}\n{}", entry("a"), entry("b"), &entry("c")[..9]),
+        )
+        .unwrap();
         let open = BufReader::new(File::open(file.path()).unwrap());
         let mut lines = Lines { file: open, partial: Vec::new() };
         let mut next = || lines.next().unwrap().map(|entry| entry.log);

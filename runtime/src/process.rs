@@ -31,7 +31,11 @@ impl Process {
     /// A handle on it, `None` if it is gone. What the handle names stays what it is.
     #[must_use]
     pub fn open(self) -> Option<Handle> {
-        let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        if self.pid <= 0 {
+            return None;
+        }
+        let pid = Pid::from_raw(self.pid)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Looked at after the handle is there: a stranger with this pid has another start time.
         (Self::of_pid(self.pid) == Some(self)).then_some(Handle(pidfd))
     }

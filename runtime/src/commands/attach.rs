@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let Container { record, .. } = each::running(&store, &args.container)?;
     let signals = Signals::take()?;
     let wishes = Wishes { input: record.open_stdin && !args.no_stdin, tty: record.tty };

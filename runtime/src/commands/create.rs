@@ -81,7 +81,7 @@ impl Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     output::line(create::create(&store, &args.wishes())?.id);
     Ok(Code::OK)
 }

@@ -57,6 +57,6 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     if wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
         return Err(Error::Usage("the input device is not a TTY".into()).into());
     }
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     Ok(Code(exec::run(&each::running(&store, container)?, &wishes)?))
 }

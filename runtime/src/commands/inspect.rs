@@ -14,7 +14,7 @@ pub struct Args {
 
 /// Does it. Those that were found are shown even if another was not.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let images = image::Store::open(paths)?;
     let (mut found, mut code) = (Vec::new(), Code::OK);
     for name in &args.names {

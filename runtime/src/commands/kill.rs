@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     Ok(each::container(&store, &args.containers, |container, name| {
         end::signal(&container, args.signal)?;
         output::line(name);

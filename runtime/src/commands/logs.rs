@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let container = each::one(&store, &args.container)?;
     let wishes = Wishes { tail: args.tail, follow: args.follow };
     let shown = logs::read(paths, &container, wishes, |entry| {

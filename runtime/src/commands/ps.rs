@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let mut containers = reap::settle_all(&store)?;
     containers.retain(|container| args.all || container.state.status == Status::Running);
     if args.quiet {

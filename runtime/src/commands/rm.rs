@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let mut code = Code::OK;
     for name in &args.containers {
         let removed = each::one(&store, name).and_then(|container| {

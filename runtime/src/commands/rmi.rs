@@ -18,7 +18,7 @@ pub struct Args {
 /// Does it; goes on after a failure, so that the others are gone.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::open(paths)?;
-    let containers = container::Store::open(paths)?;
+    let containers = container::Store::new(paths);
     let user_of = |image: &Digest| {
         let image = image.to_string();
         let all = containers.list().unwrap_or_default();

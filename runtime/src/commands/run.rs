@@ -36,7 +36,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     }
     // Before there is a container that a signal could leave alone.
     let signals = (!args.detach).then(Signals::take).transpose()?;
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let record = create::create(&store, &wishes)?;
     let session = session::Wishes { input: record.open_stdin, tty: record.tty };
     let attached = (!args.detach).then_some(session);

@@ -21,7 +21,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     if !args.attach && !args.interactive {
         return Ok(each::container(&store, &args.containers, |Container { record, .. }, name| {
             match Session::start(paths, &record, None)?.wait_until_started() {

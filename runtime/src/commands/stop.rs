@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     // -1 waits for ever.
     let grace = u64::try_from(args.time).ok().map(Duration::from_secs);
     Ok(each::container(&store, &args.containers, |container, name| {

@@ -15,7 +15,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     Ok(each::container(&store, &args.containers, |Container { record, state }, name| {
         if state.status != Status::Running {
             output::line(state.exit_code);

@@ -7,7 +7,7 @@ use super::reap;
 use super::state::Status;
 use super::store::{Container, Store};
 use crate::error::{Error, Result};
-use crate::process::Handle;
+use crate::process::{Handle, Process};
 use crate::signals::Signal;
 
 /// A killed process and its monitor are given this long; only a broken kernel needs more.
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Sends a signal to the first process of a running container.
 pub fn signal(container: &Container, signal: Signal) -> Result<()> {
     let Container { record, state } = container;
-    let handle = state.process.filter(|_| state.status == Status::Running).and_then(|p| p.open());
+    let handle = state.process.filter(|_| state.status == Status::Running).and_then(Process::open);
     handle.ok_or_else(|| Error::NotRunning(record.name.clone()))?.signal(signal)
 }
 
@@ -28,7 +28,7 @@ pub fn stop(store: &Store<'_>, container: &Container, grace: Option<Duration>) -
         return Ok(());
     }
     let asking = Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM);
-    if let Some(first) = state.process.and_then(|process| process.open()) {
+    if let Some(first) = state.process.and_then(Process::open) {
         first.signal(asking)?;
         if !first.wait(grace)? {
             first.signal(Signal::KILL)?;
@@ -76,5 +76,5 @@ fn wait_for_monitor(store: &Store<'_>, id: &str) -> Result<()> {
 }
 
 fn open_monitor(store: &Store<'_>, id: &str) -> Result<Option<Handle>> {
-    Ok(liveness::monitor(store.paths(), id)?.and_then(|process| process.open()))
+    Ok(liveness::monitor(store.paths(), id)?.and_then(Process::open))
 }

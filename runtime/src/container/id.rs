@@ -1,5 +1,7 @@
 //! Container ids: 64 hexadecimal digits, shown as the first twelve.
 
+use std::fmt::Write as _;
+
 use rand::Rng as _;
 
 /// Digits in a full id.
@@ -14,7 +16,12 @@ pub fn random() -> String {
     // Docker's rule: twelve decimal digits could be taken for a number, and a host name of digits
     // alone confuses many programs.
     bytes[0] |= 0xa0;
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(LENGTH);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// As people see it.

@@ -17,7 +17,7 @@ use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, FileContext as _, Result};
 
 /// The containers below one root.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Store<'a> {
     paths: &'a Paths,
 }
@@ -32,12 +32,10 @@ pub struct Container {
 }
 
 impl<'a> Store<'a> {
-    /// Makes the directories when there are none.
-    pub fn open(paths: &'a Paths) -> Result<Self> {
-        for directory in [paths.containers(), paths.names(), paths.run_root().join("containers")] {
-            make_private(&directory)?;
-        }
-        Ok(Self { paths })
+    /// Touches nothing: there may be no container yet, and nobody may have asked for one.
+    #[must_use]
+    pub fn new(paths: &'a Paths) -> Self {
+        Self { paths }
     }
 
     /// The layout this store lies in.
@@ -51,6 +49,10 @@ impl<'a> Store<'a> {
     /// All or nothing: the directory appears under its id in one step, after its contents.
     pub fn add(&self, mut record: Record, wish: Option<&str>) -> Result<Record> {
         wish.map_or(Ok(()), names::check)?;
+        for directory in [self.paths.containers(), self.paths.names(), self.paths.run_root().into()]
+        {
+            make_private(&directory)?;
+        }
         let staging = self.paths.containers().join(format!(".{}", record.id));
         let added = self.reserve(&mut record, wish, &staging);
         if added.is_err() {
@@ -120,7 +122,7 @@ impl<'a> Store<'a> {
     pub fn list(&self) -> Result<Vec<Container>> {
         let mut all: Vec<Container> =
             self.ids()?.iter().filter_map(|id| self.read(id).ok()).collect();
-        all.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        all.sort_by_key(|one| std::cmp::Reverse(one.record.created));
         Ok(all)
     }
 
@@ -194,7 +196,11 @@ impl<'a> Store<'a> {
     fn ids(&self) -> Result<Vec<String>> {
         let directory = self.paths.containers();
         let mut ids = Vec::new();
-        for entry in fs::read_dir(&directory).file("list", &directory)? {
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            entries => entries.file("list", &directory)?,
+        };
+        for entry in entries {
             let name = entry.file("list", &directory)?.file_name();
             ids.extend(name.into_string().ok().filter(|name| id::is_full(name)));
         }

@@ -36,17 +36,15 @@ pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWri
     if let Err(refusal) = join(plan) {
         return told(&mut report, &refusal);
     }
-    let mut child_report = match report.try_clone() {
-        Ok(report) => report,
-        Err(_) => return i32::from(CANNOT_INVOKE),
-    };
+    let Ok(mut child_report) = report.try_clone() else { return i32::from(CANNOT_INVOKE) };
     let forked = single.fork(|_| {
-        let refusal = settle(plan, &streams).map_or_else(|refusal| refusal, |()| {
-            match look_up(&plan.command, &plan.environment) {
+        let refusal = settle(plan, &streams).map_or_else(
+            |refusal| refusal,
+            |()| match look_up(&plan.command, &plan.environment) {
                 Ok(program) => become_program(&program, &plan.command, &plan.environment),
                 Err(refusal) => refusal,
-            }
-        });
+            },
+        );
         told(&mut child_report, &refusal)
     });
     if plan.detach {
@@ -92,7 +90,11 @@ fn settle(plan: &Plan, streams: &Streams) -> Step<()> {
     umask(Mode::from_bits_truncate(0o022));
     let denied = |error: Errno| Refusal {
         code: CANNOT_INVOKE,
-        message: format!("chdir to cwd ({:?}): {}", plan.workdir, error.desc().to_lowercase()),
+        message: format!(
+            "chdir to cwd ({}): {}",
+            plan.workdir.display(),
+            error.desc().to_lowercase()
+        ),
     };
     chdir(&plan.workdir).map_err(denied)?;
     let identity = &plan.identity;

@@ -94,9 +94,13 @@ impl Relay {
 
     fn step(&mut self, process: &Handle) -> Result<bool> {
         let mut set = vec![PollFd::new(process.fd().as_fd(), PollFlags::POLLIN)];
-        set.extend(self.routes.iter().map(|route| PollFd::new(route.from.as_fd(), PollFlags::POLLIN)));
         set.extend(
-            self.terminal.iter().map(|(_, signals)| PollFd::new(signals.as_fd(), PollFlags::POLLIN)),
+            self.routes.iter().map(|route| PollFd::new(route.from.as_fd(), PollFlags::POLLIN)),
+        );
+        set.extend(
+            self.terminal
+                .iter()
+                .map(|(_, signals)| PollFd::new(signals.as_fd(), PollFlags::POLLIN)),
         );
         match poll(&mut set, PollTimeout::NONE) {
             Ok(_) => {}
@@ -123,7 +127,8 @@ impl Relay {
 /// Gives the container's terminal the size of ours.
 fn fit(master: &File) {
     if let Some((rows, columns)) = terminal::size(io::stdout()) {
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size =
+            rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // A terminal that is going away needs no size.
         _ = rustix::termios::tcsetwinsize(master, size);
     }

@@ -83,7 +83,7 @@ impl Connection {
     /// The next thing it asked for. An attachment is noted here.
     pub(super) fn next_wish(&mut self) -> Option<Frame> {
         loop {
-            match self.decoder.next() {
+            match self.decoder.take() {
                 Ok(Some(Frame::Attach { input })) => self.attached = Some(Attached { input }),
                 Ok(frame) => return frame,
                 Err(_malformed) => {

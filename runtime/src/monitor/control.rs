@@ -122,7 +122,7 @@ impl Decoder {
     }
 
     /// The next whole frame, `None` until more bytes come.
-    pub fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+    pub fn take(&mut self) -> Result<Option<Frame>, Malformed> {
         let [kind, a, b, c, d, rest @ ..] = self.buffer.as_slice() else { return Ok(None) };
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         if length > MAX_PAYLOAD {
@@ -168,11 +168,13 @@ mod tests {
             piece in 1_usize..64,
         ) {
             let mut wire = Vec::new();
-            frames.iter().for_each(|frame| frame.encode(&mut wire));
+            for frame in &frames {
+                frame.encode(&mut wire);
+            }
             let (mut decoder, mut got) = (Decoder::default(), Vec::new());
             for bytes in wire.chunks(piece) {
                 decoder.push(bytes);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.take().unwrap() {
                     got.push(frame);
                 }
             }
@@ -183,7 +185,7 @@ mod tests {
         fn foreign_bytes_are_refused_or_waited_for(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.take() {}
         }
     }
 
@@ -198,7 +200,7 @@ mod tests {
         ] {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            assert_eq!(decoder.next(), Err(Malformed), "{what}");
+            assert_eq!(decoder.take(), Err(Malformed), "{what}");
         }
     }
 
@@ -209,6 +211,6 @@ mod tests {
         Frame::Output(message.into_bytes()).encode(&mut wire);
         let mut decoder = Decoder::default();
         decoder.push(&wire);
-        assert_eq!(decoder.next(), Ok(Some(Frame::Output(vec![b'x'; MAX_PAYLOAD]))));
+        assert_eq!(decoder.take(), Ok(Some(Frame::Output(vec![b'x'; MAX_PAYLOAD]))));
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
         Ok(container) => container,
         Err(error) => return Err(refused(outcome).unwrap_or(error)),
     };
-    let pid = container.pid().map_or(0, |pid| pid.as_raw());
+    let Some(pid) = container.pid() else { return Err(Error::Lost) };
+    let pid = pid.as_raw();
     let handle = Handle::of_child(pid)?;
     let streams = ours.receive()?;
     let address = join_network(paths, record, pid)?;

@@ -42,12 +42,14 @@ use crate::signals::Signal;
 /// The whole life of a monitor. Failures go to the first client; there is nobody else.
 pub fn run(paths: &Paths, id: &str) -> Result<()> {
     let mut first = Connection::new(leave_the_caller()?);
-    let store = Store::open(paths)?;
+    let store = Store::new(paths);
     let started = begin(&store, id);
     let (_held, record) = match started {
         Ok(begun) => begun,
         Err(error) => {
-            first.iter_mut().for_each(|client| tell_failure(client, &error));
+            if let Some(client) = &mut first {
+                tell_failure(client, &error);
+            }
             return Ok(());
         }
     };

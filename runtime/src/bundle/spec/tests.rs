@@ -44,7 +44,13 @@ fn spec(record: &Record, cgroups_v1: &[PathBuf]) -> Spec {
 
 fn namespaces(spec: &Spec) -> Vec<LinuxNamespaceType> {
     let linux = spec.linux().as_ref().unwrap();
-    linux.namespaces().as_ref().unwrap().iter().map(|one| one.typ()).collect()
+    linux
+        .namespaces()
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(oci_spec::runtime::LinuxNamespace::typ)
+        .collect()
 }
 
 #[test]

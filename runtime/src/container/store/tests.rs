@@ -1,1 +1,129 @@
+use jiff::Timestamp;
 
+use super::*;
+use crate::container::{ImageOf, Network};
+
+struct World {
+    paths: Paths,
+    _directory: tempfile::TempDir,
+}
+
+fn world() -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = Paths::new(directory.path().join("lib"), directory.path().join("run"));
+    World { paths, _directory: directory }
+}
+
+fn record(id: &str) -> Record {
+    Record {
+        id: id.to_owned(),
+        name: String::new(),
+        created: Timestamp::now(),
+        image: ImageOf { name: "bb".into(), id: "sha256:0".into(), layers: vec![] },
+        command: vec!["sh".into()],
+        entrypoint: 0,
+        env: vec![],
+        workdir: "/".into(),
+        user: String::new(),
+        hostname: "host".into(),
+        network: Network::None,
+        tty: false,
+        open_stdin: false,
+        auto_remove: false,
+        cgroup_parent: "/twill".into(),
+        stop_signal: 15,
+        labels: std::collections::BTreeMap::new(),
+    }
+}
+
+fn id(start: &str) -> String {
+    format!("{start:0<64}")
+}
+
+#[test]
+fn containers_are_found_by_id_then_name_then_prefix() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    assert!(store.list().unwrap().is_empty());
+    for (start, name) in [("ab1", "web"), ("ab2", "ab1"), ("cd", "dead")] {
+        store.add(record(&id(start)), Some(name)).unwrap();
+    }
+    let find =
+        |query: &str| store.find(query).map(|found| found.record.id).map_err(|e| e.to_string());
+    assert_eq!(find("web"), Ok(id("ab1")));
+    assert_eq!(find("/web"), Ok(id("ab1")));
+    assert_eq!(find(&id("cd")), Ok(id("cd")));
+    assert_eq!(find("c"), Ok(id("cd")));
+    assert_eq!(find("ab1"), Ok(id("ab2")), "a name comes before the start of an id");
+    assert_eq!(find("ab10"), Ok(id("ab1")));
+    assert_eq!(find("ab"), Err("Multiple IDs found with provided prefix: ab".into()));
+    for nobody in ["we", "ef", "", "../lib", "*", &id("ef")] {
+        assert_eq!(find(nobody), Err(format!("No such container: {nobody}")), "{nobody:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_leaves_nothing_of_the_second() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    store.add(record(&id("a")), Some("web")).unwrap();
+    let refused = store.add(record(&id("b")), Some("web")).unwrap_err();
+    assert!(matches!(refused, Error::NameTaken { holder, .. } if holder == id("a")));
+    assert!(matches!(store.add(record(&id("b")), Some("x")), Err(Error::InvalidName(_))));
+    assert_eq!(fs::read_dir(world.paths.containers()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(world.paths.names()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_removed_is_gone_and_its_name_free() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let first = store.add(record(&id("a")), Some("web")).unwrap();
+    store.prepare_run(&first.id).unwrap();
+    store.remove(&first).unwrap();
+    store.remove(&first).unwrap();
+    assert!(!world.paths.run_container(&first.id).exists());
+    assert_eq!(fs::read_dir(world.paths.containers()).unwrap().count(), 0);
+    let second = store.add(record(&id("b")), Some("web")).unwrap();
+    // A late second removal of the first does not take the name from its new owner.
+    store.remove(&first).unwrap();
+    assert_eq!(store.find("web").unwrap().record.id, second.id);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_adding_is_swept() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    store.add(record(&id("a")), None).unwrap();
+    fs::create_dir(world.paths.containers().join(format!(".{}", id("f")))).unwrap();
+    std::os::unix::fs::symlink(id("f"), world.paths.names().join("web")).unwrap();
+    assert_eq!(store.list().unwrap().len(), 1);
+    assert!(matches!(store.find("web"), Err(Error::NoSuchContainer(_))));
+    store.add(record(&id("b")), Some("web")).unwrap();
+    assert_eq!(fs::read_dir(world.paths.containers()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_made_up_name_is_nobody_elses() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let mut names = std::collections::BTreeSet::new();
+    for number in 0..600 {
+        let record = Record { auto_remove: true, ..record(&id(&format!("{number:03x}"))) };
+        names.insert(store.add(record, None).unwrap().name);
+    }
+    assert_eq!(names.len(), 600);
+}
+
+#[test]
+fn states_come_back_as_they_went() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let record = store.add(record(&id("a")), None).unwrap();
+    assert_eq!(store.read(&record.id).unwrap().state, State::default());
+    let state = State::default().exited(3, Timestamp::now());
+    store.write_state(&record, &state).unwrap();
+    assert_eq!(store.read(&record.id).unwrap().state, state);
+    fs::write(world.paths.container(&record.id).join("state.json"), "{").unwrap();
+    assert!(matches!(store.find(&record.id), Err(Error::Decode { .. })));
+}
