@@ -7,6 +7,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::SigSet;
 
 use crate::enter::become_part_of;
 use crate::hold::take_seats;
@@ -28,6 +29,8 @@ pub fn run(host: &Path, command: &[OsString]) -> Result<()> {
     let of = Path::new("/proc").join(pid);
     become_part_of(&of, &["cgroup", "ipc", "uts", "net", "mnt"])?;
     env::set_current_dir("/").context("cannot enter /")?;
+    // Whoever owns the lab may hold signals back; programs on a host must get theirs.
+    SigSet::empty().thread_set_mask().context("cannot let signals through")?;
     Err(Command::new(program).args(arguments).exec())
         .with_context(|| format!("cannot start {}", program.display()))
 }

@@ -87,7 +87,7 @@ fn start_containers(show: &mut Show, fabric: &Fabric) -> Result<Vec<Endpoint>> {
         containers.push(container);
     }
     show.run(fabric.node(1), "twill ps")?;
-    show.run(fabric.node(1), "twill exec c1 ip -4 -br address || twill exec c1 ip -4 address")?;
+    show.run(fabric.node(1), "twill exec c1 ip -4 address show dev eth0")?;
     Ok(containers)
 }
 
