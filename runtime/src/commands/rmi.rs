@@ -21,8 +21,9 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let containers = container::Store::new(paths);
     let user_of = |image: &Digest| {
         let image = image.to_string();
-        let all = containers.list().unwrap_or_default();
-        all.into_iter().find(|one| one.record.image.id == image).map(|user| user.record.name)
+        let all = containers.list()?;
+        let user = all.into_iter().find(|one| one.record.image.id == image);
+        Ok(user.map(|user| user.record.name))
     };
     let removal = Removal { force: args.force, user_of: &user_of };
     let mut failed: Option<anyhow::Error> = None;

@@ -101,10 +101,10 @@ impl Defect {
                 Some("make or fetch the archive again")
             }
             Self::NotTar { .. } => Some("it should be a tar archive, plain or by gzip or zstd"),
-            Self::Compression("xz") => Some("unpack it first: 'xz -dc FILE | twill …'"),
-            Self::Compression(_) => Some("unpack it first: 'bzip2 -dc FILE | twill …'"),
-            Self::NoImage => Some("a plain root file system is taken by 'twill import FILE NAME'"),
-            Self::ImageArchive => Some("take it with 'twill load -i FILE'"),
+            Self::Compression("xz") => Some("unpack it first: `xz -dc FILE | twill …`"),
+            Self::Compression(_) => Some("unpack it first: `bzip2 -dc FILE | twill …`"),
+            Self::NoImage => Some("a plain root file system is taken by `twill import FILE NAME`"),
+            Self::ImageArchive => Some("take it with `twill load -i FILE`"),
             Self::WrongDigest { .. } | Self::WrongSize { .. } => {
                 Some("it was changed or damaged on its way: make or fetch it again")
             }
@@ -127,7 +127,7 @@ impl Problem {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Climbs | Self::LinkClimbs(_) => {
-                Some("pack it again from inside the root directory: 'tar -C DIR -cf FILE .'")
+                Some("pack it again from inside the root directory: `tar -C DIR -cf FILE .`")
             }
             Self::LinkToNothing(_) => {
                 Some("pack it again from inside the root directory, with the file it links to")

@@ -22,6 +22,8 @@ pub enum Error {
     Pinned { text: String },
     #[error("image {image} is being used by container {container}")]
     InUse { image: String, container: String },
+    #[error("cannot tell which containers use the image")]
+    Users(#[source] super::remove::UserOf),
     #[error("image {image} has several names: {}", .names.join(", "))]
     SeveralNames { image: String, names: Vec<String> },
     #[error("cannot use {archive}")]
@@ -43,7 +45,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Unknown { .. } => {
-                "'twill images' lists what is here, 'twill load -i FILE' adds to it".into()
+                "`twill images` lists what is here, `twill load -i FILE` adds to it".into()
             }
             Self::Ambiguous { matches, .. } => {
                 let ids: Vec<String> = matches.iter().map(Digest::short).collect();
@@ -51,14 +53,14 @@ impl Error {
             }
             Self::Pinned { .. } => "give it a name and a tag, as in 'bb:1.0'".into(),
             Self::InUse { container, .. } => {
-                format!("remove the container first: 'twill rm {container}'")
+                format!("remove the container first: `twill rm {container}`")
             }
             Self::SeveralNames { .. } => {
-                "remove its names one by one, or all at once with 'twill rmi -f'".into()
+                "remove its names one by one, or all at once with `twill rmi -f`".into()
             }
             Self::Archive { source, .. } => return source.hint().map(str::to_owned),
             Self::Record { .. } | Self::LayerMissing { .. } => {
-                "remove the image with 'twill rmi -f' and load it again".into()
+                "remove the image with `twill rmi -f` and load it again".into()
             }
             Self::Change { .. } => {
                 "known are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR"
@@ -69,7 +71,7 @@ impl Error {
                 io::ErrorKind::StorageFull => "free some space, or give --root another disk".into(),
                 _ => return None,
             },
-            Self::Name { .. } | Self::Configuration(_) => return None,
+            Self::Name { .. } | Self::Configuration(_) | Self::Users(_) => return None,
         };
         Some(text)
     }

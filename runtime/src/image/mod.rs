@@ -55,6 +55,6 @@ pub use error::Error;
 pub use import::ImportOptions;
 pub use load::Loaded;
 pub use reference::{Invalid as InvalidReference, Reference};
-pub use remove::{Removal, Removed};
+pub use remove::{Removal, Removed, UserOf};
 pub use store::{Hold, Image, Store};
 pub use unpack::Devices;

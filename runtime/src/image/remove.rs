@@ -12,14 +12,18 @@ use super::staging::Staging;
 use super::store::Store;
 use crate::durable::{self, Sharing};
 
+/// Why it cannot be told who uses an image.
+pub type UserOf = Box<dyn std::error::Error + Send + Sync>;
+
 /// What a removal may do.
 #[derive(Clone, Copy)]
 pub struct Removal<'a> {
     /// Take the names away though several name the image or a container uses it. The image itself
     /// stays as long as a container uses it.
     pub force: bool,
-    /// The container that uses an image, if one does: asked while the store stands still.
-    pub user_of: &'a dyn Fn(&Digest) -> Option<String>,
+    /// The container that uses an image, if one does: asked while the store stands still. When
+    /// that cannot be told, nothing is removed.
+    pub user_of: &'a dyn Fn(&Digest) -> Result<Option<String>, UserOf>,
 }
 
 impl std::fmt::Debug for Removal<'_> {
@@ -47,7 +51,7 @@ impl Store {
         let by_name = name_or_id.parse().ok().filter(|name| all.contains(name));
         let going = by_name.as_ref().map_or_else(|| all.clone(), |name| vec![name.clone()]);
         let last = going.len() == all.len();
-        let user = if last { (removal.user_of)(&id) } else { None };
+        let user = if last { (removal.user_of)(&id).map_err(Error::Users)? } else { None };
         if !removal.force {
             let image = by_name.as_ref().map_or_else(|| id.short(), Reference::to_string);
             if by_name.is_none() && all.len() > 1 {

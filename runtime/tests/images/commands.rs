@@ -112,7 +112,7 @@ fn what_goes_wrong_is_one_line_and_a_way_out() {
         &fed(&lab, &["import", "-", "fs"], &climbing),
         1,
         "twill: cannot use standard input: entry '../x' climbs out of the archive with '..'\n\
-         hint: pack it again from inside the root directory: 'tar -C DIR -cf FILE .'\n",
+         hint: pack it again from inside the root directory: `tar -C DIR -cf FILE .`\n",
     );
     let whole = docker(&[picture("bb:1")]);
     refused(
@@ -130,7 +130,7 @@ fn what_goes_wrong_is_one_line_and_a_way_out() {
         &fed(&lab, &["rmi", "nosuch"], b""),
         1,
         "twill: no such image: nosuch:latest\n\
-         hint: 'twill images' lists what is here, 'twill load -i FILE' adds to it\n",
+         hint: `twill images` lists what is here, `twill load -i FILE` adds to it\n",
     );
     refused(
         &fed(&lab, &["import", "-c", "RUN x", "-", "fs"], b""),

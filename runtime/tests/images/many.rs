@@ -38,7 +38,7 @@ fn loads_and_removals_of_the_same_layers_never_make_a_half_image() {
             });
             scope.spawn(|| {
                 for _ in 0..40 {
-                    let removal = Removal { force: false, user_of: &|_| None };
+                    let removal = Removal { force: false, user_of: &|_| Ok(None) };
                     match lab.store.remove("bb:1", removal) {
                         Ok(_) | Err(Error::Unknown { .. }) => {}
                         Err(error) => panic!("{error:?}"),

@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 
 use nix::fcntl::{Flock, FlockArg};
-use twill::image::{Digest, Error, Removal, Removed};
+use twill::image::{Digest, Error, Removal, Removed, UserOf};
 
 use crate::archives::{Picture, Tar, docker, picture};
 use crate::support::{Lab, chain};
 
-fn unused(_: &Digest) -> Option<String> {
-    None
+#[expect(clippy::unnecessary_wraps, reason = "the shape that a removal asks for")]
+fn unused(_: &Digest) -> Result<Option<String>, UserOf> {
+    Ok(None)
 }
 
 const GENTLE: Removal<'_> = Removal { force: false, user_of: &unused };
@@ -65,16 +66,27 @@ fn a_container_keeps_its_image() {
     let Some(lab) = Lab::new() else { return };
     lab.load(docker(&[picture("bb:1")])).unwrap();
     lab.store.tag("bb:1", "bb:2").unwrap();
-    let used = |image: &Digest| (*image == picture("bb:1").id()).then(|| "web".to_owned());
+    let used = |image: &Digest| Ok((*image == picture("bb:1").id()).then(|| "web".to_owned()));
     let gentle = Removal { force: false, user_of: &used };
     lab.store.remove("bb:2", gentle).expect("the image still has a name");
     let error = lab.store.remove("bb:1", gentle).unwrap_err();
     assert_eq!(chain(&error), "image bb:1 is being used by container web");
-    assert_eq!(error.hint().as_deref(), Some("remove the container first: 'twill rm web'"));
+    assert_eq!(error.hint().as_deref(), Some("remove the container first: `twill rm web`"));
     let removed = lab.store.remove("bb:1", Removal { force: true, user_of: &used }).unwrap();
     assert_eq!(removed.len(), 1, "the name went, the image stays: {removed:?}");
     let image = lab.store.resolve(&picture("bb:1").id().to_string()).unwrap();
     assert!(image.names.is_empty() && image.layers[0].exists());
+}
+
+#[test]
+fn when_nobody_can_tell_who_uses_it_an_image_stays() {
+    let Some(lab) = Lab::new() else { return };
+    lab.load(docker(&[picture("bb:1")])).unwrap();
+    let blind = |_: &Digest| Err("the disk is on fire".into());
+    let error = lab.store.remove("bb:1", Removal { force: true, user_of: &blind }).unwrap_err();
+    let text = "cannot tell which containers use the image: the disk is on fire";
+    assert_eq!(chain(&error), text);
+    lab.store.resolve("bb:1").unwrap();
 }
 
 #[test]
