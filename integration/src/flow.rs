@@ -55,6 +55,31 @@ pub fn transfer(from: &Endpoint, to: &Endpoint, bytes: u64) -> Result<Duration> 
     Ok(start.elapsed())
 }
 
+/// How fast one TCP stream is, in Mbit/s that have arrived, over about `length`.
+///
+/// # Errors
+/// When the connection fails or stalls.
+pub fn throughput(from: &Endpoint, to: &Endpoint, length: Duration) -> Result<f64> {
+    let (mut sender, mut receiver) = connect(from, to)?;
+    let start = Instant::now();
+    let receiving = thread::spawn(move || -> Result<_> {
+        let (mut block, mut megabits) = (vec![0; BLOCK], 0.0);
+        loop {
+            match receiver.read(&mut block).context("the receiver failed")? {
+                0 => return Ok(megabits),
+                length => megabits += f64::from(u32::try_from(length)?) * 8.0 / 1e6,
+            }
+        }
+    });
+    let block = vec![0; BLOCK];
+    while start.elapsed() < length {
+        sender.write_all(&block).context("the sender failed")?;
+    }
+    sender.shutdown(Shutdown::Write)?;
+    let arrived = joined(receiving)?;
+    Ok(arrived / start.elapsed().as_secs_f64())
+}
+
 /// A TCP connection that carries numbered words for as long as it is wanted.
 #[derive(Debug)]
 pub struct Flow {
@@ -129,9 +154,12 @@ struct Numbers {
 
 impl Numbers {
     fn block(&mut self) -> Vec<u8> {
-        let first = self.next;
-        self.next += (BLOCK / size_of::<u64>()) as u64;
-        (first..self.next).flat_map(u64::to_ne_bytes).collect()
+        let mut block = vec![0; BLOCK];
+        for word in block.chunks_exact_mut(size_of::<u64>()) {
+            word.copy_from_slice(&self.next.to_ne_bytes());
+            self.next += 1;
+        }
+        block
     }
 }
 
