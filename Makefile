@@ -36,8 +36,8 @@ test: ## build and run the whole suite, as root
 fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
 	@scripts/fuzz.sh
 
-bench: build ## start of the agent and of containers, CNI, memory: one row a figure
-	@scripts/bench.sh
+bench: build ## start of the agent and of containers, CNI, memory: a row each, beside what is wanted
+	@target/release/twill-lab bench
 
 lint: deps ## everything CI checks without running the programs
 	$(CARGO) fmt --all --check
