@@ -1,7 +1,10 @@
 //! Many at once.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use twill::image::{Devices, Error, Removal, Source};
 
@@ -60,6 +63,38 @@ fn loads_and_removals_of_the_same_layers_never_make_a_half_image() {
     lab.assert_staging_is_empty();
     lab.load(archive).unwrap();
     assert_eq!(fs::read_dir(lab.paths.layers()).unwrap().count(), 2);
+}
+
+/// The load finds the layer in the store, relies on it, and loses it before its end.
+#[test]
+fn a_layer_that_goes_away_during_a_load_is_unpacked_after_all() {
+    let Some(lab) = Lab::new() else { return };
+    lab.load(docker(&[picture("bb:1")])).unwrap();
+    let layer = lab.root_of("bb:1");
+    let id = picture("bb:1").id();
+    thread::scope(|scope| {
+        let held = lab.store.hold().unwrap();
+        let load = scope.spawn(|| lab.load(docker(&[picture("bb:1")])).unwrap());
+        await_waiter(&lab.paths.images().join("lock"));
+        // What a removal does.
+        fs::remove_file(lab.paths.images().join(format!("{}.json", id.hex()))).unwrap();
+        fs::remove_dir_all(layer.parent().unwrap()).unwrap();
+        drop(held);
+        load.join().unwrap();
+    });
+    assert_eq!(fs::read(lab.root_of("bb:1").join("etc/motd")).unwrap(), b"bb:1");
+    lab.assert_staging_is_empty();
+}
+
+/// Returns when somebody waits for the lock on this file.
+fn await_waiter(file: &Path) {
+    let inode = format!(":{} ", fs::metadata(file).unwrap().ino());
+    let limit = Instant::now() + Duration::from_secs(30);
+    let waits = |line: &str| line.contains("->") && line.contains(&inode);
+    while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+        assert!(Instant::now() < limit, "nobody waits for {}", file.display());
+        thread::yield_now();
+    }
 }
 
 #[test]
