@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "fork and signal dispositions have no safe wrapper")]
 
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask, signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::unistd::{ForkResult, Pid};
 
 /// A process with one thread: what may be forked. Whoever has it starts no thread.
@@ -34,11 +34,15 @@ impl SingleThread {
 }
 
 /// Gives the program that is about to be executed the signals that every program expects: none
-/// blocked, and a closed pipe that kills. Rust ignores the latter for itself, and children inherit
-/// it.
+/// blocked, none ignored. Rust ignores a closed pipe for itself, and whoever started us may have
+/// ignored others, as shells do for what they run in the background; children would inherit it.
 pub(crate) fn reset_signals() -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    // SAFETY: SIG_DFL is no function, so there is no handler that could be unsound.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    for one in Signal::iterator() {
+        if !matches!(one, Signal::SIGKILL | Signal::SIGSTOP) {
+            // SAFETY: SIG_DFL is no function, so there is no handler that could be unsound.
+            unsafe { signal(one, SigHandler::SigDfl) }?;
+        }
+    }
     Ok(())
 }

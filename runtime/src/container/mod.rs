@@ -12,6 +12,7 @@
 //! Whether a container runs is not a matter of what `state.json` says but of who holds
 //! `monitor.lock`: the kernel lets go of it when the monitor dies, however it dies.
 
+pub mod births;
 pub mod create;
 pub mod end;
 pub mod id;

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use twill_endpoint::{Host, Interface, Keeper, Owner};
 
-use super::liveness;
 use super::record::{Network, Record};
 use super::state::{State, Status};
 use super::store::{Container, Store, remove_all};
+use super::{births, liveness};
 use crate::Paths;
 use crate::cgroup::Hierarchies;
 use crate::error::{Error, Result};
@@ -64,7 +64,12 @@ pub fn settle_all(store: &Store<'_>) -> Result<Vec<Container>> {
 /// Takes away everything of a run but its files that outlive it: processes, cgroups, the place on
 /// the bridge, the volatile directory. Goes on after a failure and reports the first.
 pub fn clear(paths: &Paths, record: &Record) -> Result<()> {
-    let processes = Hierarchies::here().and_then(|all| all.cgroup(&record.cgroup()).remove());
+    let processes = Hierarchies::here().and_then(|all| {
+        let cgroup = all.cgroup(&record.cgroup());
+        cgroup.remove()?;
+        // What was being born entered the cgroup late or made it anew.
+        if births::wait(paths, &record.id)? { cgroup.remove() } else { Ok(()) }
+    });
     let network = leave_network(paths, record);
     let files = remove_all(&paths.run_container(&record.id));
     processes.and(network).and(files)

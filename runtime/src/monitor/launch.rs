@@ -22,7 +22,7 @@ use crate::Paths;
 use crate::bundle::user::Databases;
 use crate::bundle::{Identity, Inputs, files, rootfs, spec, user};
 use crate::cgroup::Hierarchies;
-use crate::container::{Address, Network, Record, reap};
+use crate::container::{Address, Network, Record, births, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::process::{Handle, Process};
 
@@ -50,6 +50,7 @@ pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
     if record.network == Network::Bridge {
         host(paths).read_env().map_err(|source| Error::Network { operation: "join", source })?;
     }
+    let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
     let identity = write_bundle(paths, record, &mounted)?;

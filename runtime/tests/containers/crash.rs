@@ -1,0 +1,156 @@
+//! kill -9 of anybody, at any moment.
+
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::world::{World, eventually};
+
+fn start(world: &World, options: &[&str]) {
+    let head = [&["run", "-d", "--name", "it", "--network", "none"], options].concat();
+    world.twill(&[head.as_slice(), &["bb", "sleep", "1000"]].concat()).ok();
+}
+
+fn strike(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    eventually("it is dead", || is_dead(pid));
+}
+
+fn is_dead(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+fn status(world: &World) -> String {
+    let all = world.twill(&["ps", "-a", "--no-trunc"]).ok();
+    all.lines().skip(1).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn of_the_monitor() {
+    let Some(world) = World::new() else { return };
+    start(&world, &[]);
+    let first = world.pid("it");
+    strike(world.monitor("it"));
+    assert!(status(&world).contains("Exited (137)"), "{}", status(&world));
+    assert_eq!(world.inspect("it", "/State/Error"), "the monitor of the container was killed");
+    assert!(is_dead(first), "whoever says that it ended has made sure");
+    world.twill(&["start", "it"]).ok();
+    assert_eq!(world.inspect("it", "/State/Status"), "running");
+    world.twill(&["rm", "-f", "it"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn of_the_container() {
+    let Some(world) = World::new() else { return };
+    start(&world, &[]);
+    strike(world.pid("it"));
+    assert_eq!(world.twill(&["wait", "it"]).ok(), "137");
+    assert!(status(&world).contains("Exited (137)"));
+    world.twill(&["rm", "it"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn of_both_and_then_only_a_removal() {
+    let Some(world) = World::new() else { return };
+    start(&world, &[]);
+    world.twill(&["exec", "-d", "it", "sleep", "555"]).ok();
+    let (first, monitor) = (world.pid("it"), world.monitor("it"));
+    strike(monitor);
+    // It may be gone with its monitor.
+    _ = kill(Pid::from_raw(first), Signal::SIGKILL);
+    world.twill(&["rm", "-f", "it"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn of_the_monitor_of_one_that_was_to_vanish() {
+    let Some(world) = World::new() else { return };
+    start(&world, &["--rm"]);
+    strike(world.monitor("it"));
+    assert_eq!(status(&world), "");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn of_the_foreground_command_leaves_the_container_running() {
+    let Some(world) = World::new() else { return };
+    let mut caller = world.spawn(
+        &["run", "--name", "it", "--network", "none", "bb", "sh", "-c", "echo up; sleep 1000"],
+        Stdio::null(),
+    );
+    assert!(crate::world::readable(&caller));
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    assert_eq!(world.inspect("it", "/State/Status"), "running");
+    world.twill(&["rm", "-f", "it"]).ok();
+    world.assert_nothing_left();
+}
+
+/// Every few milliseconds of a start there is another half-made thing.
+#[test]
+fn of_everybody_in_the_middle_of_a_start() {
+    let Some(world) = World::new() else { return };
+    for delay in (0..60_u64).step_by(3) {
+        let mut caller = world.spawn(
+            &["run", "--name", "it", "--network", "none", "bb", "sleep", "1000"],
+            Stdio::null(),
+        );
+        _ = nix::poll::poll(&mut [], u16::try_from(delay).unwrap());
+        for child in children(caller.id()) {
+            // The pid of a child that nobody has waited for is still its own.
+            kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
+        }
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        // Truth, then a clean slate, whatever there was.
+        let known = world.twill(&["ps", "-a"]).ok().contains("it");
+        let said = world.twill(&["rm", "-f", "it"]);
+        assert_eq!(said.code, 0, "after {delay} ms, known: {known}: {}", said.err);
+        eventually("all processes are gone", || !sleeps());
+    }
+    assert_eq!(status(&world), "");
+    world.twill(&["run", "--rm", "--name", "it", "--network", "none", "bb", "true"]).ok();
+    world.assert_nothing_left();
+}
+
+fn children(pid: u32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Is any process left in our cgroup's containers?
+fn sleeps() -> bool {
+    let Ok(containers) = std::fs::read_dir("/sys/fs/cgroup/pids/twill") else { return false };
+    containers.flatten().any(|one| {
+        std::fs::read_to_string(one.path().join("cgroup.procs"))
+            .is_ok_and(|procs| !procs.is_empty())
+    })
+}
+
+#[test]
+fn a_log_is_whole_after_a_crash() {
+    let Some(world) = World::new() else { return };
+    world
+        .twill(&[
+            "run",
+            "-d",
+            "--name",
+            "it",
+            "--network",
+            "none",
+            "bb",
+            "sh",
+            "-c",
+            "echo kept; sleep 1000",
+        ])
+        .ok();
+    eventually("it has spoken", || world.twill(&["logs", "it"]).out == "kept\n");
+    strike(world.monitor("it"));
+    assert_eq!(world.twill(&["logs", "-f", "it"]).ok(), "kept");
+    world.twill(&["rm", "it"]).ok();
+    world.assert_nothing_left();
+}

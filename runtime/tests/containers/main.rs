@@ -1,0 +1,16 @@
+//! Real containers, driven through the real program, each test in a world of its own: mount, network
+//! and cgroup namespaces, below a cgroup of its own. Every test ends by asserting that nothing is left.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod bridge;
+mod crash;
+mod ending;
+mod exec;
+mod failures;
+mod inside;
+mod logs;
+mod many;
+mod running;
+mod terminal;
+mod world;

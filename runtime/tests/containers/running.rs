@@ -1,0 +1,79 @@
+use crate::world::World;
+
+#[test]
+fn output_and_exit_codes_are_the_containers() {
+    let Some(world) = World::new() else { return };
+    let run = |command: &[&str]| {
+        world.twill(&[&["run", "--rm", "--network", "none", "bb"], command].concat())
+    };
+    let said = run(&["sh", "-c", "echo out; echo err >&2; exit 3"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (3, "out\n", "err\n"));
+    assert_eq!(run(&["true"]).code, 0);
+    assert_eq!(run(&["sh", "-c", "exit 255"]).code, 255);
+    run(&["nosuch"]).fails(127, "exec: \"nosuch\": executable file not found in $PATH");
+    run(&["/bin/nosuch"]).fails(127, "no such file or directory");
+    run(&["/etc/plain"]).fails(126, "permission denied");
+    run(&["/etc"]).fails(126, "permission denied");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_signal_is_128_and_its_number() {
+    let Some(world) = World::new() else { return };
+    world
+        .twill(&["run", "-d", "--name", "victim", "--network", "none", "bb", "sleep", "1000"])
+        .ok();
+    world.twill(&["kill", "victim"]).ok();
+    assert_eq!(world.twill(&["wait", "victim"]).ok(), "137");
+    assert_eq!(world.inspect("victim", "/State/ExitCode"), 137);
+    world.twill(&["rm", "victim"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn input_ends_when_the_callers_does() {
+    let Some(world) = World::new() else { return };
+    let cat = ["run", "--rm", "-i", "--network", "none", "bb", "cat"];
+    assert_eq!(world.twill_fed(&cat, b"abc").ok(), "abc");
+    assert_eq!(world.twill_fed(&cat, b"").ok(), "");
+    // More than any pipe or buffer on the way holds, in both directions at once.
+    let long = "0123456789abcdef".repeat(1 << 18);
+    assert!(world.twill_fed(&cat, long.as_bytes()).ok() == long);
+    let deaf = ["run", "--rm", "-i", "--network", "none", "bb", "true"];
+    assert_eq!(world.twill_fed(&deaf, long.as_bytes()).code, 0);
+    // Without -i there is none.
+    let closed = ["run", "--rm", "--network", "none", "bb", "cat"];
+    assert_eq!(world.twill_fed(&closed, b"abc").ok(), "");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_container_starts_again_with_what_it_left() {
+    let Some(world) = World::new() else { return };
+    let script = "echo once more >> /file; wc -l < /file";
+    let id = world
+        .twill(&["create", "--name", "again", "--network", "none", "bb", "sh", "-c", script])
+        .ok();
+    assert_eq!(world.inspect("again", "/State/Status"), "created");
+    for round in 1..=3 {
+        assert_eq!(world.twill(&["start", "-a", "again"]).ok(), round.to_string());
+    }
+    assert_eq!(world.twill(&["logs", "again"]).ok(), "1\n2\n3");
+    assert_eq!(world.inspect("again", "/Id"), id.as_str());
+    world.twill(&["rm", &id[..12]]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn one_can_come_back_to_a_running_container() {
+    let Some(world) = World::new() else { return };
+    let script = "while read line; do echo got $line; done; exit 4";
+    world
+        .twill(&["run", "-di", "--name", "echo", "--network", "none", "bb", "sh", "-c", script])
+        .ok();
+    let said = world.twill_fed(&["attach", "echo"], b"one\ntwo\n");
+    assert_eq!((said.code, said.out.as_str()), (4, "got one\ngot two\n"));
+    world.twill(&["attach", "echo"]).fails(1, "is not running");
+    world.twill(&["rm", "echo"]).ok();
+    world.assert_nothing_left();
+}
