@@ -184,7 +184,9 @@ fn leave_the_caller() -> Result<UnixStream> {
         .system("keep the first connection")?;
     let path = Path::new("/dev/null");
     let null = File::options().read(true).write(true).open(path).file("open", path)?;
-    dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null))
+    dup2_stdin(&null)
+        .and_then(|()| dup2_stdout(&null))
+        .and_then(|()| dup2_stderr(&null))
         .system("let the caller's streams go")?;
     setgroups(&[]).system("drop the caller's groups")?;
     umask(Mode::from_bits_truncate(0o022));
