@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{by_hand, demo, guard, hold, join};
+use crate::{bench, by_hand, demo, guard, hold, join};
 
 /// Builds many hosts on this machine, with a network between them, and runs Twill there.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ struct Cli {
 enum Command {
     /// Show the main job, step by step; the exit code says whether it holds
     Demo(demo::Demo),
+    /// Measure what the README claims
+    Bench,
     /// Make a lab with etcd, agents and the image, and leave it standing
     Up(by_hand::Up),
     /// Take a lab down
@@ -70,6 +72,7 @@ fn run(command: Command) -> Result<ExitCode> {
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     match command {
         Command::Demo(demo) => done(demo::run(&demo)),
+        Command::Bench => done(bench::run()),
         Command::Up(up) => done(by_hand::up(&up)),
         Command::Down(which) => done(by_hand::down(&which)),
         Command::Enter(enter) => by_hand::enter(&enter),

@@ -2,9 +2,10 @@
 //! network namespace on a host.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::enter::within;
 use crate::host::Host;
@@ -143,23 +144,28 @@ impl Endpoint {
     }
 }
 
-/// Calls `twill-cni` the way a container engine does: the verb and the pod in the environment,
-/// the configuration on standard input, the result on standard output.
+/// What a container engine hands to `twill-cni` on standard input.
+pub const CNI_CONFIGURATION: &str = r#"{"cniVersion":"1.1.0","name":"twill","type":"twill-cni"}"#;
+
+/// What it says in the environment, for a pod in the network namespace of the same name.
+pub fn cni_environment(verb: &str, pod: &str) -> [(&'static str, String); 5] {
+    [
+        ("CNI_COMMAND", verb.to_owned()),
+        ("CNI_CONTAINERID", pod.to_owned()),
+        ("CNI_NETNS", format!("/run/netns/{pod}")),
+        ("CNI_IFNAME", "eth0".to_owned()),
+        ("CNI_PATH", "/run/lab/bin".to_owned()),
+    ]
+}
+
+/// Calls `twill-cni` the way a container engine does and answers its result.
 ///
 /// # Errors
 /// When the plugin fails; the message carries its answer.
 pub fn cni(host: &Host, verb: &str, pod: &str) -> Result<String> {
-    let configuration = json!({ "cniVersion": "1.1.0", "name": "twill", "type": "twill-cni" });
-    let variables = [
-        format!("CNI_COMMAND={verb}"),
-        format!("CNI_CONTAINERID={pod}"),
-        format!("CNI_NETNS=/run/netns/{pod}"),
-        "CNI_IFNAME=eth0".to_owned(),
-        "CNI_PATH=/run/lab/bin".to_owned(),
-    ];
+    let variables = cni_environment(verb, pod).map(|(name, value)| format!("{name}={value}"));
     let argv = std::iter::once("env".to_owned()).chain(variables).chain(["twill-cni".to_owned()]);
-    let limit = std::time::Duration::from_secs(30);
-    let outcome = host.run_with(argv, configuration.to_string().as_bytes(), limit)?;
+    let outcome = host.run_with(argv, CNI_CONFIGURATION.as_bytes(), Duration::from_secs(30))?;
     let outcome =
         outcome.success().with_context(|| format!("{}: CNI {verb} {pod}", host.name()))?;
     Ok(outcome.stdout)

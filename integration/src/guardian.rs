@@ -136,8 +136,10 @@ impl Stop {
     /// When it is still there after a while.
     pub fn stop(&self) -> Result<()> {
         self.children.end();
-        // Gone already is what we want.
-        kill(self.guardian, Signal::SIGTERM).ok();
+        // A lab that is gone is what we want, and its guardian's number may be another's by now.
+        if !registry::is_dead(&self.dir) {
+            kill(self.guardian, Signal::SIGTERM).ok();
+        }
         let what = format!("the lab in {} is gone", self.dir.display());
         wait_until(&what, TAKE_DOWN, || registry::is_dead(&self.dir) && !self.dir.exists())?;
         Ok(())

@@ -4,6 +4,7 @@
 //! faked. The crate is a test harness, so its errors are `anyhow` chains meant for a reader of a
 //! failed test, not for code that matches on them.
 
+mod bench;
 mod by_hand;
 mod cgroups;
 pub mod cli;
