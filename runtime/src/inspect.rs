@@ -15,7 +15,8 @@ use crate::security::{MASKED_PATHS, READONLY_PATHS};
 pub fn container(paths: &Paths, container: &Container) -> Value {
     let Container { record, state } = container;
     let directory = paths.container(&record.id);
-    let (program, arguments) = record.command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let (program, arguments) =
+        record.command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     json!({
         "Id": record.id,
         "Created": time(Some(record.created)),
@@ -91,7 +92,8 @@ fn host_config(record: &Record) -> Value {
 }
 
 fn config(record: &Record) -> Value {
-    let (entrypoint, arguments) = record.command.split_at(record.entrypoint.min(record.command.len()));
+    let (entrypoint, arguments) =
+        record.command.split_at(record.entrypoint.min(record.command.len()));
     json!({
         "Hostname": record.hostname,
         "User": record.user,
