@@ -43,14 +43,7 @@ pub fn sync_file_system(path: &Path) -> io::Result<()> {
 /// The kernel frees the lock with the last copy of the descriptor, so a process that dies holds
 /// nothing. Never delete the file: a waiter may hold it open.
 pub fn lock(path: &Path, kind: Sharing) -> io::Result<Lock> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    let mut waiting = file;
+    let mut waiting = open_lock(path)?;
     loop {
         match Flock::lock(waiting, kind.into()) {
             Ok(lock) => return Ok(Lock(lock)),
@@ -58,6 +51,41 @@ pub fn lock(path: &Path, kind: Sharing) -> io::Result<Lock> {
             Err((_, errno)) => return Err(errno.into()),
         }
     }
+}
+
+/// Takes the lock on the file at `path` alone, unless somebody else has it in any way.
+pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
+    match Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(Lock(lock))),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Removes what [`write`] left in a folder when it died. The caller's lock keeps other writers
+/// out: theirs would be taken for leftovers.
+pub fn sweep(folder: &Path) -> io::Result<()> {
+    for path in leftovers(folder)? {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What looks like a leftover of [`write`]: one of a dead process, or one in the making.
+pub fn leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b".") && name.ends_with(b".tmp") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// Who else may hold a lock at the same time.
@@ -82,6 +110,11 @@ impl From<Sharing> for FlockArg {
 #[derive(Debug)]
 #[must_use = "the lock is let go at once when it is not kept"]
 pub struct Lock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
 
 fn fill(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;

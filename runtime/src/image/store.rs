@@ -56,6 +56,7 @@ impl Store {
             builder.create(folder).map_err(Error::file("create", folder))?;
         }
         staging::sweep(&store.layers)?;
+        store.sweep_records()?;
         Ok(store)
     }
 
@@ -111,6 +112,20 @@ impl Store {
     pub(super) fn lock(&self, sharing: Sharing) -> Result<Lock, Error> {
         let path = self.images.join("lock");
         durable::lock(&path, sharing).map_err(Error::file("lock", &path))
+    }
+
+    /// Removes records that somebody died over. Does not wait: whoever has the lock may be the
+    /// caller itself, and the next one will do.
+    fn sweep_records(&self) -> Result<(), Error> {
+        let images = &self.images;
+        if durable::leftovers(images).map_err(Error::file("list", images))?.is_empty() {
+            return Ok(());
+        }
+        let path = images.join("lock");
+        match durable::try_lock(&path).map_err(Error::file("lock", &path))? {
+            Some(_lock) => durable::sweep(images).map_err(Error::file("clean", images)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {

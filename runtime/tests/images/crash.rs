@@ -46,6 +46,19 @@ fn layers_of_a_load_that_died_before_its_configuration_are_taken_away() {
 }
 
 #[test]
+fn records_that_somebody_died_over_are_taken_away_unless_the_store_is_busy() {
+    let Some(lab) = Lab::new() else { return };
+    let leftover = lab.paths.images().join(".references.json.1-0.tmp");
+    fs::write(&leftover, b"{").unwrap();
+    let hold = lab.store.hold().unwrap();
+    Store::open(&lab.paths).unwrap();
+    assert!(leftover.exists(), "it may be somebody's who lives");
+    drop(hold);
+    Store::open(&lab.paths).unwrap();
+    assert!(!leftover.exists());
+}
+
+#[test]
 fn a_name_without_its_image_is_an_unknown_image() {
     let Some(lab) = Lab::new() else { return };
     lab.load(docker(&[picture("bb:1")])).unwrap();
