@@ -62,7 +62,7 @@ pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
-/// Removes what [`write`] left in a folder when it died. The caller's lock keeps other writers
+/// Removes what [`write()`] left in a folder when it died. The caller's lock keeps other writers
 /// out: theirs would be taken for leftovers.
 pub fn sweep(folder: &Path) -> io::Result<()> {
     for path in leftovers(folder)? {
@@ -74,7 +74,7 @@ pub fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What looks like a leftover of [`write`]: one of a dead process, or one in the making.
+/// What looks like a leftover of [`write()`]: one of a dead process, or one in the making.
 pub fn leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
