@@ -13,7 +13,7 @@ pub struct Args {
     /// Read this archive, plain or compressed by gzip or zstd, instead of standard input
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Print the ids of the images only
+    /// Accepted for scripts written for Docker: there is no progress bar to leave out
     #[arg(short, long)]
     pub quiet: bool,
     /// Take device nodes too, which the archive has no need of unless you know better
@@ -26,11 +26,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let source = source(args.input.as_deref())?;
     let store = Store::open(paths)?;
     for image in store.load(source, devices(args.allow_devices))? {
-        if args.quiet {
-            output::line(image.id);
-        } else {
-            output::line(image);
-        }
+        output::line(image);
     }
     Ok(Code::OK)
 }

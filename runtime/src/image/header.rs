@@ -68,24 +68,26 @@ pub(super) fn decode(header: &Header, prefix: Prefix) -> Result<Entry, Problem> 
         return Err(Problem::Sparse);
     }
     let kind = kind(header, &path);
+    let own = header.as_old();
     let stored = match kind {
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            number(extended.size.map_or_else(|| header.entry_size(), Ok))?
+            number(extended.size.map_or_else(|| or_blank(&own.size, header.entry_size()), Ok))?
         }
         // As in Go's archive/tar: an entry that is no file has no data, whatever it says.
         _ => 0,
     };
     // Times before 1970 come as two's complement.
     let whole = |seconds: u64| (seconds.cast_signed(), 0);
-    let modified = extended.modified.map_or_else(|| header.mtime().map(whole), Ok);
+    let modified =
+        extended.modified.map_or_else(|| or_blank(&own.mtime, header.mtime()).map(whole), Ok);
     let device = |number: std::io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
     Ok(Entry {
         path,
         link,
         kind,
-        mode: number(header.mode())?,
-        uid: id(extended.uid.map_or_else(|| header.uid(), Ok))?,
-        gid: id(extended.gid.map_or_else(|| header.gid(), Ok))?,
+        mode: number(or_blank(&own.mode, header.mode()))?,
+        uid: id(extended.uid.map_or_else(|| or_blank(&own.uid, header.uid()), Ok))?,
+        gid: id(extended.gid.map_or_else(|| or_blank(&own.gid, header.gid()), Ok))?,
         modified: number(modified)?,
         device: (device(header.device_major()), device(header.device_minor())),
         attributes: extended.attributes,
@@ -94,6 +96,11 @@ pub(super) fn decode(header: &Header, prefix: Prefix) -> Result<Entry, Problem> 
         pieces: None,
         position: 0,
     })
+}
+
+/// A number that was never filled in is zero, as GNU tar and Go's archive/tar read it.
+fn or_blank<N: Default>(field: &[u8], read: std::io::Result<N>) -> std::io::Result<N> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(N::default()) } else { read }
 }
 
 /// Whether the header's sum is right: anything that is no header fails here.

@@ -71,7 +71,7 @@ fn images_come_are_listed_and_go() {
     fs::write(lab.beside("bb.tar"), archive).unwrap();
     let file = lab.beside("bb.tar");
     let file = file.to_str().unwrap();
-    assert_eq!(run(&lab, &["load", "-q", "-i", file]), format!("{id}\n"));
+    assert_eq!(run(&lab, &["load", "-q", "-i", file]), "Loaded image: bb:1\n");
     assert_eq!(run(&lab, &["tag", "bb:1", "web"]), "");
     let table = run(&lab, &["images"]);
     let lines: Vec<&str> = table.lines().collect();

@@ -41,6 +41,17 @@ fn owners_modes_and_times_are_kept() {
 }
 
 #[test]
+fn numbers_that_were_never_filled_in_are_zero() {
+    let Some(lab) = Lab::new() else { return };
+    let mut blank = header("file", EntryType::Regular, 2);
+    let own = blank.as_old_mut();
+    (own.uid, own.gid, own.mtime) = ([0; 8], [b' '; 8], [0; 12]);
+    lab.import(Tar::new().raw(blank, b"su").bytes(), "fs").unwrap();
+    let meta = fs::metadata(lab.root_of("fs").join("file")).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mtime(), meta.len()), (0, 0, 0, 2));
+}
+
+#[test]
 fn extended_headers_say_more_than_plain_ones() {
     let Some(lab) = Lab::new() else { return };
     let long = format!("{}/file", "d".repeat(200));
