@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::flags::{Address, Flags};
 use crate::identity::Identity;
 use crate::lock::Lock;
+use crate::patience::Network;
 use crate::publish;
 use crate::status::Board;
 
@@ -75,6 +76,7 @@ impl Membership {
     pub(crate) fn own(&self) -> Own {
         Own {
             node: self.wish.node,
+            network: self.wish.config.network,
             subnet: self.subnet(),
             public_ip: self.wish.public_ip,
             mac: self.wish.mac,
@@ -87,7 +89,18 @@ impl<S: Store> Agent<S> {
     /// Waits for a configuration, as long as it takes, and takes a subnet. Nothing but the lease and
     /// leftovers of an earlier configuration is changed.
     pub(crate) async fn join(&self) -> Result<Membership, Failure> {
-        let ((config, listing), mut here) = tokio::try_join!(self.network(), self.here())?;
+        loop {
+            if let Some(membership) = self.try_join().await? {
+                return Ok(membership);
+            }
+            tracing::info!("the network configuration has changed, reading it again");
+        }
+    }
+
+    /// `None` if the configuration changed under us.
+    async fn try_join(&self) -> Result<Option<Membership>, Failure> {
+        let ((network, listing), mut here) = tokio::try_join!(self.network(), self.here())?;
+        let Network { config, written } = network;
         // etcd may have taken its time, and this host moves on meanwhile.
         if here.read.elapsed() > STALE {
             here = self.here().await?;
@@ -97,6 +110,9 @@ impl<S: Store> Agent<S> {
             self.capabilities.need_tun()?;
         }
         self.lock(&device_name(&config))?;
+        if let Backend::Udp(udp) = &config.backend {
+            twill_tunnel::check_port(uplink.address, udp.port)?;
+        }
         let mac = self.mac(&config).await?;
         // Fails early: nothing depends on which subnet it will be.
         spec(&config, &uplink, (config.subnet_min, mac))?;
@@ -111,15 +127,18 @@ impl<S: Store> Agent<S> {
                 .filter(|route| !is_tunnel(&route.name))
                 .map(|route| route.block)
                 .collect(),
+            written: Some(written),
             config,
         };
         self.clear_the_way(&wish, (&listing, &routes)).await?;
         let since = Instant::now();
-        let (choice, held, listing) = self.claim(&wish, listing).await?;
+        let Some((choice, held, listing)) = self.claim(&wish, listing).await? else {
+            return Ok(None);
+        };
         tracing::info!(subnet = %choice.subnet, why = %choice.reason, "lease acquired");
         let spec = spec(&wish.config, &uplink, (choice.subnet, mac))?;
         let withdraw = choice.withdraw;
-        Ok(Membership { wish, uplink, held, since, spec, listing, withdraw })
+        Ok(Some(Membership { wish, uplink, held, since, spec, listing, withdraw }))
     }
 
     async fn here(&self) -> Result<Here, Failure> {

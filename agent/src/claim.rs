@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use twill_core::config::{Backend, NetworkConfig};
-use twill_core::ids::{Mac, NodeId, Subnet, Underlay};
+use twill_core::ids::{Mac, NodeId, Revision, Subnet, Underlay};
 use twill_core::lease::{LeaseBackend, LeaseValue, Listing};
 use twill_core::pick::{self, Choice, Situation, pick};
 use twill_store::{Backoff, Bid, Claimed, Held, Store};
@@ -15,6 +15,8 @@ pub(crate) const TTL: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) config: NetworkConfig,
+    /// When the configuration was written, if a claim must be made under that one and no other.
+    pub(crate) written: Option<Revision>,
     pub(crate) node: NodeId,
     pub(crate) public_ip: Underlay,
     /// Of the tunnel device; `udp` has none.
@@ -32,8 +34,12 @@ pub(crate) enum Attempt {
     Won(Choice, Held),
     /// Another host was faster: list again.
     Lost,
+    /// The network has another configuration now.
+    Outdated,
     /// There is nothing to bid for.
     Nothing(pick::Error),
+    /// A host at this address has our node id, and took our lease: one is a copy of the other.
+    Copied(Underlay),
     /// The choice is another subnet than the caller accepts; no bid was made.
     Elsewhere,
 }
@@ -65,10 +71,26 @@ impl Wish {
         if only.is_some_and(|only| only != choice.subnet) {
             return Ok(Attempt::Elsewhere);
         }
-        let bid = Bid { subnet: choice.subnet, value: self.value(), over: choice.over, ttl: TTL };
+        self.bid(store, choice).await
+    }
+
+    /// One bid for what was chosen.
+    pub(crate) async fn bid<S: Store>(
+        &self,
+        store: &S,
+        choice: Choice,
+    ) -> Result<Attempt, twill_store::Error> {
+        let bid = Bid {
+            subnet: choice.subnet,
+            value: self.value(),
+            over: choice.over,
+            config: self.written,
+            ttl: TTL,
+        };
         Ok(match store.claim(&bid).await? {
             Claimed::Ours(held) => Attempt::Won(choice, held),
             Claimed::Lost => Attempt::Lost,
+            Claimed::Outdated => Attempt::Outdated,
         })
     }
 
@@ -84,7 +106,8 @@ impl Wish {
             match self.attempt(store, (&listing, None)).await? {
                 Attempt::Won(choice, held) => return Ok((choice, held, listing)),
                 Attempt::Nothing(error) => return Err(error.into()),
-                Attempt::Lost | Attempt::Elsewhere => {}
+                Attempt::Outdated => return Err(ClaimError::Outdated),
+                Attempt::Lost | Attempt::Elsewhere | Attempt::Copied(_) => {}
             }
             tracing::debug!("another host was faster, looking again");
             tokio::time::sleep(backoff.next_wait()).await;
@@ -108,6 +131,9 @@ pub(crate) enum ClaimError {
     /// None is left.
     #[error("no subnet for this host")]
     Pick(#[from] pick::Error),
+    /// The network has another configuration than the one that the subnet was chosen under.
+    #[error("the network configuration has changed")]
+    Outdated,
     /// etcd failed.
     #[error("cannot claim a subnet")]
     Store(#[from] twill_store::Error),

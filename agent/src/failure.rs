@@ -95,12 +95,24 @@ impl From<twill_store::Error> for Failure {
 
 impl From<twill_tunnel::Error> for Failure {
     fn from(error: twill_tunnel::Error) -> Self {
-        let held = matches!(error, twill_tunnel::Error::Held { .. });
+        use twill_tunnel::Error::{Held, Listen, Lost, Open, Persist, Start};
+        let hint = match &error {
+            Held { .. } => {
+                Some("stop the flanneld or twilld that holds it: `ps -C flanneld,twilld`")
+            }
+            Open { .. } => Some(
+                "if it is a device of another kind, remove it with `ip link del`: see `ip -d link`",
+            ),
+            Listen { .. } => Some(
+                "`ss -ulpn` shows which program has the port; stop it, or choose another Port in the \
+                 network's configuration",
+            ),
+            Persist { .. } | Start { .. } | Lost { .. } => None,
+        };
         let failure = Self::refused(error);
-        if held {
-            failure.hint("stop the flanneld or twilld that holds it: `ps -C flanneld,twilld`")
-        } else {
-            failure
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }

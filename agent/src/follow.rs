@@ -1,5 +1,7 @@
 //! Follows the leases in etcd: who our peers are, and what stands under our own key.
 
+use std::collections::{HashMap, HashSet};
+
 use tokio::sync::watch;
 use twill_core::lease::{Event, Lease};
 use twill_core::peers::{Known, Own, View};
@@ -58,15 +60,18 @@ fn back(trouble: &mut Trouble, board: &Board) {
 
 fn tell(view: &View, news: &News, board: &Board) {
     news.view.send_if_modified(|last| {
-        for ignored in view.ignored.iter().filter(|ignored| !last.ignored.contains(ignored)) {
-            tracing::warn!(key = ignored.key, why = ignored.why, "a lease is not used");
+        // Every event brings the whole view: looking each entry up in a list would make a thousand
+        // peers a million comparisons.
+        let known: HashSet<_> = last.ignored.iter().map(|old| (&old.key, &old.why)).collect();
+        for new in view.ignored.iter().filter(|new| !known.contains(&(&new.key, &new.why))) {
+            tracing::warn!(key = new.key, why = new.why, "a lease is not used");
         }
-        for peer in view.peers.iter().filter(|peer| !last.peers.contains(peer)) {
+        let known: HashMap<_, _> = last.peers.iter().map(|old| (old.subnet, old)).collect();
+        for peer in view.peers.iter().filter(|new| known.get(&new.subnet) != Some(new)) {
             tracing::info!(subnet = %peer.subnet, at = %peer.underlay, "peer");
         }
-        let here =
-            |gone: &twill_core::peers::Peer| view.peers.iter().any(|p| p.subnet == gone.subnet);
-        for gone in last.peers.iter().filter(|gone| !here(gone)) {
+        let here: HashSet<_> = view.peers.iter().map(|peer| peer.subnet).collect();
+        for gone in last.peers.iter().filter(|old| !here.contains(&old.subnet)) {
             tracing::info!(subnet = %gone.subnet, at = %gone.underlay, "peer gone");
         }
         replace(last, view.clone())

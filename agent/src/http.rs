@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::failure::Failure;
 use crate::files;
 use crate::flags::Flags;
-use crate::status::{Board, now};
+use crate::status::Board;
 
 /// Both servers, listening; requests are answered by tasks of their own.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(board): State<Board>) -> (StatusCode, String) {
-    let reasons = board.unready(now());
+    let reasons = board.unready();
     if reasons.is_empty() {
         return (StatusCode::OK, "flanneld is ready".to_owned());
     }

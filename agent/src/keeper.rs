@@ -8,10 +8,11 @@ use tokio::time::{Instant, sleep_until};
 use twill_core::ids::Subnet;
 use twill_core::lease::Lease;
 use twill_core::node::NodeRecord;
+use twill_core::pick::{Choice, Over, Reason};
 use twill_store::{Claimed, Held, Store};
 
 use crate::claim::{Attempt, Wish};
-use crate::status::{Board, now};
+use crate::status::Board;
 use crate::trouble::Trouble;
 
 /// The keeper of one lease.
@@ -95,7 +96,7 @@ impl<S: Store> Keeper<S> {
                     self.holds(held, asked);
                     return Ok(());
                 }
-                Ok(Claimed::Lost) => return self.recover().await,
+                Ok(Claimed::Lost | Claimed::Outdated) => return self.recover().await,
                 Err(error) => report(&mut trouble, error, "cannot renew the lease").await,
             }
         }
@@ -143,8 +144,21 @@ impl<S: Store> Keeper<S> {
                     self.holds(held, asked);
                     return Ok(());
                 }
-                Ok(Attempt::Lost) => {
+                Ok(Attempt::Lost | Attempt::Outdated) => {
                     let (wait, _new) = trouble.meet("another host was faster");
+                    tokio::time::sleep(wait).await;
+                }
+                Ok(Attempt::Copied(other)) => {
+                    // Two that take the lease from each other would cut off both, for ever.
+                    let line = format!("the host at {other} has the node id of this one");
+                    let (wait, new) = trouble.meet(&line);
+                    if new {
+                        tracing::error!(
+                            hint = "delete the state directory of the copy, and restart twilld on both",
+                            "our lease is taken: {line}"
+                        );
+                    }
+                    self.board.lease(Some(line));
                     tokio::time::sleep(wait).await;
                 }
                 Ok(Attempt::Elsewhere | Attempt::Nothing(_)) => {
@@ -162,18 +176,36 @@ impl<S: Store> Keeper<S> {
 
     async fn try_again(&self, own: Subnet) -> Result<Attempt, twill_store::Error> {
         let listing = self.store.leases().await?;
+        let Lease { key, lease_id, .. } = self.held.lease;
+        let now = listing.leases.iter().find(|lease| lease.key == key).map(|lease| &lease.value);
+        if let Some(now) = now
+            && now.node == Some(self.wish.node)
+            && now.public_ip != self.wish.public_ip
+        {
+            return Ok(Attempt::Copied(now.public_ip));
+        }
+        // What was written over our lease names no owner, so it still is ours to put right.
+        if let Some(spoilt) = listing.malformed.iter().find(|spoilt| spoilt.lease == Some(key)) {
+            let over = match lease_id {
+                Some(id) => Over::Lease(spoilt.revision, id),
+                None => Over::Reservation(spoilt.revision),
+            };
+            let choice = Choice { subnet: own, over, reason: Reason::Own, withdraw: Vec::new() };
+            return self.wish.bid(&self.store, choice).await;
+        }
         self.wish.attempt(&self.store, (&listing, Some(own))).await
     }
 
     fn holds(&mut self, held: Held, since: Instant) {
         self.held = held;
         self.since = since;
+        self.board.lease(None);
         self.tell_expiry();
     }
 
     fn tell_expiry(&self) {
-        let left = self.held.ttl.map(|ttl| ttl.saturating_sub(self.since.elapsed()).as_secs());
-        self.board.lease_expires(left.map(|left| now() + left));
+        let left = self.held.ttl.map(|ttl| ttl.saturating_sub(self.since.elapsed()));
+        self.board.lease_ends(left);
     }
 
     /// Writes the node record and revokes what is left of earlier leases. Nothing waits for it;
@@ -211,10 +243,11 @@ impl<S: Store> Keeper<S> {
 fn judge(held: &Held, seen: Option<Lease>) -> Sight {
     match seen {
         None => Sight::Gone,
-        // The watch runs behind our own writes.
+        // The watch runs behind our own writes. Of a foreign value no revision says that it is old:
+        // etcd may have been put back from a copy, and counts from there.
+        Some(lease) if lease.value != held.lease.value => Sight::Gone,
         Some(lease) if lease.revision <= held.lease.revision => Sight::Fine,
-        Some(lease) if lease.value == held.lease.value => Sight::Rewritten(lease),
-        Some(_foreign) => Sight::Gone,
+        Some(lease) => Sight::Rewritten(lease),
     }
 }
 

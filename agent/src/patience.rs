@@ -5,17 +5,26 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use twill_core::config::NetworkConfig;
+use twill_core::ids::Revision;
 use twill_core::lease::Listing;
 use twill_store::{Held, Store};
 
 use crate::bootstrap::Agent;
 use crate::claim::{ClaimError, Wish};
 use crate::failure::Failure;
+use crate::status::Board;
 use crate::trouble::Trouble;
+
+/// The network's configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) config: NetworkConfig,
+    pub(crate) written: Revision,
+}
 
 impl<S: Store> Agent<S> {
     /// Configuration and leases, once etcd has both.
-    pub(crate) async fn network(&self) -> Result<(NetworkConfig, Listing), Failure> {
+    pub(crate) async fn network(&self) -> Result<(Network, Listing), Failure> {
         let mut trouble = Trouble::default();
         loop {
             let (config, listing) = tokio::join!(self.store.config(), self.store.leases());
@@ -24,7 +33,7 @@ impl<S: Store> Agent<S> {
                     let config = NetworkConfig::parse(&found.text);
                     let key = format!("{}/config", self.flags.etcd.prefix.trim_end_matches('/'));
                     let config = config.map_err(|error| Failure::configuration(&key, error))?;
-                    return Ok((config, listing));
+                    return Ok((Network { config, written: found.revision }, listing));
                 }
                 (Ok(None), _) => self.no_configuration(),
                 (Err(error), _) | (_, Err(error)) => error.into(),
@@ -33,16 +42,18 @@ impl<S: Store> Agent<S> {
         }
     }
 
-    /// Bids until a subnet is ours; etcd may go away and come back meanwhile.
+    /// Bids until a subnet is ours; etcd may go away and come back meanwhile. `None` if the network
+    /// has another configuration by now.
     pub(crate) async fn claim(
         &self,
         wish: &Wish,
         mut listing: Listing,
-    ) -> Result<(twill_core::pick::Choice, Held, Listing), Failure> {
+    ) -> Result<Option<(twill_core::pick::Choice, Held, Listing)>, Failure> {
         let mut trouble = Trouble::default();
         loop {
             let failure = match wish.claim(&self.store, listing).await {
-                Ok(won) => return Ok(won),
+                Ok(won) => return Ok(Some(won)),
+                Err(ClaimError::Outdated) => return Ok(None),
                 Err(ClaimError::Pick(error)) => return Err(error.into()),
                 Err(ClaimError::Store(error)) => error.into(),
             };
@@ -89,7 +100,7 @@ pub(crate) fn tell_systemd(states: &[NotifyState<'_>]) {
 
 /// Runs a future again and again until it succeeds: for the time after the first start, when giving
 /// up would only make things worse.
-pub(crate) async fn insist<T, F>(mut attempt: impl FnMut() -> F) -> T
+pub(crate) async fn insist<T, F>(board: &Board, mut attempt: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, Failure>>,
 {
@@ -103,6 +114,7 @@ where
                 if new {
                     let hint = failure.way_out().unwrap_or_default();
                     tracing::error!(hint, "cannot join the network again: {line}");
+                    board.waiting(&line);
                 }
                 tokio::time::sleep(wait.max(Duration::from_millis(100))).await;
             }

@@ -15,6 +15,7 @@ use twill_core::subnet_env::SubnetEnv;
 use twill_store::{Follow, Store};
 
 use crate::bootstrap::{Agent, Membership, choice};
+use crate::claim::Wish;
 use crate::failure::Failure;
 use crate::firewall::{Guard, masquerade};
 use crate::follow::{News, follow};
@@ -149,7 +150,8 @@ fn keeper<S: Store>(
     };
     Keeper {
         store: agent.store.clone(),
-        wish: membership.wish.clone(),
+        // Who has a subnet keeps it, also under a configuration that was written since.
+        wish: Wish { written: None, ..membership.wish.clone() },
         held: membership.held.clone(),
         since: membership.since,
         margin: agent.flags.subnet_lease_renew_margin,

@@ -1,7 +1,9 @@
 //! What the agent knows about itself at this moment, for `/status` and `/readyz`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use twill_core::peers::View;
 use twill_core::status::{EtcdState, Peer, Status};
 
@@ -17,6 +19,9 @@ struct Notices {
     waiting: Option<String>,
     /// Is `subnet.env` written?
     published: bool,
+    /// When the lease ends; nothing for a reservation. The host's clock may be set meanwhile.
+    ends: Option<Instant>,
+    lease_error: Option<String>,
     rows_error: Option<String>,
     firewall_error: Option<String>,
 }
@@ -31,6 +36,11 @@ impl Board {
     pub(crate) fn joined(&self, status: Status) {
         let mut notices = self.notices();
         notices.waiting = None;
+        // What went wrong in an earlier session is looked at anew in this one.
+        notices.ends = None;
+        notices.lease_error = None;
+        notices.rows_error = None;
+        notices.firewall_error = None;
         notices.status = Some(status);
     }
 
@@ -46,9 +56,14 @@ impl Board {
         notices.waiting = Some("joining the network again".to_owned());
     }
 
-    /// This host's lease ends then; a reservation never.
-    pub(crate) fn lease_expires(&self, moment: Option<u64>) {
-        self.edit(|status| status.lease_expires = moment);
+    /// This host's lease ends after that time; a reservation never.
+    pub(crate) fn lease_ends(&self, left: Option<Duration>) {
+        self.notices().ends = left.map(|left| Instant::now() + left);
+    }
+
+    /// Why the lease is not ours, while it is not.
+    pub(crate) fn lease(&self, error: Option<String>) {
+        self.notices().lease_error = error;
     }
 
     pub(crate) fn etcd(&self, state: EtcdState) {
@@ -85,22 +100,26 @@ impl Board {
         let notices = self.notices();
         let waiting = || notices.waiting.clone().unwrap_or_else(|| "starting".to_owned());
         let mut status = notices.status.clone().ok_or_else(waiting)?;
-        status.last_error = notices.rows_error.clone().or_else(|| notices.firewall_error.clone());
+        let left = notices.ends.map(|end| end.saturating_duration_since(Instant::now()));
+        status.lease_expires = left.map(|left| seconds(SystemTime::now() + left));
+        let Notices { lease_error, rows_error, firewall_error, .. } = &*notices;
+        let errors = [lease_error, rows_error, firewall_error];
+        status.last_error = errors.into_iter().flatten().next().cloned();
         Ok(status)
     }
 
     /// Why this host is not ready for containers; empty when it is.
-    pub(crate) fn unready(&self, now: u64) -> Vec<String> {
+    pub(crate) fn unready(&self) -> Vec<String> {
         let notices = self.notices();
         let mut reasons = Vec::new();
         if !notices.published {
             let waiting = notices.waiting.as_deref().unwrap_or("starting");
             reasons.push(waiting.to_owned());
         }
-        let expires = notices.status.as_ref().and_then(|status| status.lease_expires);
-        if expires.is_some_and(|moment| moment <= now) {
+        if notices.ends.is_some_and(|end| end <= Instant::now()) {
             reasons.push("the lease ran out".to_owned());
         }
+        reasons.extend(notices.lease_error.clone());
         reasons.extend(notices.rows_error.clone());
         reasons.extend(notices.firewall_error.clone());
         reasons
@@ -120,6 +139,66 @@ impl Board {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    seconds(SystemTime::now())
+}
+
+fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined() -> Board {
+        let board = Board::default();
+        let subnet = "10.88.1.0/24".parse().unwrap();
+        board.joined(Status {
+            version: "0".to_owned(),
+            node: twill_core::ids::NodeId::from_random([1; 16]),
+            hostname: "node1".to_owned(),
+            backend: "udp".to_owned(),
+            device: "flannel0".to_owned(),
+            mtu: twill_core::ids::Mtu::new(1472).unwrap(),
+            network: "10.88.0.0/16".parse().unwrap(),
+            subnet,
+            public_ip: "192.0.2.1".parse().unwrap(),
+            lease_expires: None,
+            etcd: EtcdState::Connected,
+            peers: Vec::new(),
+            ignored: Vec::new(),
+            pending: Vec::new(),
+            last_error: None,
+        });
+        board.published();
+        board
+    }
+
+    #[test]
+    fn old_errors_do_not_outlive_their_session() {
+        let board = joined();
+        board.firewall(Some("iptables is gone".to_owned()));
+        board.pass(Some("a row is missing".to_owned()));
+        board.lease(Some("taken".to_owned()));
+        assert_eq!(board.unready(), ["taken", "a row is missing", "iptables is gone"]);
+        let status = board.status().unwrap();
+        board.leaving();
+        board.joined(status);
+        board.published();
+        assert_eq!(board.unready(), [""; 0]);
+        assert_eq!(board.status().unwrap().last_error, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_ends_by_the_clock_that_nobody_sets() {
+        let board = joined();
+        board.lease_ends(Some(Duration::from_mins(1)));
+        let expires = board.status().unwrap().lease_expires.unwrap();
+        assert!((59..=61).contains(&(expires - now())), "{expires}");
+        assert_eq!(board.unready(), [""; 0]);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(board.unready(), ["the lease ran out"]);
+        board.lease_ends(None);
+        assert_eq!(board.unready(), [""; 0], "a reservation never ends");
+    }
 }

@@ -64,7 +64,11 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
 
 async fn start(agent: &Agent<Etcd>, first: bool) -> Result<Session, Failure> {
     let attempt = || async { Session::open(agent, agent.join().await?).await };
-    if first { Box::pin(attempt()).await } else { Ok(Box::pin(insist(attempt)).await) }
+    if first {
+        Box::pin(attempt()).await
+    } else {
+        Ok(Box::pin(insist(&agent.board, attempt)).await)
+    }
 }
 
 /// Everything that can be refused without asking etcd.

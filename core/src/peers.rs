@@ -26,6 +26,8 @@ pub struct Peer {
 pub struct Own {
     /// Which host this is.
     pub node: NodeId,
+    /// The whole overlay network.
+    pub network: Subnet,
     /// The block of addresses it owns.
     pub subnet: Subnet,
     /// Where its end of the tunnel listens.
@@ -91,10 +93,11 @@ impl Known {
         self.malformed.len()
     }
 
-    /// The lease of `subnet` as last seen.
+    /// What now stands under the key of `subnet`: `None` also if somebody spoilt the value.
     #[must_use]
     pub fn lease(&self, subnet: Subnet) -> Option<&Lease> {
-        self.leases.get(&Key::from(subnet))
+        let key = Key::from(subnet);
+        self.leases.get(&key).filter(|_lease| !self.malformed.contains_key(&key.to_string()))
     }
 
     /// Sorts every known lease into peers and leases of which `own` makes no use.
@@ -160,10 +163,14 @@ impl Own {
             "it is an earlier lease of this host"
         } else if value.public_ip == self.public_ip {
             "it has the public address of this host"
-        } else if value.public_ip.0.is_unspecified() {
-            "it has no public address"
+        } else if let Some(why) = self.unreachable(value.public_ip) {
+            why
         } else if key.subnet.overlaps(self.subnet) {
             "it overlaps the subnet of this host"
+        } else if key.subnet.len() < self.network.len() || !self.network.contains(key.subnet.base())
+        {
+            // It would draw packets for hosts of the world, etcd's perhaps, into the tunnel.
+            "its subnet is not part of the network"
         } else if mac.is_some_and(|mac| !mac.is_unicast()) {
             // In the forwarding database it would draw everybody's packets.
             "its hardware address is not that of one device"
@@ -174,6 +181,20 @@ impl Own {
             return Verdict::Usable(Peer { subnet, underlay: value.public_ip, mac });
         };
         Verdict::Unusable(why.to_owned())
+    }
+
+    /// Why nothing can be sent to that address, if so.
+    fn unreachable(&self, Underlay(address): Underlay) -> Option<&'static str> {
+        if address.is_unspecified() {
+            Some("it has no public address")
+        } else if address.is_multicast() || address.is_broadcast() || address.is_loopback() {
+            Some("its public address is not that of another host")
+        } else if self.network.contains(address) {
+            // A tunnel through itself.
+            Some("its public address lies inside the overlay network")
+        } else {
+            None
+        }
     }
 
     fn path_to(&self, theirs: &LeaseBackend) -> Result<Option<Mac>, String> {

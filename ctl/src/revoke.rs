@@ -111,7 +111,7 @@ mod tests {
         let store = Memory::default();
         let value = LeaseValue::parse(br#"{"PublicIP":"192.168.140.22"}"#).unwrap();
         let ttl = Duration::from_mins(1);
-        let bid = Bid { subnet: subnet(), value, over: Over::Nothing, ttl };
+        let bid = Bid { subnet: subnet(), value, over: Over::Nothing, config: None, ttl };
         let Claimed::Ours(held) = store.claim(&bid).await.unwrap() else { panic!("it was free") };
         (store, held)
     }

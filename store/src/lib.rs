@@ -46,7 +46,7 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     /// Everything under `subnets/`, at one moment.
     fn leases(&self) -> impl Future<Output = Result<Listing, Error>> + Send;
 
-    /// Takes a subnet, if its key still is what the bid says.
+    /// Takes a subnet, if its key and the configuration still are what the bid says.
     ///
     /// A lost bid leaves nothing behind in etcd.
     fn claim(&self, bid: &Bid) -> impl Future<Output = Result<Claimed, Error>> + Send;

@@ -101,20 +101,15 @@ impl Memory {
     fn swap(
         &self,
         call: (Operation, &str),
-        expected: Expected,
+        when: &[(&str, Expected)],
         entry: (&str, Option<LeaseId>),
     ) -> Result<Option<Revision>, Error> {
         let (operation, key) = call;
         let (value, lease) = entry;
         let mut state = self.reach(operation, key)?;
         let lease = lease.map(|id| id.0);
-        let now = state.rows.get(key);
-        let holds = match expected {
-            Expected::Nothing => now.is_none(),
-            Expected::At(revision) => now.is_some_and(|entry| entry.revision == revision.0),
-            Expected::Anything => true,
-        };
-        if !holds {
+        if !when.iter().all(|(key, expected)| state.holds(key, *expected)) {
+            let now = state.rows.get(key);
             let ours = now.filter(|now| now.value == value.as_bytes() && now.lease == lease);
             return Ok(ours.map(|entry| Revision(entry.revision)));
         }
@@ -142,7 +137,8 @@ impl Store for Memory {
 
     async fn write_config(&self, text: &str, expected: Expected) -> Result<Written, Error> {
         let key = self.layout.config();
-        let written = self.swap((Operation::WriteConfig, &key), expected, (text, None))?;
+        let written =
+            self.swap((Operation::WriteConfig, &key), &[(&key, expected)], (text, None))?;
         Ok(written.map_or(Written::Changed, Written::Done))
     }
 
@@ -173,11 +169,16 @@ impl Store for Memory {
             }
         };
         let value = bid.value.to_json();
-        let Some(revision) = self.swap(call, expected, (&value, lease_id))? else {
+        let config = self.layout.config();
+        let read = bid.config.map(|revision| (config.as_str(), Expected::At(revision)));
+        let when: Vec<_> = read.into_iter().chain([(key.as_str(), expected)]).collect();
+        let Some(revision) = self.swap(call, &when, (&value, lease_id))? else {
+            let mut state = self.state();
             if let Some(id) = lease_id {
-                self.state().end(id.0);
+                state.end(id.0);
             }
-            return Ok(Claimed::Lost);
+            let valid = read.is_none_or(|(key, expected)| state.holds(key, expected));
+            return Ok(if valid { Claimed::Lost } else { Claimed::Outdated });
         };
         let lease = Lease { key: bid.subnet.into(), value: bid.value.clone(), revision, lease_id };
         Ok(Claimed::Ours(Held { lease, ttl: lease_id.map(|_| bid.ttl) }))
@@ -195,7 +196,7 @@ impl Store for Memory {
             },
         };
         let entry = (value.to_json(), lease_id);
-        let revision = self.swap(call, Expected::At(revision), (&entry.0, entry.1))?;
+        let revision = self.swap(call, &[(&path, Expected::At(revision))], (&entry.0, entry.1))?;
         Ok(revision.map_or(Claimed::Lost, |revision| {
             Claimed::Ours(Held { lease: Lease { revision, ..held.lease.clone() }, ttl })
         }))
@@ -220,7 +221,7 @@ impl Store for Memory {
         let key = self.layout.node(record.id);
         let entry = (record.to_json(), lease);
         let call = (Operation::PutNode, key.as_str());
-        let put = self.swap(call, Expected::Anything, (&entry.0, entry.1))?;
+        let put = self.swap(call, &[], (&entry.0, entry.1))?;
         match put {
             Some(_revision) => Ok(()),
             None => Err(Error::new(

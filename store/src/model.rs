@@ -45,6 +45,8 @@ pub struct Bid {
     pub value: LeaseValue,
     /// What must be under the key now.
     pub over: Over,
+    /// When the configuration was written that the bid is made under, if it must still be the one.
+    pub config: Option<Revision>,
     /// How long the lease shall live without renewal, in whole seconds, at least one. A reservation
     /// ignores it: it never ends.
     pub ttl: Duration,
@@ -66,6 +68,8 @@ pub enum Claimed {
     Ours(Held),
     /// Another write came first, or the lease ran out: list again and decide again.
     Lost,
+    /// The configuration is another one than the bid was made under: read it again.
+    Outdated,
 }
 
 /// What came of a revocation.

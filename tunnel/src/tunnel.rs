@@ -209,6 +209,14 @@ impl Shared {
     }
 }
 
+/// Is the port free that a [`Tunnel`] would listen on? Nothing is kept: another program may still be
+/// faster, which [`Tunnel::start`] would tell.
+pub fn check_port(underlay: Underlay, port: u16) -> Result<(), Error> {
+    let address = SocketAddrV4::new(underlay.0, port);
+    let bound = UdpSocket::bind(address);
+    bound.map(drop).map_err(|source| Error::Listen { address, source })
+}
+
 fn listen(address: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;

@@ -12,6 +12,7 @@ pub(crate) const CONFIG: &[u8] = br#"{"Network":"10.5.0.0/22","SubnetLen":24}"#;
 pub(crate) fn wish(n: u8) -> Wish {
     Wish {
         config: NetworkConfig::parse(CONFIG).expect("a configuration"),
+        written: None,
         node: NodeId::from_random([n; 16]),
         public_ip: Underlay([192, 0, 2, n].into()),
         mac: None,
@@ -50,6 +51,16 @@ async fn a_host_that_comes_back_gets_its_own_subnet() {
     let (again, held) = claim(&memory, &moved).await.expect("a subnet");
     assert_eq!(again.subnet, choice.subnet, "even with another address");
     assert_eq!(held.lease.value.public_ip, moved.public_ip, "which peers are told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_changed_meanwhile_is_told() {
+    let memory = Memory::default();
+    let written = Some(memory.put_raw("/coreos.com/network/config", CONFIG));
+    let wish = Wish { written, ..wish(1) };
+    memory.put_raw("/coreos.com/network/config", br#"{"Network":"10.99.0.0/16"}"#);
+    assert!(matches!(claim(&memory, &wish).await, Err(ClaimError::Outdated)));
+    assert_eq!(memory.leases().await.expect("the twin answers").leases, [], "nothing was claimed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! A keeper against the store's in-memory twin, with time that passes at our word.
 
 use tokio::task::JoinHandle;
+use twill_core::ids::Revision;
+use twill_core::lease::LeaseValue;
 use twill_core::peers::{Known, Own, View};
 use twill_store::{Bid, Follow, Memory};
 
@@ -20,6 +22,7 @@ struct Host {
     keeper: JoinHandle<Displaced>,
     follower: JoinHandle<()>,
     first: Held,
+    board: Board,
 }
 
 impl Host {
@@ -30,6 +33,7 @@ impl Host {
         let (choice, held, _) = wish.claim(&memory, listing).await.expect("a subnet");
         let own = Own {
             node: wish.node,
+            network: wish.config.network,
             subnet: choice.subnet,
             public_ip: wish.public_ip,
             mac: None,
@@ -40,6 +44,7 @@ impl Host {
         let story = Follow::after(memory.clone(), revision);
         let follower =
             tokio::spawn(follow(story, (own, Known::default()), (news, Board::default())));
+        let board = Board::default();
         let record = NodeRecord {
             id: wish.node,
             hostname: "node1".to_owned(),
@@ -57,10 +62,10 @@ impl Host {
             seen,
             withdraw: choice.withdraw,
             record,
-            board: Board::default(),
+            board: board.clone(),
         };
         let keeper = tokio::spawn(keeper.run());
-        Self { memory, keeper, follower, first: held }
+        Self { memory, keeper, follower, first: held, board }
     }
 
     async fn now(&self) -> Option<Lease> {
@@ -154,12 +159,13 @@ async fn steps_aside_when_another_host_was_faster_during_an_outage() {
     let other = wish(2);
     let bid = Bid {
         subnet: host.first.lease.subnet(),
-        value: twill_core::lease::LeaseValue {
+        value: LeaseValue {
             public_ip: other.public_ip,
             node: Some(other.node),
             ..host.first.lease.value.clone()
         },
-        over: twill_core::pick::Over::Nothing,
+        over: Over::Nothing,
+        config: None,
         ttl: TTL,
     };
     assert!(matches!(host.memory.claim(&bid).await, Ok(Claimed::Ours(_))));
@@ -186,4 +192,60 @@ async fn a_second_listing_is_no_reason_to_write() {
     host.memory.compact();
     pass(Duration::from_secs(10)).await;
     assert_eq!(host.now().await.expect("there").revision, host.first.lease.revision);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_spoilt_by_hand_is_put_right() {
+    let host = Host::start(&Memory::default()).await;
+    pass(MOMENT).await;
+    host.memory.put_raw(&host.key(), b"garbage");
+    pass(MOMENT).await;
+    let lease = host.now().await.expect("written again");
+    assert_eq!(lease.value, host.first.lease.value);
+    assert!(lease.lease_id.is_some(), "and it ends if we do");
+    pass(3 * TTL).await;
+    assert!(host.now().await.is_some() && !host.keeper.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_this_host_does_not_make_two_fight() {
+    let host = Host::start(&Memory::default()).await;
+    pass(MOMENT).await;
+    let own = host.first.lease.value.clone();
+    let theirs = LeaseValue { public_ip: wish(2).public_ip, ..own.clone() };
+    host.memory.put_raw(&host.key(), theirs.to_json().as_bytes());
+    pass(Duration::from_mins(1)).await;
+    let lease = host.now().await.expect("theirs");
+    assert_eq!(lease.value, theirs, "left alone");
+    assert!(!host.keeper.is_finished(), "a new subnet would be the copy's as well");
+    let why = host.board.unready();
+    assert!(
+        why.contains(&"the host at 192.0.2.2 has the node id of this one".to_owned()),
+        "{why:?}"
+    );
+    host.memory.delete_raw(&host.key());
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(host.now().await.expect("ours again").value, own);
+    let why = host.board.unready();
+    assert!(!why.iter().any(|why| why.contains("node id")), "{why:?}");
+}
+
+#[test]
+fn an_older_revision_proves_nothing_of_a_foreign_value() {
+    let lease = |n: u8, revision| {
+        let value = LeaseValue {
+            public_ip: wish(n).public_ip,
+            public_ipv6: None,
+            backend: twill_core::lease::LeaseBackend::Unnamed,
+            node: Some(wish(n).node),
+        };
+        let subnet: Subnet = "10.5.1.0/24".parse().expect("a subnet");
+        Lease { key: subnet.into(), value, revision: Revision(revision), lease_id: None }
+    };
+    let held = Held { lease: lease(1, 50), ttl: None };
+    assert_eq!(judge(&held, Some(lease(1, 50))), Sight::Fine);
+    assert_eq!(judge(&held, Some(lease(1, 40))), Sight::Fine, "the watch runs behind");
+    assert!(matches!(judge(&held, Some(lease(1, 60))), Sight::Rewritten(_)));
+    assert_eq!(judge(&held, Some(lease(2, 60))), Sight::Gone);
+    assert_eq!(judge(&held, Some(lease(2, 40))), Sight::Gone, "etcd was put back from a copy");
 }

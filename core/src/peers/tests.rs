@@ -70,6 +70,29 @@ fn takes_nothing_that_would_turn_our_own_packets_on_us() {
 }
 
 #[test]
+fn an_address_that_is_no_other_host_is_left_out() {
+    let one_host = "its public address is not that of another host";
+    for (address, why) in [
+        ("224.0.0.1", one_host),
+        ("239.255.255.255", one_host),
+        ("255.255.255.255", one_host),
+        ("127.0.0.1", one_host),
+        ("10.5.9.1", "its public address lies inside the overlay network"),
+    ] {
+        let spoilt = with(lease(2), |value| value.public_ip = address.parse().expect("an address"));
+        row(address, &[spoilt, lease(3)], &[3], &[("10.5.2.0-24", why)]);
+    }
+}
+
+#[test]
+fn a_block_outside_the_network_draws_no_packets() {
+    for key in ["8.8.8.0-24", "10.64.0.0-13", "192.0.2.0-24", "128.0.0.0-1"] {
+        let stray = Lease { key: key.parse().expect("a key"), ..lease(2) };
+        row(key, &[stray], &[], &[(key, "its subnet is not part of the network")]);
+    }
+}
+
+#[test]
 fn of_two_that_exclude_each_other_one_holds() {
     row(
         "two hosts with one hardware address: the lower subnet holds",
@@ -200,6 +223,7 @@ const OWN: u8 = 1;
 fn own() -> Own {
     Own {
         node: node(OWN),
+        network: Subnet::new([10, 5, 0, 0].into(), 16).expect("aligned"),
         subnet: subnet(OWN),
         public_ip: host(OWN),
         mac: Some(mac(OWN)),

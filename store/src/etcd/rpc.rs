@@ -11,7 +11,7 @@ use twill_core::pick::Over;
 
 use super::Etcd;
 use super::call::LARGEST_ANSWER;
-use crate::{Bid, Claimed, Error, Held, Operation};
+use crate::{Bid, Claimed, Error, Held, Operation, Store as _};
 
 /// An etcd lease for a bid.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +57,23 @@ impl Etcd {
             Over::Nothing => absent(&path),
             Over::Lease(revision, _) | Over::Reservation(revision) => unchanged(&path, revision),
         };
+        let config = self.endpoints.layout.config();
+        let read = bid.config.map(|revision| unchanged(&config, revision));
+        let when = read.into_iter().chain([when]).collect();
         let lease_id = granted.map(|granted| granted.id);
         let put = Put { value: bid.value.to_json(), lease_id };
-        let revision = self.swap((Operation::Claim, &path), vec![when], put).await?;
-        Ok(revision.map_or(Claimed::Lost, |revision| {
-            let value: LeaseValue = bid.value.clone();
-            let lease = Lease { key, value, revision, lease_id };
-            Claimed::Ours(Held { lease, ttl: granted.map(|granted| granted.ttl) })
-        }))
+        let Some(revision) = self.swap((Operation::Claim, &path), when, put).await? else {
+            return self.why_lost(bid).await;
+        };
+        let value: LeaseValue = bid.value.clone();
+        let lease = Lease { key, value, revision, lease_id };
+        Ok(Claimed::Ours(Held { lease, ttl: granted.map(|granted| granted.ttl) }))
+    }
+
+    async fn why_lost(&self, bid: &Bid) -> Result<Claimed, Error> {
+        let Some(read) = bid.config else { return Ok(Claimed::Lost) };
+        let now = self.config().await?.map(|config| config.revision);
+        Ok(if now == Some(read) { Claimed::Lost } else { Claimed::Outdated })
     }
 
     /// Writes if the conditions hold. `None` when they do not, unless what we wanted to write is

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use twill_core::ids::{LeaseId, Revision};
 
+use crate::Expected;
 use crate::layout::Row;
 
 #[derive(Debug, Default)]
@@ -57,6 +58,15 @@ impl State {
 
     fn record(&mut self, key: &str, entry: Option<Entry>) {
         self.history.push(Change { key: key.to_owned(), revision: self.revision, entry });
+    }
+
+    pub(super) fn holds(&self, key: &str, expected: Expected) -> bool {
+        let now = self.rows.get(key);
+        match expected {
+            Expected::Nothing => now.is_none(),
+            Expected::At(revision) => now.is_some_and(|entry| entry.revision == revision.0),
+            Expected::Anything => true,
+        }
     }
 
     pub(super) fn grant(&mut self, ttl: Duration) -> i64 {

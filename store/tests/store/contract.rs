@@ -52,6 +52,7 @@ contract! {
     a_listing_has_leases_reservations_and_what_is_malformed,
     a_subnet_has_one_owner,
     a_takeover_needs_what_was_read,
+    a_bid_under_another_configuration_is_refused,
     a_reservation_stays_one,
     a_renewal_lives_on_with_the_same_etcd_lease,
     a_lease_that_ran_out_or_was_overwritten_cannot_be_renewed,
@@ -140,6 +141,26 @@ async fn a_takeover_needs_what_was_read(world: impl World) {
     assert_eq!(store.claim(&gone).await.unwrap(), Claimed::Lost, "there is nothing to take over");
     if let Some(count) = world.lease_count().await {
         assert_eq!(count, 0);
+    }
+}
+
+async fn a_bid_under_another_configuration_is_refused(world: impl World) {
+    let store = world.store();
+    let Written::Done(read) = store.write_config("one", Expected::Nothing).await.unwrap() else {
+        panic!("nobody was there before")
+    };
+    let under = |host, config| Bid { config: Some(config), ..bid(host, host) };
+    let held = won(store.claim(&under(7, read)).await.unwrap());
+    assert_eq!(store.claim(&Bid { config: Some(read), ..bid(7, 2) }).await.unwrap(), Claimed::Lost);
+    let Written::Done(new) = store.write_config("two", Expected::Anything).await.unwrap() else {
+        panic!("anything is fine")
+    };
+    assert_eq!(store.claim(&under(8, read)).await.unwrap(), Claimed::Outdated);
+    world.delete_raw("config").await;
+    assert_eq!(store.claim(&under(8, new)).await.unwrap(), Claimed::Outdated, "there is none");
+    assert_eq!(store.leases().await.unwrap().leases, [held.lease]);
+    if let Some(count) = world.lease_count().await {
+        assert_eq!(count, 1, "who is refused leaves no etcd lease behind");
     }
 }
 
@@ -306,8 +327,7 @@ async fn start(store: &impl Store, config: &NetworkConfig, host: u8) -> Subnet {
         let listing = store.leases().await.unwrap();
         // The worst luck: every host would like the same one.
         let choice = pick::pick(&situation(config, host, &listing), 0).unwrap();
-        let bid =
-            Bid { subnet: choice.subnet, value: value(host, host), over: choice.over, ttl: DAY };
+        let bid = Bid { subnet: choice.subnet, over: choice.over, ..bid(host, host) };
         if let Claimed::Ours(held) = store.claim(&bid).await.unwrap() {
             return held.lease.subnet();
         }
@@ -406,7 +426,8 @@ impl World for Real {
 // === values ===
 
 fn bid(third: u8, host: u8) -> Bid {
-    Bid { subnet: subnet(third), value: value(third, host), over: Over::Nothing, ttl: DAY }
+    let value = value(third, host);
+    Bid { subnet: subnet(third), value, over: Over::Nothing, config: None, ttl: DAY }
 }
 
 fn over(held: &Held) -> Over {
@@ -445,7 +466,7 @@ fn subnet(third: u8) -> Subnet {
 fn won(claimed: Claimed) -> Held {
     match claimed {
         Claimed::Ours(held) => held,
-        Claimed::Lost => panic!("nobody else wanted it"),
+        Claimed::Lost | Claimed::Outdated => panic!("nobody else wanted it"),
     }
 }
 
