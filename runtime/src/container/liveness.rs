@@ -48,13 +48,22 @@ pub fn monitor(paths: &Paths, id: &str) -> Result<Option<Process>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         file => file.file("open", &path)?,
     };
-    let mut lock = whole_file();
-    fcntl(file.as_fd(), FcntlArg::F_GETLK(&mut lock)).file("ask for the lock of", &path)?;
-    if i32::from(lock.l_type) == libc::F_UNLCK {
-        return Ok(None);
+    loop {
+        let mut lock = whole_file();
+        fcntl(file.as_fd(), FcntlArg::F_GETLK(&mut lock)).file("ask for the lock of", &path)?;
+        if i32::from(lock.l_type) == libc::F_UNLCK {
+            return Ok(None);
+        }
+        if lock.l_pid <= 0 {
+            // Taking it for dead would clear a living container away.
+            let hidden = std::io::Error::other("its holder is in another pid namespace");
+            return Err(hidden).file("find out about", &path);
+        }
+        if let Some(monitor) = Process::of_pid(lock.l_pid) {
+            return Ok(Some(monitor));
+        }
+        // It died between the two looks.
     }
-    // It may have died between the two looks.
-    Ok(Process::of_pid(lock.l_pid))
 }
 
 fn path(paths: &Paths, id: &str) -> PathBuf {
