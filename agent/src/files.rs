@@ -29,17 +29,38 @@ pub(crate) fn ensure(wanted: Wanted<'_>) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Could a file be made there? Leaves nothing behind but the directory. A file that is there may be
+/// right already, so that nothing has to be written.
+pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let attempt = || {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if let Some(directory) = path.parent() {
+            make_directory(directory, 0o755)?;
+        }
+        let temporary = temporary(path)?;
+        let filled = fill(&temporary, &" ".repeat(4096), 0o600);
+        filled.and(fs::remove_file(&temporary))
+    };
+    attempt().with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Makes the directory and what is above it, with these permission bits where it was missing.
 pub(crate) fn ensure_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
-    let make = || {
-        if path.is_dir() {
-            return Ok(());
-        }
-        DirBuilder::new().recursive(true).mode(mode).create(path)?;
-        // The process's mask does not count.
-        fs::set_permissions(path, Permissions::from_mode(mode))
-    };
-    make().with_context(|| format!("cannot make directory {}", path.display()))
+    make_directory(path, mode).with_context(|| format!("cannot make directory {}", path.display()))
+}
+
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    // The process's mask does not count.
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 fn already(Wanted { path, text, mode }: Wanted<'_>) -> bool {

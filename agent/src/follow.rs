@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use twill_core::lease::{Event, Lease};
 use twill_core::peers::{Known, Own, View};
@@ -29,26 +30,37 @@ pub(crate) async fn follow<S: Store>(
 {
     let mut trouble = Trouble::default();
     loop {
-        match follow.next().await {
-            Update::Event(event) => {
-                // A listing proves as much as a watch that stands.
-                if matches!(event, Event::Snapshot(_)) {
-                    back(&mut trouble, &board);
+        let mut update = Some(follow.next().await);
+        let mut folded = false;
+        // All that came with it is one change: a view of everybody costs more than a fold.
+        while let Some(step) = update {
+            match step {
+                Update::Event(event) => {
+                    // A listing proves as much as a watch that stands.
+                    if matches!(event, Event::Snapshot(_)) {
+                        back(&mut trouble, &board);
+                    }
+                    known.fold(event);
+                    folded = true;
                 }
-                known.fold(event);
-                tell(&known.view(&own), &news, &board);
-                news.own.send_if_modified(|last| replace(last, known.lease(own.subnet).cloned()));
+                Update::Back => back(&mut trouble, &board),
+                Update::Away(error) => away(&mut trouble, error, &board),
             }
-            Update::Back => back(&mut trouble, &board),
-            Update::Away(error) => {
-                let error = format!("{:#}", anyhow::Error::new(error));
-                if trouble.meet(&error).1 {
-                    tracing::warn!(error, "etcd is away, going on with what is known");
-                }
-                board.etcd(EtcdState::Away);
-            }
+            update = follow.next().now_or_never();
+        }
+        if folded {
+            tell(&known.view(&own), &news, &board);
+            news.own.send_if_modified(|last| replace(last, known.lease(own.subnet).cloned()));
         }
     }
+}
+
+fn away(trouble: &mut Trouble, error: twill_store::Error, board: &Board) {
+    let error = format!("{:#}", anyhow::Error::new(error));
+    if trouble.meet(&error).1 {
+        tracing::warn!(error, "etcd is away, going on with what is known");
+    }
+    board.etcd(EtcdState::Away);
 }
 
 fn back(trouble: &mut Trouble, board: &Board) {

@@ -24,14 +24,14 @@ pub(crate) struct Identity {
 impl Identity {
     /// Takes the lock, and makes the node id if there is none yet.
     pub(crate) fn open(directory: &Path) -> Result<Self, Failure> {
-        files::ensure_directory(directory, 0o700)?;
+        files::ensure_directory(directory, 0o700).map_err(cannot_keep)?;
         let lock = Lock::directory(directory)?;
         let path = directory.join("node-id");
         let node = if let Some(node) = read(&path)? {
             node
         } else {
             let node = NodeId::from_random(rand::random());
-            write(&path, &node.to_string())?;
+            write(&path, &node.to_string()).map_err(cannot_keep)?;
             node
         };
         Ok(Self { directory: directory.to_owned(), node, _lock: lock })
@@ -44,7 +44,7 @@ impl Identity {
         let remembered = read(&path)?;
         let mac = of_device.or(remembered).unwrap_or_else(|| Mac::from_random(rand::random()));
         if remembered != Some(mac) {
-            write(&path, &mac.to_string())?;
+            write(&path, &mac.to_string()).map_err(cannot_keep)?;
         }
         Ok(mac)
     }
@@ -60,12 +60,16 @@ where
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(anyhow::Error::new(error).context(context()).into()),
+        Err(error) => return Err(cannot_keep(anyhow::Error::new(error).context(context()))),
     };
     let value = text.trim().parse().with_context(context);
     value.map(Some).map_err(|error| {
         Failure::refused(error).hint("restore the file; or delete it, and the host gets a new one")
     })
+}
+
+fn cannot_keep(error: anyhow::Error) -> Failure {
+    Failure::refused(error).hint("make room and write access there, or choose another --state-dir")
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -67,7 +67,7 @@ impl<S: Store> Agent<S> {
         let line = failure.line();
         let (wait, new) = trouble.meet(&line);
         if new {
-            let hint = failure.way_out().unwrap_or_default();
+            let hint = failure.way_out();
             tracing::warn!(hint, "waiting: {line}");
             self.board.waiting(&line);
         }
@@ -112,7 +112,7 @@ where
                 let line = failure.line();
                 let (wait, new) = trouble.meet(&line);
                 if new {
-                    let hint = failure.way_out().unwrap_or_default();
+                    let hint = failure.way_out();
                     tracing::error!(hint, "cannot join the network again: {line}");
                     board.waiting(&line);
                 }

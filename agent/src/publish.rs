@@ -3,6 +3,7 @@
 
 use twill_core::subnet_env::SubnetEnv;
 
+use crate::failure::Failure;
 use crate::files::{self, Wanted};
 use crate::flags::Files;
 
@@ -20,6 +21,20 @@ pub(crate) fn previous(files: &Files) -> Option<SubnetEnv> {
             None
         }
     }
+}
+
+/// Fails early: a subnet of which nobody can be told is of no use.
+pub(crate) fn check(files: &Files) -> Result<(), Failure> {
+    for (path, option) in [
+        (&files.docker_options_file, "--docker-options-file"),
+        (&files.subnet_file, "--subnet-file"),
+    ] {
+        files::check(path).map_err(|error| {
+            let hint = format!("make room and write access there, or choose another {option}");
+            Failure::refused(error).hint(hint)
+        })?;
+    }
+    Ok(())
 }
 
 /// Writes Docker's options, then `subnet.env`.

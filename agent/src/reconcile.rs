@@ -135,7 +135,7 @@ impl Reconciler {
                 let line = failure.line();
                 let (wait, new) = self.trouble.meet(&line);
                 if new {
-                    let hint = failure.way_out().unwrap_or_default();
+                    let hint = failure.way_out();
                     tracing::error!(hint, "cannot bring the kernel up to date: {line}");
                 }
                 self.board.pass(Some(line));
@@ -185,6 +185,7 @@ impl Reconciler {
         let Underlay(address) = self.uplink.address;
         let same = Choice { public_ip: Some(address), ..Choice::default() };
         if self.kernel.uplink(&same).await.is_ok_and(|uplink| uplink == self.uplink) {
+            self.board.uplink(None);
             return false;
         }
         match self.kernel.uplink(&self.choice).await {
@@ -193,10 +194,15 @@ impl Reconciler {
                 tracing::warn!(interface = name, %address, %mtu, "the uplink changed, joining again");
                 true
             }
-            Ok(_same) => false,
+            Ok(_same) => {
+                self.board.uplink(None);
+                false
+            }
             Err(error) => {
                 // It may come back as it was; peers go on sending there.
                 tracing::debug!(%error, "the uplink is away");
+                let Uplink { name, address, .. } = &self.uplink;
+                self.board.uplink(Some(format!("the uplink {name} with {address} is away")));
                 false
             }
         }

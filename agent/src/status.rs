@@ -22,6 +22,7 @@ struct Notices {
     /// When the lease ends; nothing for a reservation. The host's clock may be set meanwhile.
     ends: Option<Instant>,
     lease_error: Option<String>,
+    uplink_error: Option<String>,
     rows_error: Option<String>,
     firewall_error: Option<String>,
 }
@@ -39,6 +40,7 @@ impl Board {
         // What went wrong in an earlier session is looked at anew in this one.
         notices.ends = None;
         notices.lease_error = None;
+        notices.uplink_error = None;
         notices.rows_error = None;
         notices.firewall_error = None;
         notices.status = Some(status);
@@ -85,6 +87,11 @@ impl Board {
         self.edit(|status| status.pending = pending);
     }
 
+    /// What is wrong with the interface that carries the tunnel.
+    pub(crate) fn uplink(&self, error: Option<String>) {
+        self.notices().uplink_error = error;
+    }
+
     /// Why the last pass over the kernel failed, if it did.
     pub(crate) fn pass(&self, error: Option<String>) {
         self.notices().rows_error = error;
@@ -102,8 +109,8 @@ impl Board {
         let mut status = notices.status.clone().ok_or_else(waiting)?;
         let left = notices.ends.map(|end| end.saturating_duration_since(Instant::now()));
         status.lease_expires = left.map(|left| seconds(SystemTime::now() + left));
-        let Notices { lease_error, rows_error, firewall_error, .. } = &*notices;
-        let errors = [lease_error, rows_error, firewall_error];
+        let Notices { lease_error, uplink_error, rows_error, firewall_error, .. } = &*notices;
+        let errors = [lease_error, uplink_error, rows_error, firewall_error];
         status.last_error = errors.into_iter().flatten().next().cloned();
         Ok(status)
     }
@@ -120,6 +127,7 @@ impl Board {
             reasons.push("the lease ran out".to_owned());
         }
         reasons.extend(notices.lease_error.clone());
+        reasons.extend(notices.uplink_error.clone());
         reasons.extend(notices.rows_error.clone());
         reasons.extend(notices.firewall_error.clone());
         reasons

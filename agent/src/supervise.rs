@@ -17,6 +17,7 @@ use crate::flags::{Flags, Parsed};
 use crate::http::Servers;
 use crate::identity::Identity;
 use crate::patience::{insist, tell_systemd};
+use crate::publish;
 use crate::session::{End, Session};
 use crate::status::{Board, now};
 
@@ -78,6 +79,7 @@ async fn open(flags: Flags) -> Result<Agent<Etcd>, Failure> {
     let firewall = Firewall::probe().await?;
     let store = Etcd::new(&options(&flags)?)?;
     let identity = Identity::open(&flags.files.state_dir)?;
+    publish::check(&flags.files)?;
     tracing::info!(node = %identity.node, version = env!("CARGO_PKG_VERSION"), "twilld starts");
     let (kernel, board, started) = (Kernel::open()?, Board::default(), now());
     let device = Mutex::default();
@@ -90,7 +92,10 @@ fn options(flags: &Flags) -> Result<Options, Failure> {
         (Some(secret), _) => Some(secret.reveal().to_owned()),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path);
-            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+            let text = text.with_context(|| format!("cannot read {}", path.display()));
+            let text = text.map_err(|error| {
+                Failure::refused(error).hint("correct --etcd-password-file, or who may read it")
+            })?;
             Some(text.lines().next().unwrap_or_default().to_owned())
         }
         (None, None) => None,

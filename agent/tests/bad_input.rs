@@ -117,6 +117,37 @@ fn without_root_it_is_refused() {
 }
 
 #[test]
+fn a_udp_port_that_is_taken_is_found_before_the_claim() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let other = std::net::UdpSocket::bind("0.0.0.0:8285").expect("the port");
+    world.twilld(&[]).refuses(1, &["192.0.2.1:8285", "in use"]);
+    world.assert_untouched();
+    drop(other);
+}
+
+#[test]
+fn files_that_cannot_be_written_are_found_before_the_claim() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    std::fs::create_dir_all("/run/directory/subnet.env").expect("a directory");
+    for (flag, words) in [
+        ("--subnet-file=/proc/none/subnet.env", "/proc/none/subnet.env"),
+        ("--subnet-file=/run/directory/subnet.env", "directory"),
+        ("--docker-options-file=/proc/none/docker", "/proc/none/docker"),
+        ("--state-dir=/proc/none", "/proc/none"),
+    ] {
+        world.twilld(&[flag]).refuses(1, &["cannot", words]);
+        world.assert_untouched();
+    }
+}
+
+#[test]
+fn a_device_of_another_kind_is_named_with_the_way_out() {
+    let Some(world) = World::with_config(UDP) else { return };
+    ip("link add flannel0 type bridge");
+    world.twilld(&[]).refuses(1, &["flannel0"]);
+}
+
+#[test]
 fn a_second_one_is_refused_and_the_first_goes_on() {
     let Some(world) = World::with_config(UDP) else { return };
     let mut first = world.twilld(&[]);

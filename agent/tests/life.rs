@@ -144,6 +144,19 @@ fn a_new_address_of_the_uplink_is_told_and_the_subnet_kept() {
 }
 
 #[test]
+fn an_uplink_that_is_away_is_no_readiness() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut twilld = world.twilld(&["--iface=u0"]);
+    twilld.says("bootstrap done");
+    ip("addr del 192.0.2.1/24 dev u0");
+    wait_for("a reason", || get("/readyz").contains("the uplink u0 with 192.0.2.1 is away"));
+    ip("addr add 192.0.2.1/24 dev u0");
+    wait_for("readiness", || get("/readyz").contains("200 OK"));
+    assert_eq!(twilld.count("bootstrap done"), 1, "as if nothing had been: {}", twilld.said());
+    twilld.stops();
+}
+
+#[test]
 fn etcd_goes_and_comes_and_the_rows_stay() {
     let Some(mut world) = World::with_config(VXLAN) else { return };
     world.etcdctl(&["put", &format!("{PREFIX}/subnets/10.88.9.0-24"), PEER]);

@@ -1,6 +1,7 @@
 //! How to reach etcd: endpoints, TLS, user.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,11 +114,55 @@ pub(super) fn normalise(endpoint: &str) -> Result<String, Error> {
     let text = endpoint.trim();
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let host = rest.map(|rest| rest.trim_end_matches('/'));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => {
-            Ok(url.trim_end_matches('/').to_owned())
+    if rest.is_some_and(|rest| is_host(rest.trim_end_matches('/'))) {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    // Before an `@` stands a password, which no log ever shows.
+    let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_secret, host)| host);
+    Err(Error::Endpoint { endpoint: shown.to_owned() })
+}
+
+/// A name or address, with a port or without; IPv6 in brackets.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("ipv6", port),
+        Some(_) => return false,
+        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    };
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let port = port.strip_prefix(':').map_or(port.is_empty(), |port| port.parse::<u16>().is_ok());
+    port && !host.is_empty() && host.bytes().all(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for (text, url) in [
+            ("192.0.2.1:2379", Some("http://192.0.2.1:2379")),
+            (" https://etcd-1.example:2379/ ", Some("https://etcd-1.example:2379")),
+            ("http://etcd_1", Some("http://etcd_1")),
+            ("http://[fd00::1]:2379", Some("http://[fd00::1]:2379")),
+            ("[::1]", Some("http://[::1]")),
+            ("", None),
+            (" ", None),
+            ("http://", None),
+            ("http://:2379", None),
+            ("http://fd00::1:2379", None),
+            ("http://[fd00::x]:2379", None),
+            ("http://a:b:c", None),
+            ("http://a:65536", None),
+            ("http://a:", None),
+            ("http://a b:2379", None),
+            ("http://me:secret@a:2379", None),
+            ("unix:///run/etcd.sock", None),
+            ("ftp://a", None),
+        ] {
+            assert_eq!(normalise(text).ok().as_deref(), url, "{text}");
         }
-        _ => Err(Error::Endpoint { endpoint: endpoint.to_owned() }),
+        let error = normalise("http://me:secret@a:2379").unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
 }
