@@ -169,7 +169,7 @@ fn processes(directory: &Path) -> io::Result<Vec<i32>> {
 }
 
 /// The kernel tells nobody when a v1 cgroup has become removable, so that asking again is all there is.
-fn breathe() {
+pub(crate) fn breathe() {
     let none: &mut [nix::poll::PollFd<'_>] = &mut [];
     // Interrupted or not, the next look decides.
     _ = nix::poll::poll(none, 1_u8);

@@ -1,5 +1,6 @@
 //! Who is being born? A monitor that is killed while libcontainer makes the first process leaves
-//! children that are in no cgroup yet. They give up by themselves, at once, but may make a cgroup before.
+//! children that are in no cgroup yet. They go on: into the cgroup, which they make anew if it has been
+//! removed, and some of them wait there for a start that nobody will give.
 //!
 //! They inherit a descriptor with a lock of `flock`, which is held until the last of them has ended or
 //! has become the container's program.
@@ -26,19 +27,16 @@ pub fn announce(paths: &Paths, id: &str) -> Result<Announced> {
     lock.file("lock", &path).map(Announced)
 }
 
-/// Waits until nobody is being born. True if anybody was.
-pub fn wait(paths: &Paths, id: &str) -> Result<bool> {
+/// Is nobody being born?
+pub fn none(paths: &Paths, id: &str) -> Result<bool> {
     let path = path(paths, id);
     let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         file => file.file("open", &path)?,
     };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(_) => Ok(false),
-        Err((file, Errno::EWOULDBLOCK)) => {
-            let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error);
-            lock.file("lock", &path).map(|_| true)
-        }
+        Ok(_) => Ok(true),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(false),
         Err((_, error)) => Err(error).file("lock", &path),
     }
 }

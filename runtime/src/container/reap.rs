@@ -1,5 +1,7 @@
 //! Finishing what a monitor could not: after a kill -9 of anybody, at any moment.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use twill_endpoint::{Host, Interface, Keeper, Owner};
 
@@ -8,11 +10,13 @@ use super::state::{State, Status};
 use super::store::{Container, Store, remove_all};
 use super::{births, liveness};
 use crate::Paths;
-use crate::cgroup::Hierarchies;
-use crate::error::{Error, Result};
+use crate::cgroup::{self, Hierarchies};
+use crate::error::{Error, Result, SystemContext as _};
 
 /// What a container without a monitor ended with: it died with its monitor.
 const LOST: u8 = 137;
+/// Nothing that is being born takes this long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells the truth about a container, clearing up after a monitor that is gone.
 ///
@@ -64,15 +68,29 @@ pub fn settle_all(store: &Store<'_>) -> Result<Vec<Container>> {
 /// Takes away everything of a run but its files that outlive it: processes, cgroups, the place on
 /// the bridge, the volatile directory. Goes on after a failure and reports the first.
 pub fn clear(paths: &Paths, record: &Record) -> Result<()> {
-    let processes = Hierarchies::here().and_then(|all| {
-        let cgroup = all.cgroup(&record.cgroup());
-        cgroup.remove()?;
-        // What was being born entered the cgroup late or made it anew.
-        if births::wait(paths, &record.id)? { cgroup.remove() } else { Ok(()) }
-    });
+    let processes = end_processes(paths, record);
     let network = leave_network(paths, record);
     let files = remove_all(&paths.run_container(&record.id));
     processes.and(network).and(files)
+}
+
+/// Kills whoever is in the cgroup, and whoever is still on the way into it.
+fn end_processes(paths: &Paths, record: &Record) -> Result<()> {
+    let cgroup = Hierarchies::here()?.cgroup(&record.cgroup());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Asked first: if nobody is being born now, whoever was is in the cgroup.
+        let nobody = births::none(paths, &record.id)?;
+        cgroup.remove()?;
+        if nobody {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            return Err(late).system("end what the monitor was starting");
+        }
+        cgroup::breathe();
+    }
 }
 
 /// Gives the container's address back.

@@ -2,7 +2,7 @@ use std::fs;
 
 use nix::mount::{MsFlags, mount};
 
-use crate::world::World;
+use crate::world::{World, strike};
 
 /// A host with a subnet, as the agent leaves it.
 fn host() -> Option<World> {
@@ -55,9 +55,7 @@ fn an_address_comes_back_after_a_crash() {
     let Some(world) = host() else { return };
     for _ in 0..3 {
         world.twill(&["run", "-d", "--rm", "--name", "it", "bb", "sleep", "1000"]).ok();
-        let monitor = world.monitor("it");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::SIGKILL)
-            .unwrap();
+        strike(world.monitor("it"));
         assert_eq!(world.twill(&["ps", "-aq"]).ok(), "");
     }
     world.assert_nothing_left();

@@ -5,20 +5,11 @@ use std::process::Stdio;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, is_dead, strike};
 
 fn start(world: &World, options: &[&str]) {
     let head = [&["run", "-d", "--name", "it", "--network", "none"], options].concat();
     world.twill(&[head.as_slice(), &["bb", "sleep", "1000"]].concat()).ok();
-}
-
-fn strike(pid: i32) {
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    eventually("it is dead", || is_dead(pid));
-}
-
-fn is_dead(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
 fn status(world: &World) -> String {

@@ -317,3 +317,14 @@ pub(crate) fn readable(child: &Child) -> bool {
     let stdout = child.stdout.as_ref().unwrap().as_fd();
     matches!(nix::poll::poll(&mut [PollFd::new(stdout, PollFlags::POLLIN)], 10_000_u16), Ok(1..))
 }
+
+/// `kill -9`, and waits until it has struck.
+pub(crate) fn strike(pid: i32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
+    eventually("it is dead", || is_dead(pid));
+}
+
+/// Gone, or waiting for its parent to notice.
+pub(crate) fn is_dead(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
