@@ -6,7 +6,7 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use twill_core::lease::{Event, Lease};
 use twill_core::peers::{Known, Own, View};
-use twill_core::status::EtcdState;
+use twill_core::status::{EtcdState, Ignored};
 use twill_store::{Follow, Store, Update};
 
 use crate::status::Board;
@@ -76,7 +76,7 @@ fn tell(view: &View, news: &News, board: &Board) {
         // peers a million comparisons.
         let known: HashSet<_> = last.ignored.iter().map(|old| (&old.key, &old.why)).collect();
         for new in view.ignored.iter().filter(|new| !known.contains(&(&new.key, &new.why))) {
-            tracing::warn!(key = new.key, why = new.why, "a lease is not used");
+            warn_of(new);
         }
         let known: HashMap<_, _> = last.peers.iter().map(|old| (old.subnet, old)).collect();
         for peer in view.peers.iter().filter(|new| known.get(&new.subnet) != Some(new)) {
@@ -89,6 +89,11 @@ fn tell(view: &View, news: &News, board: &Board) {
         replace(last, view.clone())
     });
     board.view(view);
+}
+
+/// Says that a lease is left out.
+pub(crate) fn warn_of(ignored: &Ignored) {
+    tracing::warn!(key = ignored.key, why = ignored.why, "a lease is not used");
 }
 
 fn replace<T: PartialEq>(last: &mut T, new: T) -> bool {

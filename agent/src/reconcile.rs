@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use twill_core::device::{IfIndex, Uplink};
 use twill_core::ids::Underlay;
 use twill_core::peers::{Peer, View};
@@ -17,6 +18,10 @@ use crate::failure::Failure;
 use crate::firewall::jittered;
 use crate::status::Board;
 use crate::trouble::Trouble;
+
+/// From one pass to the next at least. The first reason is answered at once; somebody who undoes our
+/// rows as fast as we write them gets no busy loop and no flood of log lines.
+const SPACING: Duration = Duration::from_millis(100);
 
 /// One membership's device and rows.
 #[derive(Debug)]
@@ -105,12 +110,18 @@ impl Reconciler {
         mut stop: watch::Receiver<bool>,
     ) -> Option<Uprooted> {
         let mut wait = jittered(period);
+        let mut next = Instant::now();
         loop {
             tokio::select! {
                 _stopped = stop.wait_for(|stop| *stop) => return None,
                 () = self.reason() => {}
                 () = tokio::time::sleep(wait) => {}
             }
+            tokio::select! {
+                _stopped = stop.wait_for(|stop| *stop) => return None,
+                () = tokio::time::sleep_until(next) => {}
+            }
+            next = Instant::now() + SPACING;
             if self.uprooted().await {
                 return Some(Uprooted);
             }

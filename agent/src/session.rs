@@ -18,7 +18,7 @@ use crate::bootstrap::{Agent, Membership, choice};
 use crate::claim::Wish;
 use crate::failure::Failure;
 use crate::firewall::{Guard, masquerade};
-use crate::follow::{News, follow};
+use crate::follow::{News, follow, warn_of};
 use crate::keeper::Keeper;
 use crate::patience::tell_systemd;
 use crate::publish::publish;
@@ -62,6 +62,7 @@ impl Session {
         let news = News { view, own: own_lease };
         agent.board.joined(status(agent, &membership));
         agent.board.view(&news.view.borrow());
+        news.view.borrow().ignored.iter().for_each(warn_of);
         let guard = guard(agent, &membership);
         let place = (&membership, choice(&agent.flags.address));
         let mut reconciler = Reconciler::new(&agent.kernel, place, (peers, agent.board.clone()))?;

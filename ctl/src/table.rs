@@ -6,15 +6,27 @@ use comfy_table::{Table, presets};
 pub(crate) fn columns<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = plain();
     table.set_header(header);
-    table.add_rows(rows);
+    table.add_rows(rows.into_iter().map(|row| row.map(|cell| printable(&cell))));
     text(&mut table)
 }
 
 /// One pair a line, the name first.
 pub(crate) fn pairs(rows: Vec<(&str, String)>) -> String {
     let mut table = plain();
-    table.add_rows(rows.into_iter().map(|(name, value)| [name.to_owned(), value]));
+    table.add_rows(rows.into_iter().map(|(name, value)| [name.to_owned(), printable(&value)]));
     text(&mut table)
+}
+
+/// Host names, for one, are what other hosts say: none of them steers this terminal.
+fn printable(cell: &str) -> String {
+    let mut text = String::new();
+    for letter in cell.chars() {
+        match letter {
+            control if control.is_control() => text.extend(control.escape_default()),
+            letter => text.push(letter),
+        }
+    }
+    text
 }
 
 fn plain() -> Table {
@@ -54,6 +66,12 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = vec![["10.88.1.0/24".to_owned(), "a".to_owned()], ["b".into(), String::new()]];
         assert_eq!(columns(["SUBNET", "NODE"], rows), "SUBNET        NODE\n10.88.1.0/24  a\nb\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_steer_the_terminal() {
+        let text = columns(["NAME"], vec![["a\u{1b}[31m\nb".to_owned()]]);
+        assert_eq!(text, "NAME\na\\u{1b}[31m\\nb\n");
     }
 
     #[test]

@@ -69,14 +69,11 @@ pub(crate) struct Row<'a> {
 
 impl Row<'_> {
     pub(crate) fn lease(&self) -> Result<Lease, Malformed> {
-        let malformed = |lease, why| Malformed {
-            key: self.key.to_string(),
-            lease,
-            why,
-            revision: self.revision,
-        };
+        let text = self.printable();
+        let malformed =
+            |lease, why| Malformed { key: text.clone(), lease, why, revision: self.revision };
         let key: Key =
-            self.key.parse().map_err(|error: KeyError| malformed(None, error.to_string()))?;
+            text.parse().map_err(|error: KeyError| malformed(None, error.to_string()))?;
         let value = LeaseValue::parse(self.value)
             .map_err(|error| malformed(Some(key), error.to_string()))?;
         Ok(Lease { key, value, revision: self.revision, lease_id: self.lease_id })
@@ -91,9 +88,18 @@ impl Row<'_> {
     pub(crate) fn gone(&self) -> Event {
         match self.key.parse() {
             Ok(key) => Event::Gone(key, self.revision),
-            Err(_no_lease) => Event::GoneMalformed(self.key.to_string(), self.revision),
+            Err(_no_lease) => Event::GoneMalformed(self.printable(), self.revision),
         }
     }
+
+    /// Anybody who may write to etcd chooses keys, and they end up on terminals.
+    fn printable(&self) -> String {
+        printable(&self.key)
+    }
+}
+
+fn printable(key: &str) -> String {
+    key.escape_debug().to_string()
 }
 
 pub(crate) fn sort_nodes<'a>(rows: impl Iterator<Item = (&'a str, &'a [u8])>) -> Nodes {
@@ -106,10 +112,10 @@ pub(crate) fn sort_nodes<'a>(rows: impl Iterator<Item = (&'a str, &'a [u8])>) ->
         match read {
             Ok(record) if record.id.to_string() == key => nodes.records.push(record),
             Ok(record) => nodes.unreadable.push(UnreadableNode {
-                key: key.to_owned(),
+                key: printable(key),
                 why: format!("it is the record of {}", record.id),
             }),
-            Err(why) => nodes.unreadable.push(UnreadableNode { key: key.to_owned(), why }),
+            Err(why) => nodes.unreadable.push(UnreadableNode { key: printable(key), why }),
         }
     }
     nodes.records.sort_by_key(|record| record.id);
@@ -151,5 +157,18 @@ mod tests {
         assert_eq!(node, "/coreos.com/network/twill/nodes/01010101010101010101010101010101");
         // flannel lists and watches without the slash at the end.
         assert!(!node.starts_with(layout.leases().trim_end_matches('/')));
+    }
+
+    #[test]
+    fn what_a_key_says_cannot_steer_a_terminal() {
+        let (revision, lease_id) = (Revision(1), None);
+        let row = |key: &'static str| Row { key: key.into(), value: b"{}", revision, lease_id };
+        let Event::Malformed(malformed) = row("a\u{1b}[31m\nb").put() else { panic!("no key") };
+        assert_eq!(malformed.key, "a\\u{1b}[31m\\nb");
+        assert!(!malformed.why.contains(char::is_control), "{}", malformed.why);
+        let gone = Event::GoneMalformed(malformed.key, revision);
+        assert_eq!(row("a\u{1b}[31m\nb").gone(), gone, "and its end is told under the same name");
+        let nodes = sort_nodes([("\u{1b}c", b"".as_slice())].into_iter());
+        assert_eq!(nodes.unreadable[0].key, "\\u{1b}c");
     }
 }
