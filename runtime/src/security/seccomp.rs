@@ -1,9 +1,10 @@
 //! What a container's processes may ask of the kernel: Docker's default profile, as facts.
 //!
 //! Source of the list: the default profile of moby (25 and later, which no longer allows
-//! `io_uring`), resolved for [`super::capabilities::DEFAULT`] and for 64-bit calls. Only the native
-//! architecture is admitted: each further one costs every start of a container 6 ms. A call that
-//! is not listed fails with `EPERM`; one that libseccomp does not know yet is left out.
+//! `io_uring`), resolved for [`super::capabilities::DEFAULT`]. Admitted are the native architecture and its
+//! 32-bit ancestor, whose programs would be killed otherwise; each costs every start of a container
+//! some milliseconds, so x32, which Debian disables, is left out. A call that is not listed fails
+//! with `EPERM`; one that libseccomp does not know yet is left out.
 
 use serde_json::{Value, json};
 
@@ -45,6 +46,28 @@ const ALLOWED: &str = "\
     uname unlink unlinkat uretprobe utime utimensat utimes vfork vmsplice wait4 waitid write \
     writev";
 
+/// Calls that only 32-bit programs make.
+const ALLOWED_32_BIT: &str = "\
+    _llseek _newselect chown32 clock_adjtime64 clock_getres_time64 clock_gettime64 \
+    clock_nanosleep_time64 fadvise64_64 fchown32 fcntl64 fstat64 fstatat64 fstatfs64 ftruncate64 \
+    futex_time64 getegid32 geteuid32 getgid32 getgroups32 getresgid32 getresuid32 getuid32 \
+    io_pgetevents_time64 ipc lchown32 lstat64 mmap2 mq_timedreceive_time64 mq_timedsend_time64 \
+    ppoll_time64 pselect6_time64 recv recvmmsg_time64 rt_sigtimedwait_time64 \
+    sched_rr_get_interval_time64 semtimedop_time64 send sendfile64 setfsgid32 setfsuid32 \
+    setgid32 setgroups32 setregid32 setresgid32 setresuid32 setreuid32 setuid32 sigprocmask \
+    sigreturn socketcall stat64 statfs64 timer_gettime64 timer_settime64 timerfd_gettime64 \
+    timerfd_settime64 truncate64 ugetrlimit utimensat_time64 waitpid";
+
+/// The native architecture and its ancestor.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"];
+/// The native architecture and its ancestor.
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"];
+/// The native architecture, which has no ancestor.
+#[cfg(target_arch = "riscv64")]
+const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_RISCV64"];
+
 /// Calls that only this architecture has.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_NATIVE: &str = "arch_prctl modify_ldt";
@@ -69,8 +92,8 @@ const ENOSYS: u32 = 38;
 /// The profile in the form that the OCI's config.json has.
 #[must_use]
 pub fn profile() -> Value {
-    let names: Vec<&str> =
-        ALLOWED.split_whitespace().chain(ALLOWED_NATIVE.split_whitespace()).collect();
+    let lists = [ALLOWED, ALLOWED_32_BIT, ALLOWED_NATIVE];
+    let names: Vec<&str> = lists.into_iter().flat_map(str::split_whitespace).collect();
     let mut rules = vec![
         json!({"names": names, "action": "SCMP_ACT_ALLOW"}),
         only_if("socket", &json!({"index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE"})),
@@ -90,7 +113,7 @@ pub fn profile() -> Value {
     json!({
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
-        "architectures": ["SCMP_ARCH_NATIVE"],
+        "architectures": ARCHITECTURES,
         "syscalls": rules,
     })
 }

@@ -114,3 +114,24 @@ fn programs_find_signals_as_they_expect_them() {
     assert_eq!((said.out.as_str(), said.err.as_str()), ("y\n", ""));
     world.assert_nothing_left();
 }
+
+/// The smallest program there is: `exit(42)`, in the machine language of 1985.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_32_bit_program_runs() {
+    let Some(world) = World::new() else { return };
+    let program = [
+        b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".as_slice(),
+        // An executable for the i386 that starts behind its headers.
+        b"\x02\0\x03\0\x01\0\0\0\x54\x80\x04\x08\x34\0\0\0\0\0\0\0\0\0\0\0\x34\0\x20\0\x01\0\0\0\0\0\0\0",
+        // One segment, the whole file.
+        b"\x01\0\0\0\0\0\0\0\0\x80\x04\x08\0\x80\x04\x08\x60\0\0\0\x60\0\0\0\x05\0\0\0\0\x10\0\0",
+        // mov $1, %eax; mov $42, %ebx; int $0x80
+        b"\xb8\x01\0\0\0\xbb\x2a\0\0\0\xcd\x80",
+    ]
+    .concat();
+    let script = "cat > /exit && chmod +x /exit && /exit; echo $?";
+    let run = ["run", "--rm", "-i", "--network", "none", "bb", "sh", "-c", script];
+    assert_eq!(world.twill_fed(&run, &program).ok(), "42");
+    world.assert_nothing_left();
+}
