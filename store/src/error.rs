@@ -181,6 +181,12 @@ impl Cause {
         }
     }
 
+    /// Does etcd say that it has that lease already?
+    pub(crate) fn is_lease_there(&self) -> bool {
+        matches!(self, Self::Client(ClientError::GRpcStatus(status))
+            if status.message().contains("lease already exists"))
+    }
+
     /// Does etcd say that it has no such lease?
     pub(crate) fn is_lease_not_found(&self) -> bool {
         match self {

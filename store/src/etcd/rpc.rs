@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse,
+    Compare, CompareOp, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp,
+    TxnOpResponse,
 };
 use twill_core::ids::{LeaseId, Revision};
 use twill_core::lease::{Lease, LeaseValue};
@@ -114,14 +115,27 @@ impl Etcd {
     pub(super) async fn grant(&self, bid: &Bid) -> Result<Granted, Error> {
         let path = self.endpoints.layout.lease(bid.subnet.into());
         let seconds = seconds(bid.ttl);
+        // A number of our own choice, so that a grant whose answer is lost can be taken back: a slow
+        // etcd would collect an empty lease with each try.
+        let id = LeaseId(rand::random_range(1..=i64::MAX));
         let answer = self
             .endpoints
-            .call((Operation::Claim, &path), |mut client| async move {
-                client.lease_grant(seconds, None).await
+            .try_call((Operation::Claim, &path), |mut client| async move {
+                let options = LeaseGrantOptions::new().with_id(id.0);
+                client.lease_grant(seconds, Some(options)).await
             })
-            .await?;
-        let ttl = Duration::from_secs(u64::try_from(answer.ttl()).unwrap_or(0));
-        Ok(Granted { id: LeaseId(answer.id()), ttl, fresh: true })
+            .await;
+        let granted = match answer {
+            Ok(answer) => answer.ttl(),
+            // An endpoint that fell silent had done it already.
+            Err((_place, cause)) if cause.is_lease_there() => seconds,
+            Err((place, cause)) => {
+                self.end(id).await;
+                return Err(Error::new(place, cause));
+            }
+        };
+        let ttl = Duration::from_secs(u64::try_from(granted).unwrap_or(0));
+        Ok(Granted { id, ttl, fresh: true })
     }
 
     /// Lives on with the etcd lease that is under the key, so that restarts do not leave a trail of

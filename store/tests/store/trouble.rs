@@ -1,14 +1,17 @@
 //! What the store does when etcd is away, silent, strict or somewhere else.
 
 use std::error::Error as _;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, Throwaway, command};
 use tokio::time::timeout;
-use twill_core::lease::Event;
+use twill_core::lease::{Event, LeaseValue};
+use twill_core::pick::Over;
 use twill_store::{
-    Error, Etcd, Expected, Follow, Memory, Options, Store, Tls, Update, User, Watch,
+    Bid, Error, Etcd, Expected, Follow, Memory, Options, Store, Tls, Update, User, Watch,
 };
 
 /// Nothing listens there: the port is reserved (RFC 6335), and loopback refuses at once.
@@ -51,6 +54,57 @@ async fn etcd_that_is_silent_is_given_up_in_time() {
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     etcd.freeze(false);
     eventually(|| async { store.leases().await.is_ok() }).await;
+}
+
+/// What is said to etcd arrives at once, what it answers too late for anybody.
+#[tokio::test]
+async fn a_slow_etcd_does_not_collect_empty_leases() {
+    let etcd = Throwaway::start();
+    let slow = brisk(&[&slow_answers(&etcd, Duration::from_millis(1500))]);
+    let bid = Bid {
+        subnet: "10.88.1.0/24".parse().unwrap(),
+        value: LeaseValue::parse(br#"{"PublicIP":"192.0.2.1"}"#).unwrap(),
+        over: Over::Nothing,
+        config: None,
+        ttl: Duration::from_hours(1),
+    };
+    let error = slow.claim(&bid).await.unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
+    let count = || {
+        let list = ["--endpoints", &etcd.url(), "lease", "list"];
+        let output = command("etcdctl").env("ETCDCTL_API", "3").args(list).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    eventually(|| async {
+        tokio::task::yield_now().await;
+        count().contains("found 0 leases")
+    })
+    .await;
+}
+
+fn slow_answers(etcd: &Throwaway, delay: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = etcd.url().replace("http://", "");
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&address).unwrap());
+            let (to, from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || pass_on((client, to), Duration::ZERO));
+            std::thread::spawn(move || pass_on((server, from), delay));
+        }
+    });
+    url
+}
+
+fn pass_on((mut from, mut to): (TcpStream, TcpStream), delay: Duration) {
+    let mut buffer = [0; 4096];
+    while let Ok(len @ 1..) = from.read(&mut buffer) {
+        std::thread::park_timeout(delay);
+        if to.write_all(&buffer[..len]).is_err() {
+            break;
+        }
+    }
 }
 
 #[tokio::test]
