@@ -177,12 +177,9 @@ impl<S: Store> Keeper<S> {
     async fn try_again(&self, own: Subnet) -> Result<Attempt, twill_store::Error> {
         let listing = self.store.leases().await?;
         let Lease { key, lease_id, .. } = self.held.lease;
-        let now = listing.leases.iter().find(|lease| lease.key == key).map(|lease| &lease.value);
-        if let Some(now) = now
-            && now.node == Some(self.wish.node)
-            && now.public_ip != self.wish.public_ip
-        {
-            return Ok(Attempt::Copied(now.public_ip));
+        let now = listing.leases.iter().find(|lease| lease.key == key);
+        if let Some(now) = now.filter(|now| is_by_a_copy(&self.held.lease, now)) {
+            return Ok(Attempt::Copied(now.value.public_ip));
         }
         // What was written over our lease names no owner, so it still is ours to put right.
         if let Some(spoilt) = listing.malformed.iter().find(|spoilt| spoilt.lease == Some(key)) {
@@ -249,6 +246,15 @@ fn judge(held: &Held, seen: Option<Lease>) -> Sight {
         Some(lease) if lease.revision <= held.lease.revision => Sight::Fine,
         Some(lease) => Sight::Rewritten(lease),
     }
+}
+
+/// Was it written by a host with our node id that is not this one? An older value with another
+/// address is our own, from a copy that etcd was put back from.
+fn is_by_a_copy(held: &Lease, now: &Lease) -> bool {
+    now.revision > held.revision
+        && now.value.node == held.value.node
+        && now.value.node.is_some()
+        && now.value.public_ip != held.value.public_ip
 }
 
 async fn until(moment: Option<Instant>) {

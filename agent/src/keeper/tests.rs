@@ -248,4 +248,11 @@ fn an_older_revision_proves_nothing_of_a_foreign_value() {
     assert!(matches!(judge(&held, Some(lease(1, 60))), Sight::Rewritten(_)));
     assert_eq!(judge(&held, Some(lease(2, 60))), Sight::Gone);
     assert_eq!(judge(&held, Some(lease(2, 40))), Sight::Gone, "etcd was put back from a copy");
+
+    let mut moved = lease(1, 60);
+    moved.value.public_ip = wish(2).public_ip;
+    assert!(is_by_a_copy(&held.lease, &moved), "written after us, and not by us");
+    moved.revision = Revision(40);
+    assert!(!is_by_a_copy(&held.lease, &moved), "ours, from before we got another address");
+    assert!(!is_by_a_copy(&held.lease, &lease(2, 60)), "quite another host");
 }
