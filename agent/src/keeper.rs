@@ -154,7 +154,8 @@ impl<S: Store> Keeper<S> {
                     let (wait, new) = trouble.meet(&line);
                     if new {
                         tracing::error!(
-                            hint = "delete the state directory of the copy, and restart twilld on both",
+                            hint = "on the copy stop twilld, delete its --state-dir and its tunnel device, and \
+                                    start it; then restart twilld here",
                             "our lease is taken: {line}"
                         );
                     }
