@@ -71,7 +71,7 @@ fn back(trouble: &mut Trouble, board: &Board) {
 }
 
 fn tell(view: &View, news: &News, board: &Board) {
-    news.view.send_if_modified(|last| {
+    let changed = news.view.send_if_modified(|last| {
         // Every event brings the whole view: looking each entry up in a list would make a thousand
         // peers a million comparisons.
         let known: HashSet<_> = last.ignored.iter().map(|old| (&old.key, &old.why)).collect();
@@ -89,6 +89,9 @@ fn tell(view: &View, news: &News, board: &Board) {
         replace(last, view.clone())
     });
     board.view(view);
+    if changed {
+        board.changed();
+    }
 }
 
 /// Says that a lease is left out.

@@ -81,6 +81,7 @@ impl Reconciler {
 
     /// One pass. An error means that there is no device, or no picture of what is on it.
     pub(crate) async fn pass(&mut self) -> Result<Pass, Failure> {
+        let told = self.board.changes();
         let peers: Vec<Peer> = self.peers.borrow_and_update().peers.clone();
         let device = self.path.ensure(&self.kernel).await?;
         self.device = Some(device);
@@ -100,6 +101,7 @@ impl Reconciler {
             }
         }
         self.board.pending(failed);
+        self.board.seen(told);
         Ok(pass)
     }
 

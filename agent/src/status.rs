@@ -17,6 +17,9 @@ struct Notices {
     status: Option<Status>,
     /// What the start waits for.
     waiting: Option<String>,
+    /// How often the leases changed, and how many of these changes a pass over the kernel has seen.
+    changes: u64,
+    seen: u64,
     /// Is `subnet.env` written?
     published: bool,
     /// When the lease ends; nothing for a reservation. The host's clock may be set meanwhile.
@@ -38,6 +41,7 @@ impl Board {
         let mut notices = self.notices();
         notices.waiting = None;
         // What went wrong in an earlier session is looked at anew in this one.
+        notices.changes += 1;
         notices.ends = None;
         notices.lease_error = None;
         notices.uplink_error = None;
@@ -82,6 +86,21 @@ impl Board {
         });
     }
 
+    /// There is another view, which no pass has seen yet.
+    pub(crate) fn changed(&self) {
+        self.notices().changes += 1;
+    }
+
+    /// How often there was one: for [`Self::seen`].
+    pub(crate) fn changes(&self) -> u64 {
+        self.notices().changes
+    }
+
+    /// A pass that began after so many changes is complete.
+    pub(crate) fn seen(&self, changes: u64) {
+        self.notices().seen = changes;
+    }
+
     /// What the kernel still lacks.
     pub(crate) fn pending(&self, pending: Vec<String>) {
         self.edit(|status| status.pending = pending);
@@ -107,6 +126,9 @@ impl Board {
         let notices = self.notices();
         let waiting = || notices.waiting.clone().unwrap_or_else(|| "starting".to_owned());
         let mut status = notices.status.clone().ok_or_else(waiting)?;
+        if notices.seen < notices.changes && status.pending.is_empty() {
+            status.pending.push("look at the leases that have just changed".to_owned());
+        }
         let left = notices.ends.map(|end| end.saturating_duration_since(Instant::now()));
         status.lease_expires = left.map(|left| seconds(SystemTime::now() + left));
         let Notices { lease_error, uplink_error, rows_error, firewall_error, .. } = &*notices;
@@ -195,6 +217,21 @@ mod tests {
         board.published();
         assert_eq!(board.unready(), [""; 0]);
         assert_eq!(board.status().unwrap().last_error, None);
+    }
+
+    #[test]
+    fn is_not_converged_before_a_pass_has_seen_the_newest_leases() {
+        let board = joined();
+        let converged = || board.status().unwrap().pending.is_empty();
+        assert!(!converged(), "nobody has looked yet");
+        board.seen(board.changes());
+        assert!(converged());
+        let begun = board.changes();
+        board.changed();
+        board.seen(begun);
+        assert!(!converged(), "that pass had begun before");
+        board.seen(board.changes());
+        assert!(converged());
     }
 
     #[tokio::test(start_paused = true)]
