@@ -1,11 +1,15 @@
 //! Tells container runtimes about this host's subnet: the last step, so that whoever can read it may
 //! rely on all the others.
 
+use std::time::Duration;
+
 use twill_core::subnet_env::SubnetEnv;
 
 use crate::failure::Failure;
 use crate::files::{self, Wanted};
+use crate::firewall::jittered;
 use crate::flags::Files;
+use crate::trouble::Trouble;
 
 /// The variable that Docker's units of the flannel days read.
 const DOCKER_KEY: &str = "DOCKER_NETWORK_OPTIONS";
@@ -37,15 +41,39 @@ pub(crate) fn check(files: &Files) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes Docker's options, then `subnet.env`.
-pub(crate) fn publish(files: &Files, env: &SubnetEnv) -> anyhow::Result<()> {
+/// Puts back, each `period`, what somebody deleted or changed, for ever.
+pub(crate) async fn keep(files: Files, env: SubnetEnv, period: Duration) {
+    let mut trouble = Trouble::default();
+    loop {
+        tokio::time::sleep(jittered(period)).await;
+        match publish(&files, &env) {
+            Ok(written) => {
+                if written {
+                    tracing::warn!("the files for container runtimes had been changed, put back");
+                }
+                trouble.over();
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if trouble.meet(&error).1 {
+                    tracing::error!(error, "cannot keep the files for container runtimes");
+                }
+            }
+        }
+    }
+}
+
+/// Writes Docker's options, then `subnet.env`; tells whether there was anything to write.
+pub(crate) fn publish(files: &Files, env: &SubnetEnv) -> anyhow::Result<bool> {
     let options = env.docker_options(DOCKER_KEY);
     let docker = Wanted { path: &files.docker_options_file, text: &options, mode: 0o644 };
     let subnet = Wanted { path: &files.subnet_file, text: &env.render(), mode: 0o644 };
+    let mut any = false;
     for wanted in [docker, subnet] {
         if files::ensure(wanted)? {
             tracing::debug!(file = %wanted.path.display(), "written");
+            any = true;
         }
     }
-    Ok(())
+    Ok(any)
 }

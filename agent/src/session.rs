@@ -1,4 +1,4 @@
-//! One membership from its first row to its end: the four tasks that run side by side.
+//! One membership from its first row to its end: the five tasks that run side by side.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::firewall::{Guard, masquerade};
 use crate::follow::{News, follow, warn_of};
 use crate::keeper::Keeper;
 use crate::patience::tell_systemd;
-use crate::publish::publish;
+use crate::publish::{self, publish};
 use crate::reconcile::Reconciler;
 
 /// How long a pass may take to end when the agent stops.
@@ -35,6 +35,7 @@ pub(crate) struct Session {
     guard: Guard,
     known: Known,
     news: News,
+    published: SubnetEnv,
 }
 
 /// Why a session ended.
@@ -85,7 +86,7 @@ impl Session {
         tracing::info!(subnet = %env.subnet, mtu = %env.mtu, "bootstrap done");
         let text = format!("subnet {} of {}, {}", env.subnet, env.network, membership.spec.name());
         tell_systemd(&[NotifyState::Status(&text), NotifyState::Ready]);
-        Ok(Self { membership, reconciler, guard, known, news })
+        Ok(Self { membership, reconciler, guard, known, news, published: env })
     }
 
     /// Runs until the host has to join again, or until `stop`.
@@ -97,7 +98,7 @@ impl Session {
     where
         S::Watch: std::fmt::Debug,
     {
-        let Self { membership, reconciler, guard, known, news } = self;
+        let Self { membership, reconciler, guard, known, news, published } = self;
         let (told, listens) = watch::channel(false);
         let mut others = JoinSet::new();
         let keeper = keeper(agent, &membership, news.own.subscribe());
@@ -105,6 +106,7 @@ impl Session {
         let story = Follow::after(agent.store.clone(), membership.listing.revision);
         others.spawn(follow(story, (own, known), (news, agent.board.clone())));
         others.spawn(guard.run(agent.flags.firewall.iptables_resync, agent.board.clone()));
+        others.spawn(publish::keep(agent.flags.files.clone(), published, agent.flags.resync));
         let mut rows = tokio::spawn(reconciler.run(agent.flags.resync, listens));
         let keeper = keeper.run();
         let end = tokio::select! {

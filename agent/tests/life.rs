@@ -104,6 +104,19 @@ fn a_deleted_tun_comes_back() {
 }
 
 #[test]
+fn files_that_somebody_deletes_or_changes_come_back() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut twilld = world.twilld(&["--resync=1"]);
+    twilld.says("bootstrap done");
+    let before = std::fs::read(SUBNET_FILE).unwrap();
+    std::fs::remove_file(SUBNET_FILE).unwrap();
+    wait_for("the file", || std::fs::read(SUBNET_FILE).is_ok_and(|now| now == before));
+    std::fs::write(SUBNET_FILE, "FLANNEL_MTU=9000\n").unwrap();
+    wait_for("its text", || std::fs::read(SUBNET_FILE).is_ok_and(|now| now == before));
+    twilld.stops();
+}
+
+#[test]
 fn a_lease_that_goes_is_claimed_again_and_one_that_is_taken_is_left() {
     let Some(world) = World::with_config(VXLAN) else { return };
     let mut twilld = world.twilld(&[]);
