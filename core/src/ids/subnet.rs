@@ -85,6 +85,8 @@ impl FromStr for Subnet {
         let (base, len) = text.split_once('/').ok_or_else(wanted)?;
         let base = base.parse().map_err(|_not_an_address| wanted())?;
         let len = len.parse().map_err(|_not_a_number| wanted())?;
-        Self::new(base, len).ok_or_else(wanted)
+        let block = Self::containing(base, len).ok_or_else(wanted)?;
+        let first = "the first address of a block: bits behind its length are set";
+        (block.base() == base).then_some(block).ok_or_else(|| ParseError::new(text, first))
     }
 }
