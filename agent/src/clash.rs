@@ -34,17 +34,19 @@ pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
         outer.contains(block.base()) && outer.contains(block.last())
     };
     for route in routes.iter().filter(|route| route.block.overlaps(overlay.network)) {
-        let own = route.name == overlay.device
-            || CONTAINER_BRIDGES.contains(&route.name.as_str())
-            || overlay.own.iter().any(|own| inside(own, route.block));
-        if own {
+        if route.name == overlay.device {
             continue;
         }
+        // First, because all that such a device may have left is its address in our own subnet.
         if is_tunnel(&route.name) {
             if !clashes.leftovers.contains(&route.name) {
                 clashes.leftovers.push(route.name.clone());
             }
-        } else if clashes.foreign.is_none() {
+            continue;
+        }
+        let own = CONTAINER_BRIDGES.contains(&route.name.as_str())
+            || overlay.own.iter().any(|own| inside(own, route.block));
+        if !own && clashes.foreign.is_none() {
             clashes.foreign = Some(route.clone());
         }
     }
@@ -87,6 +89,7 @@ mod tests {
             &foreign("10.88.4.0/23", "eth1"),
         );
         check("an earlier backend", &[("10.88.0.0/16", "flannel0")], &left(&["flannel0"]));
+        check("one without peers", &[("10.88.5.0/32", "flannel0")], &left(&["flannel0"]));
         check(
             "an earlier network identifier, with two routes",
             &[("10.88.1.0/24", "flannel.7"), ("10.88.2.0/24", "flannel.7")],
