@@ -35,7 +35,7 @@ pub fn resolve(wish: &str, files: Databases<'_>) -> Result<Identity> {
     let entry = entries(files.passwd).find(|fields| matches(fields, user));
     let uid = match &entry {
         Some(fields) => number(fields, 2),
-        None => user.parse().ok(),
+        None => id(user),
     };
     let unknown = |what: &str, name: &str| {
         Error::Usage(format!(
@@ -49,7 +49,7 @@ pub fn resolve(wish: &str, files: Databases<'_>) -> Result<Identity> {
     let mut groups = Vec::new();
     if let Some(group) = group.filter(|group| !group.is_empty()) {
         let found = entries(files.group).find(|fields| matches(fields, group));
-        let found = found.map_or_else(|| group.parse().ok(), |fields| number(&fields, 2));
+        let found = found.map_or_else(|| id(group), |fields| number(&fields, 2));
         gid = found.ok_or_else(|| unknown("group", group))?;
     } else if let Some(name) = name {
         let lists = |fields: &Vec<&str>| {
@@ -73,7 +73,12 @@ fn matches(fields: &[&str], wanted: &str) -> bool {
 }
 
 fn number(fields: &[&str], index: usize) -> Option<u32> {
-    fields.get(index)?.trim().parse().ok()
+    id(fields.get(index)?.trim())
+}
+
+/// Docker's range. To the kernel the highest number of 32 bits means "stay who you are": root.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id <= i32::MAX.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -81,7 +86,8 @@ mod tests {
     use super::*;
 
     const FILES: Databases<'_> = Databases {
-        passwd: "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:/bin/sh\nnohome:x:40:40::\n",
+        passwd: "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:/bin/sh\nnohome:x:40:40::\n\
+                 rogue:x:4294967295:0::/:/bin/sh\n",
         group: "root:x:0:\nwww:x:33:\nadm:x:4:www,other\ntty:x:5:other,www\n",
     };
 
@@ -102,6 +108,11 @@ mod tests {
         check("www:nobody", None);
         check("-1", None);
         check("4294967296", None);
+        check("4294967295", None);
+        check("2147483648", None);
+        check("2147483647", Some((2_147_483_647, 0, &[], "/")));
+        check("www:4294967295", None);
+        check("rogue", None);
     }
 
     #[test]
