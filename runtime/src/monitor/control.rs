@@ -65,7 +65,10 @@ impl Frame {
             Self::Signal(number) => put(into, 5, &[&[*number]]),
             Self::Started => put(into, 16, &[]),
             Self::Failed { code, message, hint } => {
-                put(into, 17, &[&[*code], message.as_bytes(), b"\0", hint.as_bytes()]);
+                // What is cut off must not be what keeps the two apart.
+                let message = message.as_bytes();
+                let message = &message[..message.len().min(MAX_PAYLOAD / 2)];
+                put(into, 17, &[&[*code], message, b"\0", hint.as_bytes()]);
             }
             Self::Output(bytes) => put(into, 18, &[bytes]),
             Self::ErrorOutput(bytes) => put(into, 19, &[bytes]),

@@ -116,7 +116,7 @@ pub fn look_up(arguments: &[String], environment: &[String]) -> Result<PathBuf, 
     if denied {
         return Err(refusal(name, Errno::EACCES));
     }
-    let message = format!("exec: {name:?}: executable file not found in $PATH");
+    let message = format!("exec: {:?}: executable file not found in $PATH", short(name));
     Err(Refusal { code: NOT_FOUND, message })
 }
 
@@ -156,7 +156,18 @@ fn refusal(name: &str, error: Errno) -> Refusal {
         Errno::ENOEXEC => (NOT_INVOKABLE, "exec format error"),
         other => (NOT_INVOKABLE, other.desc()),
     };
-    Refusal { code, message: format!("exec: {name:?}: {reason}") }
+    Refusal { code, message: format!("exec: {:?}: {reason}", short(name)) }
+}
+
+/// A name of more than a pipe holds would keep the one who tells it waiting for the one who is not
+/// listening yet.
+fn short(name: &str) -> String {
+    const ENOUGH: usize = 200;
+    let mut text: String = name.chars().take(ENOUGH).collect();
+    if text.len() < name.len() {
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
