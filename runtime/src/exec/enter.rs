@@ -10,7 +10,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, chdir, setgroups, setsid};
+use nix::unistd::{Gid, chdir, getcwd, setgroups, setsid};
 use rustix::process::ioctl_tiocsctty;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -97,6 +97,10 @@ fn settle(plan: &Plan, streams: &Streams) -> Step<()> {
         ),
     };
     chdir(&plan.workdir).map_err(denied)?;
+    // A link of the kernel's below /proc leads to wherever a file of ours is open (CVE-2024-21626).
+    if !getcwd().is_ok_and(|inside| inside.is_absolute()) {
+        return Err(denied(Errno::EPERM));
+    }
     let identity = &plan.identity;
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     setgroups(&groups).map_err(step("set the groups"))?;
