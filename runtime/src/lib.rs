@@ -28,6 +28,7 @@ pub mod output;
 pub mod paths;
 pub mod process;
 mod raw;
+mod sealed;
 pub mod security;
 pub mod signals;
 pub mod table;

@@ -4,7 +4,7 @@ use crate::commands::{Code, each};
 use crate::container::Store;
 use crate::exec::{self, Wishes};
 use crate::terminal::is_terminal;
-use crate::{Error, Paths};
+use crate::{Error, Paths, sealed};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,6 +57,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     if wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
         return Err(Error::Usage("the input device is not a TTY".into()).into());
     }
+    sealed::enter()?;
     let store = Store::new(paths);
     Ok(Code(exec::run(&each::running(&store, container)?, &wishes)?))
 }

@@ -9,6 +9,7 @@
 mod connection;
 pub mod control;
 pub mod executor;
+mod forward;
 mod launch;
 mod log;
 pub mod session;
@@ -21,6 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use jiff::Timestamp;
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
@@ -41,6 +43,8 @@ use crate::signals::Signal;
 
 /// The whole life of a monitor. Failures go to the first client; there is nobody else.
 pub fn run(paths: &Paths, id: &str) -> Result<()> {
+    // Else the number of a descriptor, by which it was executed.
+    prctl::set_name(c"twill").system("name the monitor")?;
     let mut first = Connection::new(leave_the_caller()?);
     let store = Store::new(paths);
     let started = begin(&store, id);

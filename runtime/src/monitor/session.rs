@@ -4,29 +4,22 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal as NixSignal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal as NixSignal;
 
 use super::connection::Connection;
 use super::control::Frame;
+pub use super::forward::Signals;
 use super::socket;
 use crate::Paths;
 use crate::container::Record;
 use crate::error::{Error, Result, SystemContext as _};
+use crate::sealed;
 use crate::terminal::{self, DetachKeys, Raw};
 
-/// Signals that are handed on to the container.
-const FORWARDED: [NixSignal; 6] = [
-    NixSignal::SIGHUP,
-    NixSignal::SIGINT,
-    NixSignal::SIGQUIT,
-    NixSignal::SIGTERM,
-    NixSignal::SIGUSR1,
-    NixSignal::SIGUSR2,
-];
 const PIECE: usize = 16 * 1024;
 
 /// What is connected to a container, besides its output.
@@ -51,13 +44,15 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    /// Where the monitor listens.
+    directory: PathBuf,
 }
 
 impl Session {
     /// Starts a monitor, which starts the container. With wishes, no byte of output is missed.
     pub fn start(paths: &Paths, record: &Record, wishes: Option<Wishes>) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().system("make a connection")?;
-        let mut session = Self::new(ours)?;
+        let mut session = Self::new(ours, paths.run_container(&record.id))?;
         session.wish(wishes);
         spawn(paths, &record.id, theirs.into())?;
         Ok(session)
@@ -65,16 +60,17 @@ impl Session {
 
     /// Connects to the monitor of a running container.
     pub fn join(paths: &Paths, record: &Record, wishes: Option<Wishes>) -> Result<Self> {
-        let stream = socket::connect(&paths.run_container(&record.id), "control.sock")
+        let directory = paths.run_container(&record.id);
+        let stream = socket::connect(&directory, "control.sock")
             .map_err(|_no_monitor| Error::NotRunning(record.name.clone()))?;
-        let mut session = Self::new(stream)?;
+        let mut session = Self::new(stream, directory)?;
         session.wish(wishes);
         Ok(session)
     }
 
-    fn new(stream: UnixStream) -> Result<Self> {
+    fn new(stream: UnixStream, directory: PathBuf) -> Result<Self> {
         let connection = Connection::new(stream).ok_or(io::ErrorKind::BrokenPipe);
-        Ok(Self { connection: connection.system("prepare the connection")? })
+        Ok(Self { connection: connection.system("prepare the connection")?, directory })
     }
 
     fn wish(&mut self, wishes: Option<Wishes>) {
@@ -154,7 +150,7 @@ impl Session {
             {
                 match signal {
                     NixSignal::SIGWINCH => self.tell_size(),
-                    other => self.connection.queue(&signal_frame(other)),
+                    other => self.hand_on(other),
                 }
             }
             if ready.input {
@@ -168,6 +164,18 @@ impl Session {
                 self.connection.receive();
             }
             self.connection.send();
+        }
+    }
+
+    /// By a connection of its own: on ours it would wait behind input that the container may never
+    /// read.
+    fn hand_on(&self, signal: NixSignal) {
+        let frame = Frame::Signal(u8::try_from(signal as i32).unwrap_or_default());
+        // A monitor that listens no more has seen the container end.
+        let stream = socket::connect(&self.directory, "control.sock").ok();
+        if let Some(mut connection) = stream.and_then(Connection::new) {
+            connection.queue(&frame);
+            connection.send();
         }
     }
 
@@ -197,7 +205,7 @@ impl Session {
         wanted.set(PollFlags::POLLOUT, self.connection.wants_to_send());
         let mut set = vec![
             PollFd::new(self.connection.fd(), wanted),
-            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.fd(), PollFlags::POLLIN),
         ];
         if input {
             set.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
@@ -224,30 +232,6 @@ enum Input {
     Detach,
 }
 
-/// The signals that a session hands on, blocked for this process and read from a descriptor.
-#[derive(Debug)]
-pub struct Signals(SignalFd);
-
-impl Signals {
-    /// From now on they do not end this process. Call it before the container is started.
-    pub fn take() -> Result<Self> {
-        let mut mask = SigSet::empty();
-        FORWARDED.iter().chain(&[NixSignal::SIGWINCH]).for_each(|signal| mask.add(*signal));
-        mask.thread_block().system("block signals")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&mask, flags).system("listen to signals").map(Self)
-    }
-
-    fn read(&self) -> Result<Option<NixSignal>> {
-        let got = self.0.read_signal().system("read a signal")?;
-        Ok(got.and_then(|got| NixSignal::try_from(got.ssi_signo.cast_signed()).ok()))
-    }
-}
-
-fn signal_frame(signal: NixSignal) -> Frame {
-    Frame::Signal(u8::try_from(signal as i32).unwrap_or_default())
-}
-
 fn show(to: &mut impl io::Write, bytes: &[u8]) -> Result<()> {
     to.write_all(bytes).and_then(|()| to.flush()).system("write the container's output")
 }
@@ -261,11 +245,14 @@ fn unexpected(frame: &Frame) -> Error {
     Error::Usage(format!("the monitor said something out of turn: {frame:?}"))
 }
 
-/// Executes this program again as the monitor. It leaves our session, streams and groups by itself.
+/// Executes this program again as the monitor. It leaves our session, streams and groups by itself;
+/// files that the caller left open, it never gets.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts monitors")]
 fn spawn(paths: &Paths, id: &str, connection: OwnedFd) -> Result<()> {
+    sealed::close_on_exec()?;
+    let program = sealed::Program::seal()?;
     let kept = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE");
-    Command::new("/proc/self/exe")
+    Command::new(program.path())
         .arg0("twill")
         .arg("--root")
         .arg(paths.root())

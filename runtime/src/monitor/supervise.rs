@@ -59,8 +59,8 @@ pub(super) fn supervise(desk: &mut Desk, launched: Launched) -> Result<u8> {
         {
             desk.clients.extend(Connection::new(stream));
         }
-        for (index, ready) in ready.clients.iter().enumerate() {
-            if ready.readable {
+        for (index, readable) in ready.clients.iter().enumerate() {
+            if *readable {
                 desk.clients[index].receive();
             }
         }
@@ -99,12 +99,8 @@ struct Ready {
     ended: bool,
     signal: bool,
     listener: bool,
-    clients: Vec<ReadyClient>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct ReadyClient {
-    readable: bool,
+    /// Can it be read from?
+    clients: Vec<bool>,
 }
 
 fn wait(
@@ -120,11 +116,15 @@ fn wait(
         PollFd::new(desk.listener.as_fd(), input),
     ];
     let room_for_input = wires.pending.len() < INPUT_LIMIT;
+    let mut asked = Vec::new();
     for client in &desk.clients {
         let mut flags = PollFlags::empty();
-        flags.set(PollFlags::POLLIN, room_for_input);
+        // Who sends no input has only wishes, which do not wait for the container.
+        flags.set(PollFlags::POLLIN, room_for_input || !client.feeds());
         flags.set(PollFlags::POLLOUT, client.wants_to_send());
-        set.push(PollFd::new(client.fd(), flags));
+        asked.push(flags);
+        // Nobody is asked for nothing: one that hung up would answer for ever.
+        set.extend((!flags.is_empty()).then(|| PollFd::new(client.fd(), flags)));
     }
     let room_for_output = desk.clients.iter().all(Connection::has_room);
     set.extend(wires.poll_set(room_for_output));
@@ -137,18 +137,14 @@ fn wait(
         Err(error) => return Err(error).system("wait for the container"),
     }
     let hot = |entry: &PollFd<'_>| entry.any().unwrap_or(false);
-    Ok(Ready {
-        ended: hot(&set[0]),
-        signal: hot(&set[1]),
-        listener: hot(&set[2]),
-        clients: set[3..3 + desk.clients.len()]
-            .iter()
-            .map(|entry| ReadyClient {
-                readable: room_for_input
-                    && entry.revents().is_some_and(|got| !(got - PollFlags::POLLOUT).is_empty()),
-            })
-            .collect(),
-    })
+    let mut answers = set[3..].iter();
+    let readable = |flags: &PollFlags| {
+        let answer = if flags.is_empty() { None } else { answers.next() };
+        let got = answer.and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        flags.contains(PollFlags::POLLIN) && !(got - PollFlags::POLLOUT).is_empty()
+    };
+    let clients = asked.iter().map(readable).collect();
+    Ok(Ready { ended: hot(&set[0]), signal: hot(&set[1]), listener: hot(&set[2]), clients })
 }
 
 /// Does what the clients asked for.
@@ -156,7 +152,7 @@ fn obey(desk: &mut Desk, wires: &mut Wires, handle: &crate::process::Handle) -> 
     for client in &mut desk.clients {
         while let Some(frame) = client.next_wish() {
             match frame {
-                Frame::Input(bytes) => wires.pending.extend_from_slice(&bytes),
+                Frame::Input(bytes) if client.feeds() => wires.pending.extend_from_slice(&bytes),
                 Frame::InputEnd => wires.input_ended = true,
                 Frame::Resize { rows, columns } => wires.resize(rows, columns),
                 Frame::Signal(number) => {
@@ -164,7 +160,7 @@ fn obey(desk: &mut Desk, wires: &mut Wires, handle: &crate::process::Handle) -> 
                         handle.signal(signal)?;
                     }
                 }
-                // The rest is for clients only.
+                // The rest is for clients only, or for those that said they would feed it.
                 _ => client.hang_up(),
             }
         }

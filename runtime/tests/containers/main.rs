@@ -8,6 +8,7 @@ mod crash;
 mod ending;
 mod exec;
 mod failures;
+mod hostile;
 mod inside;
 mod logs;
 mod many;
