@@ -9,6 +9,9 @@ use twill_endpoint::{HostEntry, RESOLVED_RESOLV_CONF, ResolverOptions};
 use crate::container::{Network, Record};
 use crate::error::{FileContext as _, Result};
 
+/// Where the container sees them.
+pub const MOUNTED: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
+
 /// Writes all three. The address is not known yet; see [`write_hosts`].
 pub fn write(directory: &Path, record: &Record) -> Result<()> {
     let hosts = match record.network {

@@ -3,16 +3,18 @@
 //! It is mounted in the mount namespace of the monitor alone: it dies with the monitor, nothing on
 //! the host can hold it busy, and no crash leaves a mount behind.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2, readlinkat};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::Paths;
@@ -21,6 +23,8 @@ use crate::error::{FileContext as _, Result, SystemContext as _};
 
 /// The kernel takes at most one page of options.
 const MAX_OPTIONS: usize = 4095;
+/// As many links in a row as the kernel follows.
+const MAX_LINKS: u8 = 40;
 
 /// Moves this process into a mount namespace of its own. Mounts of the host still come and go in
 /// it, so that it keeps no disk busy; its own stay inside.
@@ -117,23 +121,70 @@ impl Inside {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Makes a directory with all that lead to it.
+    /// Makes a directory with all that lead to it, also where a link leads that leads nowhere yet.
     pub fn ensure_directory(&self, path: &Path) -> Result<()> {
+        self.make_directory(path, MAX_LINKS)
+    }
+
+    /// Makes an empty file unless there is something. A link that leads nowhere stays and gets its
+    /// target: `resolv.conf` of systems with systemd-resolved is one.
+    pub fn ensure_file(&self, path: &Path) -> Result<()> {
+        if self.descend(path, OFlags::PATH).is_ok() {
+            return Ok(());
+        }
+        let target = self.follow(path)?;
+        self.ensure_directory(target.parent().unwrap_or(&target))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW;
+        self.descend_as(&target, flags, Mode::from_raw_mode(0o644))
+            .map(drop)
+            .file("create in the container", &target)
+    }
+
+    fn make_directory(&self, path: &Path, links: u8) -> Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         if self.descend(path, flags).is_ok() {
             return Ok(());
         }
         let mut parent = PathBuf::from("/");
         for component in path.components() {
-            let Component::Normal(name) = component else { continue };
+            let name = match component {
+                Component::Normal(name) => name,
+                Component::ParentDir => {
+                    parent.pop();
+                    continue;
+                }
+                _ => continue,
+            };
             let above = self.descend(&parent, flags).file("open in the container", &parent)?;
             parent.push(name);
             match mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) => {}
+                Err(rustix::io::Errno::EXIST) if links == 0 => break,
+                Err(rustix::io::Errno::EXIST) => {
+                    let target = self.follow(&parent)?;
+                    if target != parent {
+                        self.make_directory(&target, links - 1)?;
+                    }
+                }
                 Err(error) => return Err(error).file("create in the container", &parent),
             }
         }
         self.descend(path, flags).map(drop).file("create in the container", path)
+    }
+
+    /// Where the links at the end of a path lead, whether something is there or not.
+    fn follow(&self, path: &Path) -> Result<PathBuf> {
+        let mut path = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            let Ok(link) = self.descend(&path, OFlags::PATH | OFlags::NOFOLLOW) else {
+                return Ok(path);
+            };
+            // Of anything but a link this is refused.
+            let Ok(target) = readlinkat(&link, "", Vec::new()) else { return Ok(path) };
+            path.pop();
+            path.push(OsStr::from_bytes(target.as_bytes()));
+        }
+        Err(rustix::io::Errno::LOOP).file("open in the container", &path)
     }
 
     /// A new terminal of the container: our end and its.
@@ -149,8 +200,11 @@ impl Inside {
     }
 
     fn descend(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let flags = flags | OFlags::CLOEXEC;
-        openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        self.descend_as(path, flags, Mode::empty())
+    }
+
+    fn descend_as(&self, path: &Path, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+        openat2(&self.0, path, flags | OFlags::CLOEXEC, mode, ResolveFlags::IN_ROOT)
     }
 }
 
@@ -184,5 +238,36 @@ mod tests {
         assert!(root.join("etc/a/b").is_dir());
         inside.ensure_directory(Path::new("/absolute/a/b")).unwrap();
         assert!(inside.ensure_directory(Path::new("/etc/passwd/x")).is_err());
+    }
+
+    #[test]
+    fn links_to_nothing_get_their_target() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir(root.join("etc")).unwrap();
+        let inside = Inside::open(root).unwrap();
+        let check = |name: &str, target: &str, made: Option<&str>| {
+            symlink(target, root.join("etc").join(name)).unwrap();
+            let path = Path::new("/etc").join(name);
+            assert_eq!(inside.ensure_file(&path).is_ok(), made.is_some(), "{name} -> {target}");
+            assert!(made.is_none_or(|made| root.join(made).is_file()), "{name} -> {target}");
+        };
+        check("relative", "../run/systemd/resolve/stub", Some("run/systemd/resolve/stub"));
+        check("absolute", "/var/a/b", Some("var/a/b"));
+        check("outside", "../../../../../outside/x", Some("outside/x"));
+        check("twice", "relative2", Some("etc/relative2"));
+        check("itself", "itself", None);
+        check("first", "/etc/second/x", Some("etc/second/x"));
+        check("here", "/gone/there/x", Some("gone/there/x"));
+        check("below", "/etc/here/x", None);
+        symlink("/b/x", root.join("a")).unwrap();
+        symlink("/a/y", root.join("b")).unwrap();
+        inside.ensure_directory(Path::new("/a")).unwrap_err();
+        symlink("new/work", root.join("w")).unwrap();
+        inside.ensure_directory(Path::new("/w/deeper")).unwrap();
+        assert!(root.join("new/work/deeper").is_dir());
+        inside.ensure_file(Path::new("/etc/plain")).unwrap();
+        assert!(root.join("etc/plain").is_file());
+        assert!(!root.parent().unwrap().join("outside").exists());
     }
 }

@@ -86,6 +86,9 @@ fn write_bundle(paths: &Paths, record: &Record, mounted: &Path) -> Result<Identi
     let group = inside.read(Path::new("/etc/group"))?;
     let identity = user::resolve(&record.user, Databases { passwd: &passwd, group: &group })?;
     inside.ensure_directory(&record.workdir)?;
+    for file in files::MOUNTED {
+        inside.ensure_file(Path::new(file))?;
+    }
     let directory = paths.container(&record.id);
     files::write(&directory, record)?;
     let hierarchies = Hierarchies::here()?;

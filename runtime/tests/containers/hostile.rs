@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::symlink;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -137,4 +138,40 @@ fn feed_without_end(world: &World) -> Child {
 fn finish(mut child: Child) -> Said {
     eventually("it ends", || child.try_wait().unwrap().is_some());
     Said::new(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn links_of_an_image_that_lead_nowhere_lead_to_its_own_files() {
+    let Some(world) = World::new() else { return };
+    let (tree, archive) = (world.path("tree"), world.path("links.tar"));
+    fs::create_dir_all(tree.join("etc")).unwrap();
+    fs::create_dir_all(tree.join("bin")).unwrap();
+    fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
+    let outside = world.path("outside");
+    symlink("../run/systemd/resolve/stub-resolv.conf", tree.join("etc/resolv.conf")).unwrap();
+    symlink(outside.join("hosts"), tree.join("etc/hosts")).unwrap();
+    symlink(outside.join("work"), tree.join("work")).unwrap();
+    let (tree, file) = (tree.to_str().unwrap(), archive.to_str().unwrap());
+    World::run(&["tar", "-C", tree, "-cf", file, "."]);
+    world.twill(&["import", file, "links"]).ok();
+    let run = ["run", "--rm", "--network", "none", "links", "/bin/busybox"];
+    let hosts = world.twill(&[run.as_slice(), &["cat", "/etc/hosts"]].concat()).ok();
+    assert!(hosts.contains("127.0.0.1\tlocalhost"), "{hosts}");
+    let resolver = ["test", "-s", "/run/systemd/resolve/stub-resolv.conf"];
+    world.twill(&[run.as_slice(), &resolver].concat()).ok();
+    world
+        .twill(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-w",
+            "/work/x",
+            "links",
+            "/bin/busybox",
+            "true",
+        ])
+        .ok();
+    assert!(!outside.exists(), "nothing is made on the host");
+    world.assert_nothing_left();
 }
