@@ -25,6 +25,12 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             output::line(name);
             Ok(())
         });
+        let removed = match removed {
+            Err(Error::Decode { .. }) if args.force => {
+                store.discard(name).map(|()| output::line(name))
+            }
+            removed => removed,
+        };
         match removed {
             Ok(()) => {}
             Err(error @ Error::NoSuchContainer(_)) if args.force => each::complain(&error),

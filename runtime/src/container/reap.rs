@@ -47,7 +47,8 @@ pub fn settle(store: &Store<'_>, container: Container) -> Result<Option<Containe
         error: "the monitor of the container was killed".into(),
         ..state.exited(LOST, Timestamp::now())
     };
-    store.write_state(&record, &state)?;
+    // On a full or read-only disk it is true all the same: `ps` has to work there, and `rm` even more.
+    drop(store.write_state(&record, &state));
     Ok(Some(Container { record, state }))
 }
 

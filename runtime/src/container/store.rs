@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::record::Record;
 use super::state::State;
-use super::{id, names};
-use crate::Paths;
+use super::{id, liveness, names};
 use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, FileContext as _, Result};
+use crate::{Paths, output};
 
 /// The containers below one root.
 #[derive(Clone, Debug)]
@@ -76,7 +76,9 @@ impl<'a> Store<'a> {
         names::reserve(self.paths, &record.name, &record.id)?;
         let directory = self.paths.container(&record.id);
         let written = write(&staging.join("config.json"), record, !record.auto_remove)
-            .and_then(|()| write(&staging.join("state.json"), &State::default(), false))
+            .and_then(|()| {
+                write(&staging.join("state.json"), &State::default(), !record.auto_remove)
+            })
             .and_then(|()| fs::rename(staging, &directory).file("create", &directory));
         if written.is_err() {
             drop(names::release(self.paths, &record.name, &record.id));
@@ -118,10 +120,20 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// All of them, the newest first. One that is being removed may be missing.
+    /// All of them, the newest first. One that is being removed may be missing; of one whose files
+    /// are torn the person is told.
     pub fn list(&self) -> Result<Vec<Container>> {
-        let mut all: Vec<Container> =
-            self.ids()?.iter().filter_map(|id| self.read(id).ok()).collect();
+        let mut all = Vec::new();
+        for id in self.ids()? {
+            match self.read(&id) {
+                Ok(container) => all.push(container),
+                Err(error @ Error::Decode { .. }) => {
+                    output::note(format_args!("twill: warning: {}", error.chain()));
+                    output::note(format_args!("hint: `twill rm -f {}` removes it", id::short(&id)));
+                }
+                Err(_being_removed) => {}
+            }
+        }
         all.sort_by_key(|one| std::cmp::Reverse(one.record.created));
         Ok(all)
     }
@@ -145,20 +157,42 @@ impl<'a> Store<'a> {
         make_private(&self.paths.run_container(id))
     }
 
+    /// Takes away what is left of a container whose files cannot be understood, as after a power
+    /// cut or a slip of an editor. One that has a monitor is left alone.
+    pub fn discard(&self, query: &str) -> Result<()> {
+        let id = self.identify(query)?.ok_or_else(|| Error::NoSuchContainer(query.to_owned()))?;
+        let Some(_lock) = self.lock_container(&id)? else { return Ok(()) };
+        if liveness::monitor(self.paths, &id)?.is_some() {
+            return Err(Error::StillRunning { name: id });
+        }
+        let directory = self.paths.names();
+        let mut held = Vec::new();
+        for name in fs::read_dir(&directory).file("list", &directory)? {
+            let name = name.file("list", &directory)?.file_name();
+            held.extend(name.into_string());
+        }
+        held.retain(|name| names::holder(self.paths, name).as_ref() == Some(&id));
+        self.bury(&id, &held)
+    }
+
     /// Takes a container's files away. Whatever runs must have been reaped before.
     pub fn remove(&self, record: &Record) -> Result<()> {
-        let directory = self.paths.container(&record.id);
+        self.bury(&record.id, std::slice::from_ref(&record.name))
+    }
+
+    fn bury(&self, id: &str, held: &[String]) -> Result<()> {
+        let directory = self.paths.container(id);
         // Out of sight in one step; then however long it takes.
-        let grave = self.paths.containers().join(format!(".{}", record.id));
+        let grave = self.paths.containers().join(format!(".{id}"));
         {
             let _lock = self.lock()?;
             match fs::rename(&directory, &grave) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed.file("remove", &directory)?,
             }
-            names::release(self.paths, &record.name, &record.id)?;
+            held.iter().try_for_each(|name| names::release(self.paths, name, id))?;
         }
-        remove_all(&self.paths.run_container(&record.id))?;
+        remove_all(&self.paths.run_container(id))?;
         remove_all(&grave)
     }
 

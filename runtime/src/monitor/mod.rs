@@ -104,7 +104,9 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         .is_ok_and(|hierarchies| hierarchies.cgroup(&record.cgroup()).was_out_of_memory());
     let state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
     if !record.auto_remove {
-        store.write_state(record, &state)?;
+        // A full disk keeps neither the code from the clients nor anything from being cleared up;
+        // the next command sees that nobody runs.
+        drop(store.write_state(record, &state));
     }
     clear(store.paths(), record)?;
     if record.auto_remove {
@@ -126,7 +128,8 @@ fn fail(store: &Store<'_>, record: &Record, error: &Error) -> Result<Frame> {
         (store.read(&record.id), &frame)
     {
         let state = State { error: message.clone(), exit_code: *code, ..state };
-        store.write_state(record, &state)?;
+        // The client is told; a full disk must not take the reason's place.
+        drop(store.write_state(record, &state));
     }
     cleared.map(|()| frame)
 }

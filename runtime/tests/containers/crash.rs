@@ -145,3 +145,42 @@ fn a_log_is_whole_after_a_crash() {
     world.twill(&["rm", "it"]).ok();
     world.assert_nothing_left();
 }
+
+#[test]
+fn of_the_disk() {
+    let Some(world) = World::new() else { return };
+    let root = world.path("small");
+    std::fs::create_dir(&root).unwrap();
+    let root = root.to_str().unwrap().to_owned();
+    World::run(&["mount", "-t", "tmpfs", "-o", "size=6m", "none", &root]);
+    let on = |words: &[&str]| world.twill(&[&["--root", root.as_str()], words].concat());
+    on(&["import", world.path("bb.tar").to_str().unwrap(), "bb"]).ok();
+    on(&["create", "--name", "other", "bb", "true"]).ok();
+    let script = "cat /dev/zero > /fill; echo full; exit 5";
+    let run = ["run", "--name", "it", "--network", "none", "bb", "sh", "-c", script];
+    assert_eq!(on(&run).code, 5);
+    assert!(on(&["ps", "-a"]).ok().contains("Exited"));
+    on(&["run", "--network", "none", "bb", "true"]).fails(125, "No space left on device");
+    on(&["rm", "it"]).ok();
+    World::run(&["mount", "-o", "remount,ro", &root]);
+    assert_eq!(on(&["ps", "-a"]).ok().lines().count(), 2);
+    World::run(&["mount", "-o", "remount,rw", &root]);
+    on(&["run", "--rm", "--network", "none", "bb", "true"]).ok();
+    on(&["rm", "other"]).ok();
+    World::run(&["umount", &root]);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn of_a_file() {
+    let Some(world) = World::new() else { return };
+    let id = world.twill(&["create", "--name", "torn", "bb", "true"]).ok();
+    let state = world.path("lib/containers").join(&id).join("state.json");
+    std::fs::write(&state, "").unwrap();
+    world.twill(&["ps", "-a"]).fails(0, &format!("hint: `twill rm -f {}` removes it", &id[..12]));
+    world.twill(&["rm", "torn"]).fails(1, "cannot understand");
+    world.twill(&["rm", "-f", "torn"]).ok();
+    world.twill(&["create", "--name", "torn", "bb", "true"]).ok();
+    world.twill(&["rm", "torn"]).ok();
+    world.assert_nothing_left();
+}
