@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
@@ -109,15 +109,22 @@ impl Inside {
         File::open(rootfs).file("open", rootfs).map(Self)
     }
 
-    /// The text of a small file; empty if there is none.
+    /// The text of a small file; empty if there is none. Anything but a file is left closed: opening
+    /// is all that some devices wait for, and a container may make any.
     pub fn read(&self, path: &Path) -> Result<String> {
         const ENOUGH: u64 = 1 << 20;
-        let file = match self.descend(path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        let found = match self.descend(path, OFlags::PATH) {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
-            file => file.file("open in the container", path)?,
+            found => File::from(found.file("open in the container", path)?),
         };
+        if !found.metadata().file("look at in the container", path)?.is_file() {
+            return Ok(String::new());
+        }
+        // The very thing that was looked at, whatever the path leads to by now.
+        let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()));
+        let file = file.file("open in the container", path)?;
         let mut text = Vec::new();
-        File::from(file).take(ENOUGH).read_to_end(&mut text).file("read in the container", path)?;
+        file.take(ENOUGH).read_to_end(&mut text).file("read in the container", path)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
@@ -238,6 +245,9 @@ mod tests {
         assert!(root.join("etc/a/b").is_dir());
         inside.ensure_directory(Path::new("/absolute/a/b")).unwrap();
         assert!(inside.ensure_directory(Path::new("/etc/passwd/x")).is_err());
+        assert_eq!(inside.read(Path::new("/etc")).unwrap(), "", "a directory is no file");
+        nix::unistd::mkfifo(&root.join("etc/group"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(inside.read(Path::new("/etc/group")).unwrap(), "", "nor is a pipe");
     }
 
     #[test]
