@@ -51,15 +51,15 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     Ok(Code::OK)
 }
 
-/// Quoted, and cut to twenty characters.
+/// Quoted, and cut to twenty characters. What an image wrote there reaches no terminal as it is.
 fn command(words: &[String], whole: bool) -> String {
     const ROOM: usize = 20;
     let text = words.join(" ");
     if whole || text.chars().count() <= ROOM {
-        return format!("\"{text}\"");
+        return format!("{text:?}");
     }
-    let cut: String = text.chars().take(ROOM - 1).collect();
-    format!("\"{cut}…\"")
+    let cut: String = text.chars().take(ROOM - 1).chain(['…']).collect();
+    format!("{cut:?}")
 }
 
 fn status(state: &State, now: Timestamp) -> String {
@@ -97,6 +97,7 @@ mod tests {
         check("sleep 12345678901234", false, "\"sleep 12345678901234\"");
         check("sleep 123456789012345", false, "\"sleep 1234567890123…\"");
         check("sleep 123456789012345", true, "\"sleep 123456789012345\"");
+        check("a\n\x1b[31mb \"c\"", false, r#""a\n\u{1b}[31mb \"c\"""#);
         check("ä ö ü ä ö ü ä ö ü ä ö ü", false, "\"ä ö ü ä ö ü ä ö ü ä…\"");
     }
 
