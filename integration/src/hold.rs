@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write, stdin, stdout};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -25,6 +25,19 @@ use crate::programs::Programs;
 /// # Errors
 /// When the kernel refuses a namespace.
 pub fn run(lab: &Path, name: &str) -> Result<()> {
+    let mut init = match separate(lab, name) {
+        Ok(init) => init,
+        Err(error) => {
+            tell(&format!("error {error:#}"))?;
+            return Err(error);
+        }
+    };
+    tell(&format!("pid {}", init.id()))?;
+    init.wait()?;
+    Ok(())
+}
+
+fn separate(lab: &Path, name: &str) -> Result<Child> {
     let host = lab.join("hosts").join(name);
     for (_, group) in cgroups_of(&host)? {
         cgroups::enter(&group).with_context(|| format!("cannot join {}", group.display()))?;
@@ -39,16 +52,13 @@ pub fn run(lab: &Path, name: &str) -> Result<()> {
     )
     .context("cannot make namespaces (root is needed)")?;
     take_seats(&host)?;
-    let mut init = Command::new(std::env::current_exe()?)
+    Command::new(std::env::current_exe()?)
         .arg("init")
         .arg(lab)
         .arg(name)
         .stdin(Stdio::inherit())
         .spawn()
-        .context("cannot start a host's init")?;
-    tell(&format!("pid {}", init.id()))?;
-    init.wait()?;
-    Ok(())
+        .context("cannot start a host's init")
 }
 
 /// Second half, process 1 of the host: mounts its file systems, then reaps orphans until the
