@@ -78,6 +78,16 @@ fn environments_that_cannot_be_used() {
         8,
         "/proc/self/status is not a network namespace",
     );
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let pipe = pipe.to_str().unwrap();
+    check(
+        "a namespace that is a pipe",
+        &with("ADD", "a", &[("CNI_NETNS", pipe)]),
+        8,
+        &format!("{pipe} is not a network namespace"),
+    );
     check(
         "a verb that is not there yet",
         &with("CHECK", "a", &[netns]),
