@@ -1,6 +1,5 @@
 //! What the specification's verbs do here.
 
-use std::fs;
 use std::io::Read;
 
 use serde_json::{Value, json};
@@ -63,13 +62,7 @@ fn versions() -> Value {
 
 fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     let owner = owner(environment, config)?;
-    let path = environment.netns()?;
-    // To open a pipe would be to wait for whoever writes into it.
-    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-        let message = format!("{} is not a network namespace", path.display());
-        return Err(Failure::new(Code::InvalidNetns, message));
-    }
-    let netns = Netns::open(path).map_err(endpoint::Error::from)?;
+    let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
     let network = config.host.read_env()?.network;
     let mut request = Request::new(owner, &netns);
     let wish = &config.wish;

@@ -7,13 +7,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::MutexGuard;
 use std::thread;
 
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::fstatfs;
@@ -101,7 +102,10 @@ impl Netns {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let failed = |source| Error::Open { path: path.clone(), source };
-        let file = File::open(&path).map_err(failed)?;
+        // To open a pipe in its place must not wait for whoever writes into it.
+        let patience = OFlag::O_NONBLOCK.bits();
+        let opened = OpenOptions::new().read(true).custom_flags(patience).open(&path);
+        let file = opened.map_err(failed)?;
         let kind = fstatfs(&file).map_err(|errno| failed(errno.into()))?.filesystem_type();
         if kind.0 != NSFS_MAGIC {
             return Err(Error::NotANamespace { path });

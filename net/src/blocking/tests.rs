@@ -109,6 +109,9 @@ fn namespaces_can_be_pinned_found_and_left() {
     assert!(matches!(Netns::open(&name), Err(netns::Error::Open { .. })));
     fs::write(&name, "").unwrap();
     assert!(matches!(Netns::open(&name), Err(netns::Error::NotANamespace { .. })));
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(Netns::open(&pipe), Err(netns::Error::NotANamespace { .. })));
 
     let entered = other.enter().unwrap();
     assert_eq!(Netns::current().unwrap().identity().unwrap(), other.identity().unwrap());
