@@ -39,10 +39,11 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     let start = Instant::now();
     let interrupt = Interrupt::expect()?;
     let mut show = Show::default();
-    let mut fabric = prepare(&mut show, demo.hosts.into(), interrupt)?;
+    let mut fabric = prepare(&mut show, demo.hosts.into(), &interrupt)?;
     let rounds = match both_backends(&mut show, &mut fabric) {
         Ok(rounds) => rounds,
         Err(error) => {
+            interrupt.explains_failure();
             show.say("\nVERDICT: the main job FAILED");
             return Err(error);
         }
@@ -66,7 +67,7 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-fn prepare(show: &mut Show, hosts: usize, interrupt: Interrupt) -> Result<Fabric> {
+fn prepare(show: &mut Show, hosts: usize, interrupt: &Interrupt) -> Result<Fabric> {
     show.step(&format!("Make {hosts} hosts and the network between them"));
     show.say("(namespaces on this machine; nothing outside them is touched)");
     let mut fabric = Fabric::bare(hosts)?;

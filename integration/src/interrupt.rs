@@ -1,5 +1,7 @@
 //! Ctrl-C and its kin, as something that can be waited for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -9,9 +11,10 @@ use crate::by_hand::complain;
 use crate::guardian::Stop;
 
 /// SIGINT, SIGTERM and SIGHUP, which no longer end this process by themselves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
     signals: SigSet,
+    came: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -22,14 +25,16 @@ impl Interrupt {
             signals.add(signal);
         }
         signals.thread_block().context("cannot hold signals back")?;
-        Ok(Self { signals })
+        Ok(Self { signals, came: Arc::default() })
     }
 
     /// From now on one of them takes the lab down and ends this process, with the code that
     /// shells use, whatever its other threads do.
-    pub(crate) fn ends(self, lab: Stop) -> Result<()> {
+    pub(crate) fn ends(&self, lab: Stop) -> Result<()> {
+        let interrupt = self.clone();
         let watch = move || {
-            let Ok(signal) = self.wait() else { return };
+            let Ok(signal) = interrupt.wait() else { return };
+            interrupt.came.store(true, Ordering::SeqCst);
             complain(&anyhow!("interrupted, taking the lab down"));
             if let Err(error) = lab.stop() {
                 complain(&error);
@@ -40,8 +45,16 @@ impl Interrupt {
         Ok(())
     }
 
+    /// For a thread whose work failed: if that is so because the lab is being taken down, there is
+    /// nothing to say, and this never returns.
+    pub(crate) fn explains_failure(&self) {
+        while self.came.load(Ordering::SeqCst) {
+            thread::park();
+        }
+    }
+
     /// Waits for one of them.
-    pub(crate) fn wait(self) -> Result<Signal> {
+    pub(crate) fn wait(&self) -> Result<Signal> {
         self.signals.wait().context("cannot wait for a signal")
     }
 }
