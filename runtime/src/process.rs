@@ -58,6 +58,12 @@ impl Handle {
         pidfd_open(pid, PidfdFlags::empty()).system("open the container's process").map(Self)
     }
 
+    /// A handle on this very process, for the children that it is about to have.
+    pub fn of_self() -> Result<Self> {
+        let own = rustix::process::getpid();
+        pidfd_open(own, PidfdFlags::empty()).system("open this process").map(Self)
+    }
+
     /// Sends a signal; a process that is gone already is no failure.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         match pidfd_send_signal(&self.0, signal.to_rustix()) {

@@ -115,7 +115,12 @@ fn tie_to_parent(plan: &Plan) -> Step<()> {
     if plan.detach {
         return Ok(());
     }
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("tie the process to its caller"))
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(step("tie the process to its caller"))?;
+    // The kernel says nothing of a parent that was dead by then.
+    if plan.caller.has_ended() {
+        return Err(failed("go on", &"the caller was killed"));
+    }
+    Ok(())
 }
 
 /// The same steps in the same order as libcontainer's for the container's first process.

@@ -55,6 +55,8 @@ pub struct Wishes {
 /// Everything that the new process needs to know, found out before the first fork.
 #[derive(Debug)]
 struct Plan {
+    /// Whoever types `exec`.
+    caller: Handle,
     handle: Handle,
     cgroup: Cgroup,
     identity: Identity,
@@ -106,6 +108,7 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
     let mut record_env = Record { tty: wishes.tty, ..record.clone() };
     record_env.env.extend(expand_environment(&wishes.env)?);
     Ok(Plan {
+        caller: Handle::of_self()?,
         handle,
         cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
         environment: spec::environment(&record_env, &identity),
