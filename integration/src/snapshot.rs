@@ -102,10 +102,17 @@ fn network(host: &Host) -> Result<Vec<String>> {
 }
 
 // A TUN device that comes up for the second time says UP where it said UNKNOWN before; whether it
-// is up is among the flags.
+// is up is among the flags. A bridge learns up to a second late that its last port is gone.
 fn settled(what: &str, line: &str) -> String {
     let words = line.split_whitespace().enumerate();
-    let kept = words.filter(|(index, _)| what != "link" || *index != 1).map(|(_, word)| word);
+    let lasting = |(index, word): &(usize, &str)| match what {
+        "link" => *index != 1,
+        _ => *word != "linkdown",
+    };
+    let kept = words.filter(lasting).map(|(_, word)| match what {
+        "link" => word.replace("NO-CARRIER,", "").replace(",LOWER_UP", ""),
+        _ => word.to_owned(),
+    });
     kept.collect::<Vec<_>>().join(" ")
 }
 
@@ -144,6 +151,17 @@ fn is_foreign_mount(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_settles_by_itself_is_no_change() {
+        let busy = "twill0 UP 02:42:0a:58:4b:01 <BROADCAST,MULTICAST,UP,LOWER_UP>";
+        let idle = "twill0 DOWN 02:42:0a:58:4b:01 <NO-CARRIER,BROADCAST,MULTICAST,UP>";
+        let down = "twill0 DOWN 02:42:0a:58:4b:01 <BROADCAST,MULTICAST>";
+        assert_eq!(settled("link", busy), settled("link", idle));
+        assert_ne!(settled("link", busy), settled("link", down));
+        let route = "10.88.75.0/24 dev twill0 scope link";
+        assert_eq!(settled("route", &format!("{route} linkdown")), settled("route", route));
+    }
 
     #[test]
     fn what_came_what_went_and_what_was_doubled() {
