@@ -20,6 +20,9 @@ pub(super) struct Connection {
     decoder: Decoder,
     outgoing: Vec<u8>,
     attached: Option<Attached>,
+    /// Takes nothing more. What it said before may still wait to be read: an ended container's
+    /// monitor leaves its exit code behind, and the rest of our input unread.
+    deaf: bool,
     gone: bool,
 }
 
@@ -33,7 +36,7 @@ impl Connection {
     pub(super) fn new(stream: UnixStream) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
         let (decoder, outgoing) = (Decoder::default(), Vec::new());
-        Some(Self { stream, decoder, outgoing, attached: None, gone: false })
+        Some(Self { stream, decoder, outgoing, attached: None, deaf: false, gone: false })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -42,7 +45,7 @@ impl Connection {
 
     /// Does it want the container's output?
     pub(super) fn listens(&self) -> bool {
-        self.attached.is_some() && !self.gone
+        self.attached.is_some() && !self.deaf && !self.gone
     }
 
     /// Does the container's input end with it?
@@ -67,7 +70,9 @@ impl Connection {
     }
 
     pub(super) fn queue(&mut self, frame: &Frame) {
-        frame.encode(&mut self.outgoing);
+        if !self.deaf {
+            frame.encode(&mut self.outgoing);
+        }
     }
 
     /// Takes in what has arrived.
@@ -100,7 +105,11 @@ impl Connection {
             match self.stream.write(&self.outgoing) {
                 Ok(length) => drop(self.outgoing.drain(..length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => self.gone |= !is_passing(&error),
+                Err(error) if is_passing(&error) => {}
+                Err(_broken) => {
+                    self.deaf = true;
+                    self.outgoing.clear();
+                }
             }
         }
     }
@@ -120,4 +129,31 @@ impl Connection {
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_is_heard_though_our_input_was_not() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut client, mut monitor) =
+            (Connection::new(ours).unwrap(), Connection::new(theirs).unwrap());
+        client.queue(&Frame::Input(vec![7; 64 * 1024]));
+        client.send();
+        monitor.queue(&Frame::Exited(3));
+        monitor.send_all();
+        drop(monitor);
+        // The connection is reset: the first write says so, later ones find a broken pipe.
+        for _ in 0..3 {
+            client.queue(&Frame::InputEnd);
+            client.send();
+        }
+        assert!(!client.is_gone() && !client.wants_to_send());
+        client.receive();
+        assert!(matches!(client.next_wish(), Some(Frame::Exited(3))));
+        client.receive();
+        assert!(client.is_gone());
+    }
 }
