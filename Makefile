@@ -10,10 +10,10 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PROGRAMS := twilld twillctl twill twill-cni twill-lab
 BINS := $(addprefix --bin ,$(PROGRAMS))
-SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/examples/* lab 2>/dev/null)
+SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test fuzz bench lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test storm model fuzz bench lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,15 @@ test: ## build and run the whole suite, as root
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --doc --quiet
 	REQUIRE_ROOT=1 $(CARGO) nextest run --locked --workspace
+
+model: deps ## every order of events of the ownership model's larger worlds, with counts (an hour, 8 GiB)
+	$(CARGO) test --locked --release -p twill-core --features deep-model --test ownership -- --nocapture --test-threads 2
+
+storm: ## 200 agents on a real etcd, 3 minutes (STORM_SECONDS) of all that can happen; STORM_SEED repeats one
+	@scripts/deps.sh test
+	$(CARGO) build --locked --workspace --bins
+	STORM_SECONDS=$(or $(STORM_SECONDS),180) REQUIRE_ROOT=1 \
+		$(CARGO) nextest run --locked -p twill-integration --test storm --no-capture
 
 fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
 	@scripts/fuzz.sh

@@ -11,10 +11,10 @@ set -eu
 # Building: cc and headers for the C parts of crates (C++ for the fuzzer), libseccomp for the runtime, protoc and Google's
 # .proto files for the etcd client.
 BUILD="ca-certificates gcc g++ libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
-# Running: etcd and its client, the firewall, the tools that the demo shows, an image's only content.
-RUN="etcd-server etcd-client iptables iproute2 iputils-ping busybox-static"
+# Running: etcd and its client, both engines of the firewall, the tools that the demo shows, an image's only content.
+RUN="etcd-server etcd-client iptables nftables iproute2 iputils-ping busybox-static"
 # Checking.
-CHECK="shellcheck openssl procps"
+CHECK="shellcheck openssl procps systemd"
 NEXTEST=0.9.143
 
 POLICY=/usr/sbin/policy-rc.d

@@ -21,12 +21,16 @@ files() {
 755 target/release/twillctl $prefix/bin/twillctl
 755 target/release/twill $prefix/bin/twill
 755 target/release/twill-cni $cni/twill-cni
+755 packaging/subnet-hook $prefix/lib/twill/subnet-hook
 644 @packaging/twilld.service $prefix/lib/systemd/system/twilld.service
+644 @packaging/twill-network-sync.service $prefix/lib/systemd/system/twill-network-sync.service
 644 packaging/sysctl.conf $prefix/lib/sysctl.d/50-twill.conf
 644 packaging/modules.conf $prefix/lib/modules-load.d/twill.conf
 644 packaging/examples/10-twill.conflist $doc/examples/10-twill.conflist
 755 packaging/examples/busybox-image.sh $doc/examples/busybox-image.sh
+644 packaging/examples/credentials.conf $doc/examples/credentials.conf
 644 packaging/examples/docker.conf $doc/examples/docker.conf
+644 packaging/grafana-dashboard.json $doc/examples/grafana-dashboard.json
 644 README.md $doc/README.md
 644 LICENSE $doc/LICENSE
 644 NOTICE $doc/NOTICE
@@ -47,7 +51,7 @@ put() {
     mkdir -p "$(dirname "$target")"
     # A running program cannot be overwritten, but it can be replaced.
     case $source in
-    @*) sed "s|/usr/sbin/|$prefix/sbin/|" "${source#@}" >"$target.new" ;;
+    @*) sed "s#/usr/\(s\?bin\|lib\)/#$prefix/\1/#" "${source#@}" >"$target.new" ;;
     *) cp "$source" "$target.new" ;;
     esac
     chmod "$mode" "$target.new"
@@ -75,7 +79,7 @@ remove_configuration() {
 
 # Empty directories of ours go; those of the system hold other files, or are left alone.
 remove_directories() {
-    for directory in "$doc/examples" "$doc" "$cni"; do rmdir "$root$directory" 2>/dev/null || true; done
+    for directory in "$doc/examples" "$doc" "$cni" "$prefix/lib/twill"; do rmdir "$root$directory" 2>/dev/null || true; done
 }
 
 case $verb in

@@ -1,70 +1,89 @@
 //! From nothing to a place in the network: configuration, uplink, subnet.
 
-use std::sync::{Mutex, PoisonError};
+mod prepare;
+
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twill_core::config::{Backend, NetworkConfig};
-use twill_core::device::{DeviceSpec, Uplink, device};
-use twill_core::ids::{Mac, Subnet, Underlay};
-use twill_core::lease::{Lease, Listing};
+use twill_core::ids::{NetworkName, Subnet};
+use twill_core::lease::Listing;
 use twill_core::peers::Own;
+use twill_core::status::{Source, Standing};
+use twill_core::validity::span;
 use twill_net::Kernel;
-use twill_net::capabilities::Capabilities;
-use twill_net::firewall::Firewall;
-use twill_net::kernel::{Choice, LocalRoute};
 use twill_store::{Held, Store};
 
-use crate::claim::Wish;
-use crate::clash::{Overlay, clashes, is_tunnel};
 use crate::failure::Failure;
-use crate::flags::{Address, Flags};
+use crate::flags::Flags;
+use crate::follow::Told;
+use crate::hook::Hook;
+use crate::host::Host;
 use crate::identity::Identity;
 use crate::lock::Lock;
-use crate::patience::Network;
-use crate::publish;
+use crate::memory::{Memory, Recalled};
+use crate::network::From;
+use crate::ownership::{JoinError, Joined, Tenant, Wish, tell_displaced, tell_doubled};
+use crate::setup::Setup;
+use crate::shelf::Shelf;
 use crate::status::Board;
+use crate::trouble::Trouble;
+use prepare::Prepared;
 
-/// What stays for as long as the process lives.
+pub(crate) use prepare::choice;
+
+/// This host in one network, for as long as it is to be in it.
 #[derive(Debug)]
 pub(crate) struct Agent<S> {
+    /// What it shares with every other network of this host.
+    pub(crate) host: Arc<Host>,
+    /// Which of several; a host in one network need not name it.
+    pub(crate) name: Option<NetworkName>,
+    /// As they read for this network.
     pub(crate) flags: Flags,
-    pub(crate) identity: Identity,
-    pub(crate) capabilities: Capabilities,
     pub(crate) kernel: Kernel,
-    pub(crate) firewall: Firewall,
     pub(crate) store: S,
     pub(crate) board: Board,
-    /// Seconds since 1970.
-    pub(crate) started: u64,
-    /// On the tunnel device, once it is known which one that is.
-    pub(crate) device: Mutex<Option<Lock>>,
+    /// The network as it was when etcd was there.
+    pub(crate) memory: Memory,
+    /// What else is kept of it.
+    pub(crate) shelf: Shelf,
+    /// What is run when containers have to move.
+    pub(crate) hook: Hook,
+    /// On the tunnel devices, once it is known which those are.
+    pub(crate) devices: Mutex<Vec<Lock>>,
 }
 
 /// This host's place in the network, until its lease or its uplink changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Membership {
     pub(crate) wish: Wish,
-    pub(crate) uplink: Uplink,
+    pub(crate) setup: Setup,
     pub(crate) held: Held,
-    /// When etcd granted it.
+    /// Not later than etcd granted it.
     pub(crate) since: Instant,
-    pub(crate) spec: DeviceSpec,
     /// Everybody's leases just before the claim.
     pub(crate) listing: Listing,
-    /// Other leases of this host, to be revoked.
-    pub(crate) withdraw: Vec<Lease>,
+    /// The configuration in etcd as of that listing, which need not be what the host goes by; `None` if
+    /// etcd was not asked.
+    pub(crate) told: Option<Told>,
+    /// Does etcd say so, or this host's own memory?
+    pub(crate) confirmed: bool,
+    /// If not etcd: when the memory is from, in seconds since 1970.
+    pub(crate) kept: Option<u64>,
 }
 
-/// What this host is like, and when we looked.
-struct Here {
-    uplink: Uplink,
-    routes: Vec<LocalRoute>,
-    read: Instant,
-}
+/// A place in the network, and the one who looks after it in etcd.
+pub(crate) type Place<S> = (Membership, Tenant<S>);
 
-/// After this time it pays to look again.
-const STALE: Duration = Duration::from_secs(1);
+/// What a host brings along when it joins.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past {
+    /// The lease that it has by its own knowledge.
+    pub(crate) held: Option<Held>,
+    /// What was published before says nothing about this host.
+    pub(crate) forget: bool,
+}
 
 impl Membership {
     /// This host's block.
@@ -72,155 +91,103 @@ impl Membership {
         self.held.lease.subnet()
     }
 
+    /// How long its lease lives from now on; `None` for a reservation.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.held.ttl.map(|ttl| ttl.saturating_sub(self.since.elapsed()))
+    }
+
+    /// What it stands on.
+    pub(crate) fn standing(&self) -> Standing {
+        let source = if self.confirmed { Source::Etcd } else { Source::Picture };
+        Standing { source, picture_kept: self.kept, ..Standing::default() }
+    }
+
     /// What tells our lease from the others'.
     pub(crate) fn own(&self) -> Own {
         Own {
             node: self.wish.node,
-            network: self.wish.config.network,
+            network: self.setup.config.network,
             subnet: self.subnet(),
-            public_ip: self.wish.public_ip,
-            mac: self.wish.mac,
-            backend: self.wish.config.backend.clone(),
+            public_ip: self.wish.public_ip(),
+            mac: self.setup.mac,
+            serving: self.setup.serving.clone(),
         }
     }
 }
 
 impl<S: Store> Agent<S> {
-    /// Waits for a configuration, as long as it takes, and takes a subnet. Nothing but the lease and
-    /// leftovers of an earlier configuration is changed.
-    pub(crate) async fn join(&self) -> Result<Membership, Failure> {
+    /// Waits for a configuration, as long as it takes, and takes a subnet, or looks after the one that
+    /// the host has already. Nothing but the lease and leftovers of an earlier configuration is
+    /// changed.
+    pub(crate) async fn join(&self, mut past: Past) -> Result<Place<S>, Failure> {
+        let mut trouble = Trouble::default();
         loop {
-            if let Some(membership) = self.try_join().await? {
-                return Ok(membership);
+            let (prepared, from) = self.prepare(&past).await?;
+            let picture = match from {
+                From::Etcd(picture) => picture,
+                From::Memory(recalled) => return Ok(self.remembered(prepared, *recalled)),
+            };
+            let mut tenant =
+                Tenant::new(self.store.clone(), prepared.wish.clone()).on(prepared.basis);
+            match tenant.join(past.held.clone(), picture).await {
+                Ok(joined) => {
+                    self.memory.forget_all_but(joined.held.lease.key);
+                    return Ok((place(&tenant.wish, prepared, joined), tenant));
+                }
+                Err(JoinError::Outdated) => {
+                    tracing::info!("the network configuration has changed, reading it again");
+                }
+                Err(JoinError::Displaced(taken)) => {
+                    tell_displaced(&taken);
+                    self.memory.forget();
+                    past.held = None;
+                }
+                Err(JoinError::Doubled(at)) => {
+                    tell_doubled(at);
+                    past = self.become_another()?;
+                }
+                Err(JoinError::Pick(error)) => return Err(error.into()),
+                // The answer may have been lost, and not the bid: the next picture tells.
+                Err(JoinError::Store(error)) => self.wait(&mut trouble, &error.into()).await,
             }
-            tracing::info!("the network configuration has changed, reading it again");
         }
     }
 
-    /// `None` if the configuration changed under us.
-    async fn try_join(&self) -> Result<Option<Membership>, Failure> {
-        let ((network, listing), mut here) = tokio::try_join!(self.network(), self.here())?;
-        let Network { config, written } = network;
-        // etcd may have taken its time, and this host moves on meanwhile.
-        if here.read.elapsed() > STALE {
-            here = self.here().await?;
-        }
-        let Here { uplink, routes, .. } = here;
-        if matches!(config.backend, Backend::Udp(_)) {
-            self.capabilities.need_tun()?;
-        }
-        self.lock(&device_name(&config))?;
-        if let Backend::Udp(udp) = &config.backend {
-            twill_tunnel::check_port(uplink.address, udp.port)?;
-        }
-        let mac = self.mac(&config).await?;
-        // Fails early: nothing depends on which subnet it will be.
-        spec(&config, &uplink, (config.subnet_min, mac))?;
-        let previous = publish::previous(&self.flags.files).map(|env| env.subnet);
-        let wish = Wish {
-            public_ip: self.flags.address.public_ip.unwrap_or(uplink.address),
-            node: self.identity.node,
-            mac,
-            previous,
-            local_routes: routes
-                .iter()
-                .filter(|route| !is_tunnel(&route.name))
-                .map(|route| route.block)
-                .collect(),
-            written: Some(written),
-            config,
-        };
-        self.clear_the_way(&wish, (&listing, &routes)).await?;
+    /// From now on this host is another one.
+    pub(crate) fn become_another(&self) -> Result<Past, Failure> {
+        self.memory.forget();
+        let node = self.identity().become_another()?;
+        tracing::warn!(%node, "this host has a new node id");
+        Ok(Past { held: None, forget: true })
+    }
+
+    /// The place that this host had when etcd was there. Nothing of it is asked or written in etcd.
+    fn remembered(&self, prepared: Prepared, recalled: Recalled) -> Place<S> {
+        let Recalled { picture, held, age } = recalled;
+        let (subnet, left) = (held.lease.subnet(), held.ttl.map(span));
+        tracing::warn!(%subnet, kept = %format_args!("{age} ago"), lease_left = left,
+            "etcd is away: this host takes its place from its own picture of the network");
+        let tenant = Tenant::holding(self.store.clone(), prepared.wish.clone(), &held);
         let since = Instant::now();
-        let Some((choice, held, listing)) = self.claim(&wish, listing).await? else {
-            return Ok(None);
-        };
-        tracing::info!(subnet = %choice.subnet, why = %choice.reason, "lease acquired");
-        let spec = spec(&wish.config, &uplink, (choice.subnet, mac))?;
-        let withdraw = choice.withdraw;
-        Ok(Some(Membership { wish, uplink, held, since, spec, listing, withdraw }))
+        let Prepared { wish, setup, basis: _ } = prepared;
+        let setup = Setup { subnet, ..setup };
+        let (told, confirmed, kept) = (None, false, Some(picture.kept.wall));
+        let listing = picture.listing;
+        (Membership { wish, setup, held, since, listing, told, confirmed, kept }, tenant)
     }
 
-    async fn here(&self) -> Result<Here, Failure> {
-        let (read, choice) = (Instant::now(), choice(&self.flags.address));
-        // One after the other: the kernel gives one listing at a time on one socket.
-        let uplink = self.kernel.uplink(&choice).await?;
-        let routes = self.kernel.local_routes().await?;
-        Ok(Here { uplink, routes, read })
-    }
-
-    /// Refuses a network that collides with one of this host's own, and removes the devices of
-    /// another backend of this very network.
-    async fn clear_the_way(
-        &self,
-        wish: &Wish,
-        (listing, routes): (&Listing, &[LocalRoute]),
-    ) -> Result<(), Failure> {
-        let ours = |lease: &&Lease| lease.value.node == Some(wish.node);
-        let mut own: Vec<Subnet> = listing.leases.iter().filter(ours).map(Lease::subnet).collect();
-        own.extend(wish.previous);
-        let (network, device) = (wish.config.network, device_name(&wish.config));
-        let found = clashes(Overlay { network, device: &device, own: &own }, routes);
-        if let Some(LocalRoute { block, name, .. }) = found.foreign {
-            let text = format!("overlay network {network} overlaps {block} on {name}");
-            return Err(Failure::refused(anyhow::Error::msg(text)).hint(
-                "choose another Network with `twillctl network init`, or remove that route or address",
-            ));
-        }
-        for name in found.leftovers {
-            tracing::warn!(device = name, "removing the device of an earlier configuration");
-            self.kernel.drop_device(&name).await?;
-        }
-        Ok(())
-    }
-
-    /// Before the claim, because a second lease with our address would lead our peers astray.
-    fn lock(&self, device: &str) -> Result<(), Failure> {
-        let mut held = self.device.lock().unwrap_or_else(PoisonError::into_inner);
-        if !held.as_ref().is_some_and(|lock| lock.is_on(device)) {
-            *held = Some(Lock::device(device)?);
-        }
-        Ok(())
-    }
-
-    async fn mac(&self, config: &NetworkConfig) -> Result<Option<Mac>, Failure> {
-        match &config.backend {
-            Backend::Udp(_) => Ok(None),
-            Backend::Vxlan(_) => {
-                let there = self.kernel.vxlan_mac(&device_name(config)).await?;
-                self.identity.mac(there).map(Some)
-            }
-        }
+    pub(crate) fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.host.identity()
     }
 }
 
-/// What the administrator said about the interface.
-pub(crate) fn choice(address: &Address) -> Choice {
-    Choice {
-        interfaces: address.iface.clone(),
-        patterns: address.iface_regex.clone(),
-        can_reach: address.iface_can_reach.map(|Underlay(address)| address),
-        public_ip: address.public_ip.map(|Underlay(address)| address),
+fn place(wish: &Wish, prepared: Prepared, joined: Joined) -> Membership {
+    let Joined { held, since, picture, reason } = joined;
+    let subnet = held.lease.subnet();
+    if let Some(why) = reason {
+        tracing::info!(%subnet, %why, "lease acquired");
     }
-}
-
-fn device_name(config: &NetworkConfig) -> String {
-    match &config.backend {
-        Backend::Udp(_) => "flannel0".to_owned(),
-        Backend::Vxlan(vxlan) => format!("flannel.{}", vxlan.vni),
-    }
-}
-
-fn spec(
-    config: &NetworkConfig,
-    uplink: &Uplink,
-    (subnet, mac): (Subnet, Option<Mac>),
-) -> Result<DeviceSpec, Failure> {
-    // `udp` has no hardware address, and does not look at it.
-    let spec = device(config, uplink, subnet, mac.unwrap_or(Mac([0; 6])));
-    spec.map_err(|error| {
-        let context = format!("interface {} cannot carry the tunnel", uplink.name);
-        let error = anyhow::Error::new(error).context(context);
-        Failure::refused(error).hint("raise its MTU, or choose another interface with --iface")
-    })
+    let setup = Setup { subnet, ..prepared.setup };
+    let (wish, listing, told) = (wish.clone(), picture.listing, Some(picture.config));
+    Membership { wish, setup, held, since, listing, told, confirmed: true, kept: None }
 }

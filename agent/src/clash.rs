@@ -1,6 +1,8 @@
 //! Finds networks of this host that the overlay would collide with. Pure.
 
-use twill_core::ids::Subnet;
+use twill_core::ids::{Subnet, Underlay};
+use twill_core::lease::Lease;
+use twill_core::serving::is_tunnel;
 use twill_net::kernel::LocalRoute;
 
 /// Bridges that container runtimes make from `subnet.env`: what they carry is the overlay itself,
@@ -12,10 +14,13 @@ const CONTAINER_BRIDGES: [&str; 3] = ["twill0", "cni0", "docker0"];
 pub(crate) struct Overlay<'a> {
     /// The whole overlay network.
     pub(crate) network: Subnet,
-    /// The tunnel device.
-    pub(crate) device: &'a str,
+    /// The tunnel devices.
+    pub(crate) devices: &'a [String],
     /// Subnets that this host has or had: whatever lies in there is a container's.
     pub(crate) own: &'a [Subnet],
+    /// Everybody's: what leads to the owner of its block by way of its own address is the overlay,
+    /// by the hands of a flanneld with `host-gw`.
+    pub(crate) leases: &'a [Lease],
 }
 
 /// Routes of this host that overlap the overlay, sorted by what to do about them.
@@ -34,7 +39,7 @@ pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
         outer.contains(block.base()) && outer.contains(block.last())
     };
     for route in routes.iter().filter(|route| route.block.overlaps(overlay.network)) {
-        if route.name == overlay.device {
+        if overlay.devices.contains(&route.name) {
             continue;
         }
         // First, because all that such a device may have left is its address in our own subnet.
@@ -45,7 +50,8 @@ pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
             continue;
         }
         let own = CONTAINER_BRIDGES.contains(&route.name.as_str())
-            || overlay.own.iter().any(|own| inside(own, route.block));
+            || overlay.own.iter().any(|own| inside(own, route.block))
+            || overlay.leases.iter().any(|lease| leads_to(lease, route));
         if !own && clashes.foreign.is_none() {
             clashes.foreign = Some(route.clone());
         }
@@ -53,10 +59,9 @@ pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
     clashes
 }
 
-/// `flannel0` of the udp backend, `flannel.1` of vxlan.
-pub(crate) fn is_tunnel(name: &str) -> bool {
-    let vni = name.strip_prefix("flannel.");
-    name == "flannel0" || vni.is_some_and(|vni| vni.bytes().all(|byte| byte.is_ascii_digit()))
+fn leads_to(lease: &Lease, route: &LocalRoute) -> bool {
+    let Underlay(owner) = lease.value.public_ip;
+    route.block == lease.subnet() && route.via == Some(owner)
 }
 
 #[cfg(test)]
@@ -95,6 +100,13 @@ mod tests {
             &[("10.88.1.0/24", "flannel.7"), ("10.88.2.0/24", "flannel.7")],
             &left(&["flannel.7"]),
         );
+        let own_ip = "10.88.8.0/24";
+        check("a peer's, by a flanneld with host-gw", &[(own_ip, "eth0 via 192.0.2.8")], &clean);
+        check(
+            "by another host",
+            &[(own_ip, "eth0 via 192.0.2.9")],
+            &foreign(own_ip, "eth0 via 192.0.2.9"),
+        );
         check(
             "a name that looks like ours",
             &[("10.88.1.0/24", "flannel.x")],
@@ -105,13 +117,23 @@ mod tests {
     #[track_caller]
     fn check(name: &str, routes: &[(&str, &str)], wanted: &Clashes) {
         let own = ["10.88.5.0/24".parse().unwrap()];
-        let overlay =
-            Overlay { network: "10.88.0.0/16".parse().unwrap(), device: "flannel.1", own: &own };
+        let devices = ["flannel.1".to_owned()];
+        let text = r#"{"PublicIP":"192.0.2.8","BackendType":"host-gw"}"#;
+        let leases = [Lease {
+            key: "10.88.8.0-24".parse().unwrap(),
+            value: twill_core::lease::LeaseValue::parse(text.as_bytes()).unwrap(),
+            revision: twill_core::ids::Revision(1),
+            lease_id: None,
+        }];
+        let network = "10.88.0.0/16".parse().unwrap();
+        let overlay = Overlay { network, devices: &devices, own: &own, leases: &leases };
         let routes: Vec<_> = routes.iter().map(|(block, name)| route(block, name)).collect();
         assert_eq!(&clashes(overlay, &routes), wanted, "{name}");
     }
 
     fn route(block: &str, name: &str) -> LocalRoute {
-        LocalRoute { block: block.parse().unwrap(), device: None, name: name.to_owned() }
+        let (name, via) = name.split_once(" via ").unwrap_or((name, ""));
+        let (block, via) = (block.parse().unwrap(), via.parse().ok());
+        LocalRoute { block, device: None, name: name.to_owned(), via }
     }
 }

@@ -1,101 +1,271 @@
-//! The tunnel device and, for `udp`, the threads behind it.
+//! The tunnel devices, as many as there are backends to serve, and the threads behind those of `udp`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 use twill_core::config::Backend;
 use twill_core::device::{DeviceSpec, IfIndex};
+use twill_core::extension::{Extension, Hosts};
+use twill_core::firewall::gate::{Accept, Sources};
 use twill_core::ids::Underlay;
 use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
+use twill_core::serving::{Served, Way};
 use twill_net::{Kernel, sysctl};
-use twill_tunnel::{Device, Endpoint, Tunnel};
+use twill_tunnel::{Counters, Device, Endpoint, Tunnel};
 
-use crate::bootstrap::Membership;
+use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
+use crate::setup::Setup;
 
 /// What carries packets between this host and the others. Dropping it stops the threads of `udp`
-/// and leaves the device.
-#[derive(Debug)]
-pub(crate) struct DataPath {
-    spec: DeviceSpec,
-    /// Only `udp` has one.
-    endpoint: Option<Endpoint>,
-    tunnel: Option<Tunnel>,
+/// and leaves the devices.
+#[derive(Debug, Default)]
+pub(crate) struct DataPaths {
+    paths: BTreeMap<Way, Path>,
     peers: Vec<Peer>,
     lost: Arc<Lost>,
+    /// The commands of an `extension`, and whom they have to reach.
+    extension: Option<Runner>,
+    hosts: Hosts,
+    ends: Ends,
+    /// Had a setting of the kernel to be switched since somebody asked?
+    switched: bool,
 }
 
-/// Told by the tunnel's thread.
+/// One device.
+#[derive(Debug)]
+struct Path {
+    name: String,
+    index: IfIndex,
+    /// Only `udp` has one.
+    tunnel: Option<(Endpoint, Tunnel)>,
+    gone: Arc<AtomicBool>,
+}
+
+/// What stands after a look at everything.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) devices: BTreeMap<Way, IfIndex>,
+    /// Why the configuration's own backend does not stand yet, if it never did.
+    pub(crate) unready: Option<Failure>,
+}
+
+/// Told by the tunnels' threads.
 #[derive(Debug, Default)]
 struct Lost {
-    flag: std::sync::atomic::AtomicBool,
     wake: Notify,
 }
 
-impl DataPath {
-    /// Nothing is made before [`Self::ensure`].
-    pub(crate) fn new(membership: &Membership) -> Self {
-        let endpoint = match &membership.wish.config.backend {
-            Backend::Vxlan(_) => None,
-            Backend::Udp(udp) => Some(Endpoint {
-                underlay: membership.uplink.address,
-                port: udp.port,
-                subnet: membership.subnet(),
-                mtu: membership.spec.mtu(),
-            }),
-        };
-        let (spec, lost) = (membership.spec.clone(), Arc::default());
-        Self { spec, endpoint, tunnel: None, peers: Vec::new(), lost }
+impl DataPaths {
+    /// None yet.
+    pub(crate) fn new(ends: Ends) -> Self {
+        Self { ends, ..Self::default() }
     }
 
-    /// Makes what is missing and mends what differs; what is right is not touched.
-    pub(crate) async fn ensure(&mut self, kernel: &Kernel) -> Result<IfIndex, Failure> {
-        use std::sync::atomic::Ordering::Relaxed;
-        if self.lost.flag.swap(false, Relaxed) {
-            tracing::warn!(device = self.spec.name(), "the tunnel device is gone, making it again");
-            self.tunnel = None;
+    /// For `extension`: what its commands are told, before they are begun.
+    pub(crate) fn reach(&mut self, hosts: Hosts) {
+        if let Some(runner) = &self.extension {
+            runner.reach(hosts.clone());
         }
-        let index = match self.endpoint {
-            None => kernel.ensure_device(&self.spec).await?,
-            Some(_) if self.tunnel.is_some() => kernel.ensure_device(&self.spec).await?,
-            Some(endpoint) => {
-                let device = Device::open(self.spec.name())?;
-                let index = kernel.ensure_device(&self.spec).await?;
-                self.tunnel = Some(self.start(device, endpoint)?);
-                index
+        self.hosts = hosts;
+    }
+
+    /// Makes what is missing, mends what differs, and takes away what is served no more; what is right
+    /// is not touched.
+    ///
+    /// Fails if a way cannot be mended that stood before: rows must stay as they are until it does.
+    pub(crate) async fn ensure(
+        &mut self,
+        kernel: &Kernel,
+        setup: &Setup,
+    ) -> Result<Standing, Failure> {
+        let mut unready = None;
+        // Of a way that came back the newest options hold.
+        let served: BTreeMap<Way, &Served> =
+            setup.serving.all().map(|served| (served.backend.way(), served)).collect();
+        self.take_away_all_but(&served, kernel).await?;
+        self.make_room(&served, (kernel, setup)).await?;
+        let current = setup.serving.current().backend.way();
+        for (way, served) in served {
+            let stood = self.paths.contains_key(&way);
+            match self.stand(kernel, (way, served), setup).await {
+                Ok(()) => {}
+                Err(failure) if stood => return Err(failure),
+                Err(failure) if way == current => unready = Some(failure),
+                // Nobody waits for a way that is on its way out; it is tried again.
+                Err(failure) => {
+                    tracing::debug!("cannot serve {way} any more: {}", failure.line());
+                }
             }
-        };
-        sysctl::ensure_forwarding_from(self.spec.name())?;
-        sysctl::ensure_loose_source_check(self.spec.name())?;
-        Ok(index)
+        }
+        self.switched |= sysctl::ensure_forwarding()?;
+        if setup.takes_plain_packets() {
+            self.ensure_settings(&setup.uplink.name)?;
+        }
+        let devices = self.paths.iter().map(|(way, path)| (*way, path.index)).collect();
+        Ok(Standing { devices, unready })
     }
 
     /// For `udp`: where each block's packets go. For `vxlan` the kernel's rows say it.
     pub(crate) fn set_peers(&mut self, peers: &[Peer]) {
         if self.peers != peers {
             peers.clone_into(&mut self.peers);
-            if let Some(tunnel) = &self.tunnel {
+            for (_endpoint, tunnel) in self.paths.values().filter_map(|path| path.tunnel.as_ref()) {
                 tunnel.set_peers(tunnel_peers(peers));
             }
         }
     }
 
-    /// Returns when the tunnel says that its device is gone.
-    pub(crate) async fn lost(&self) {
-        self.lost.wake.notified().await;
+    /// Had a setting of the kernel to be switched since this was asked last?
+    pub(crate) fn switched(&mut self) -> bool {
+        std::mem::take(&mut self.switched)
     }
 
-    fn start(&self, device: Device, endpoint: Endpoint) -> Result<Tunnel, Failure> {
-        let lost = Arc::clone(&self.lost);
+    /// The tunnels that run, by their devices, with what became of their packets.
+    pub(crate) fn tunnels(&self) -> Vec<(String, Arc<Counters>)> {
+        let counters = |path: &Path| {
+            path.tunnel.as_ref().map(|(_endpoint, tunnel)| (path.name.clone(), tunnel.counters()))
+        };
+        self.paths.values().filter_map(counters).collect()
+    }
+
+    /// Returns when a tunnel says that its device is gone, or when commands stand or do not.
+    pub(crate) async fn lost(&self) {
+        tokio::select! {
+            () = self.lost.wake.notified() => {}
+            () = self.ends.wake.notified() => {}
+        }
+    }
+
+    async fn extend(&mut self, commands: &Extension, setup: &Setup) -> Result<(), Failure> {
+        let order = order(commands, setup);
+        let runner = match self.extension.take().filter(|runner| runner.follows(&order)) {
+            Some(runner) => runner,
+            None => Runner::start(order, self.hosts.clone(), self.ends.clone()),
+        };
+        let runner = self.extension.insert(runner);
+        if self.paths.is_empty() {
+            // Nobody has to wait for it but the start.
+            runner.begun().await;
+        }
+        runner.outcome()
+    }
+
+    async fn stand(
+        &mut self,
+        kernel: &Kernel,
+        (way, served): (Way, &Served),
+        setup: &Setup,
+    ) -> Result<(), Failure> {
+        if let Backend::Extension(commands) = &served.backend {
+            return self.extend(commands, setup).await;
+        }
+        let Some(spec) = setup.device(served)? else { return Ok(()) };
+        let endpoint = endpoint(&served.backend, (setup, &spec));
+        let before = self.paths.get(&way);
+        if before.is_some_and(|path| path.gone.load(Relaxed)) {
+            tracing::warn!(device = spec.name(), "the tunnel device is gone, making it again");
+        }
+        let runs = before.is_some_and(|path| {
+            let same = path.tunnel.as_ref().map(|(endpoint, _)| *endpoint) == endpoint;
+            same && !path.gone.load(Relaxed)
+        });
+        if let (false, Some(endpoint)) = (runs, endpoint) {
+            // The threads of the one before hold device and port.
+            if let Some(path) = self.paths.get_mut(&way) {
+                path.tunnel = None;
+            }
+            let device = Device::open(spec.name())?;
+            let index = kernel.ensure_device(&spec).await?;
+            let path = self.start(device, endpoint, index)?;
+            self.paths.insert(way, path);
+        } else {
+            let index = match (kernel.ensure_device(&spec).await, before) {
+                (Err(twill_net::Error::NoInterface { .. }), Some(path)) => {
+                    // Its threads go on, under whatever name.
+                    kernel.restore_name(path.index, spec.name()).await?;
+                    kernel.ensure_device(&spec).await?
+                }
+                (index, _before) => index?,
+            };
+            let (name, gone) = (spec.name().to_owned(), Arc::default());
+            let path = self.paths.entry(way).or_insert(Path { name, index, tunnel: None, gone });
+            path.index = index;
+        }
+        self.ensure_settings(spec.name())
+    }
+
+    fn ensure_settings(&mut self, device: &str) -> Result<(), Failure> {
+        self.switched |= sysctl::ensure_forwarding_from(device)?;
+        self.switched |= sysctl::ensure_loose_source_check(device)?;
+        Ok(())
+    }
+
+    async fn make_room(
+        &self,
+        served: &BTreeMap<Way, &Served>,
+        (kernel, setup): (&Kernel, &Setup),
+    ) -> Result<(), Failure> {
+        let specs = served.values().filter_map(|served| setup.device(served).ok().flatten());
+        Ok(kernel.make_room(&specs.collect::<Vec<_>>()).await?)
+    }
+
+    async fn take_away_all_but(
+        &mut self,
+        served: &BTreeMap<Way, &Served>,
+        kernel: &Kernel,
+    ) -> Result<(), Failure> {
+        if !served.contains_key(&Way::Extension)
+            && let Some(runner) = self.extension.take()
+        {
+            tracing::info!("nobody uses the commands any more");
+            runner.retire();
+        }
+        let gone: Vec<Way> =
+            self.paths.keys().filter(|way| !served.contains_key(*way)).copied().collect();
+        for way in gone {
+            let Some(path) = self.paths.get_mut(&way) else { continue };
+            path.tunnel = None;
+            kernel.drop_device(&path.name).await?;
+            tracing::info!(device = path.name, "nobody uses {way} any more, its device is gone");
+            self.paths.remove(&way);
+        }
+        Ok(())
+    }
+
+    fn start(&self, device: Device, endpoint: Endpoint, index: IfIndex) -> Result<Path, Failure> {
+        let (lost, gone) = (Arc::clone(&self.lost), Arc::new(AtomicBool::new(false)));
+        let (name, flag) = (device.name().to_owned(), Arc::clone(&gone));
         let tunnel = Tunnel::start(device, endpoint, move |error| {
             tracing::debug!(%error, "the tunnel ended");
-            lost.flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            flag.store(true, Relaxed);
             lost.wake.notify_one();
         })?;
         tunnel.set_peers(tunnel_peers(&self.peers));
         let Underlay(address) = endpoint.underlay;
         tracing::debug!(%address, port = endpoint.port, "the tunnel carries packets");
-        Ok(tunnel)
+        Ok(Path { name, index, tunnel: Some((endpoint, tunnel)), gone })
+    }
+}
+
+fn endpoint(backend: &Backend, (setup, spec): (&Setup, &DeviceSpec)) -> Option<Endpoint> {
+    match backend {
+        Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
+        Backend::Udp(udp) => Some(Endpoint {
+            underlay: setup.uplink.address,
+            port: udp.port,
+            subnet: setup.subnet,
+            mtu: spec.mtu(),
+            accept: match setup.accept {
+                Accept::Anyone => twill_tunnel::Accept::Anyone,
+                Accept::Peers(Sources::Own) => twill_tunnel::Accept::Peers,
+                Accept::Peers(Sources::OwnAndOutside) => {
+                    twill_tunnel::Accept::PeersAndOutside(setup.config.network)
+                }
+            },
+        }),
     }
 }

@@ -9,6 +9,8 @@ use twill_core::{config, pick};
 const REFUSED: u8 = 1;
 /// An option is wrong.
 const USAGE: u8 = 2;
+/// There is no such container or address, as for twillctl.
+const UNKNOWN: u8 = 4;
 /// A mistake of ours (`EX_SOFTWARE`).
 const INTERNAL: u8 = 70;
 /// The network's configuration is broken (`EX_CONFIG` of sysexits.h).
@@ -33,6 +35,11 @@ impl Failure {
         Self { code: USAGE, ..Self::refused(error) }
     }
 
+    /// What was asked for is not there.
+    pub(crate) fn unknown(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: UNKNOWN, ..Self::refused(error) }
+    }
+
     /// Something happened that cannot happen.
     pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self { code: INTERNAL, ..Self::refused(error) }
@@ -48,6 +55,12 @@ impl Failure {
     /// Adds the way out.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says what else is the matter.
+    pub(crate) fn besides(self, what: &str) -> Self {
+        let text = format!("{}; {what}", self.line());
+        Self { error: anyhow::Error::msg(text), ..self }
     }
 
     /// The causes in one line.
@@ -83,10 +96,12 @@ impl From<twill_net::Error> for Failure {
 
 impl From<twill_store::Error> for Failure {
     fn from(error: twill_store::Error) -> Self {
-        use twill_store::Error::{Endpoint, HalfIdentity, NoEndpoint};
+        use twill_store::Error::{Domain, Endpoint, HalfIdentity, NoEndpoint};
         let hint = error.hint();
         let failure = match error {
-            Endpoint { .. } | HalfIdentity { .. } | NoEndpoint => Self::usage(error),
+            Domain { .. } | Endpoint { .. } | HalfIdentity { .. } | NoEndpoint => {
+                Self::usage(error)
+            }
             other => Self::refused(other),
         };
         failure.hint(hint)

@@ -1,45 +1,134 @@
 //! Keeps the firewall and the forwarding switch as they must be.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use twill_core::firewall::{Masquerade, Policy};
-use twill_net::firewall::{Firewall, Watch};
+use tokio::sync::{Mutex, watch};
+use twill_core::firewall::choose::Wish;
+use twill_core::firewall::{Clients, Masquerade, Policy, Ports};
+use twill_core::ids::NetworkName;
+use twill_net::firewall::{Firewall, Programs, Watch};
 use twill_net::sysctl;
 
 use crate::flags;
+use crate::metrics::Meters;
+use crate::setup::Setup;
 use crate::status::Board;
 use crate::trouble::Trouble;
+use crate::wake::heard;
 
-/// The rules of one membership.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Guard {
-    pub(crate) firewall: Firewall,
-    pub(crate) policy: Policy,
+/// What had to be put in place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Repaired {
+    rules: bool,
+    forwarding: bool,
 }
 
-impl Guard {
-    /// Writes what is missing; tells whether anything was.
-    pub(crate) async fn ensure(&self) -> Result<bool, twill_net::Error> {
-        let switched = sysctl::ensure_forwarding()?;
-        Ok(self.firewall.ensure(&self.policy).await? || switched)
+/// What the host's networks want of its firewall, by their names.
+type Policies = BTreeMap<Option<NetworkName>, Policy>;
+
+/// The host's firewall: one for all its networks, and one transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Wall {
+    policies: watch::Sender<Policies>,
+    guard: Arc<Mutex<Guard>>,
+}
+
+/// Who looks and writes, one at a time.
+#[derive(Debug)]
+struct Guard {
+    programs: Programs,
+    wish: Wish,
+    chosen: Option<Chosen>,
+    /// What stood when it looked last.
+    stood: Option<Policies>,
+}
+
+/// An engine, and what the networks' configurations said when it was chosen.
+#[derive(Debug)]
+struct Chosen {
+    nftables: bool,
+    firewall: Firewall,
+}
+
+impl Wall {
+    /// Nothing is looked at or written before some network has said what it wants: what an earlier run
+    /// wrote stands until then.
+    pub(crate) fn new(programs: &Programs, wish: Wish) -> Self {
+        let guard = Guard { programs: programs.clone(), wish, chosen: None, stood: None };
+        Self { policies: watch::Sender::default(), guard: Arc::new(Mutex::new(guard)) }
+    }
+
+    /// What a network wants from now on, and still does when it joins again.
+    pub(crate) fn put(&self, name: Option<&NetworkName>, policy: Policy) {
+        self.policies.send_if_modified(|policies| {
+            let before = policies.insert(name.cloned(), policy.clone());
+            before != Some(policy)
+        });
+    }
+
+    /// Says what the rules are written with, and what for.
+    pub(crate) async fn tell(&self, board: &Board) {
+        let guard = self.guard.lock().await;
+        let engine = guard.chosen.as_ref().map(|chosen| chosen.firewall.engine());
+        let policies = guard.stood.as_ref().map(|stood| stood.values().cloned().collect());
+        board.rules(engine.zip(policies));
+    }
+
+    /// [`Self::put`] whenever a network wants something else, for ever.
+    pub(crate) async fn follow(
+        self,
+        name: Option<NetworkName>,
+        mut policy: watch::Receiver<Policy>,
+    ) {
+        loop {
+            let wanted = policy.borrow_and_update().clone();
+            self.put(name.as_ref(), wanted);
+            heard(&mut policy).await;
+        }
+    }
+
+    /// Writes what is missing of that which the networks want now; tells what was.
+    pub(crate) async fn bring(&self, meters: &Meters) -> Result<Repaired, twill_net::Error> {
+        let mut guard = self.guard.lock().await;
+        let policies = self.policies.borrow().clone();
+        if guard.stood.as_ref() == Some(&policies) {
+            return Ok(Repaired { rules: false, forwarding: false });
+        }
+        guard.ensure(policies, meters).await
     }
 
     /// Looks again each `period`, and at once when somebody changed the host's rules, for ever.
-    pub(crate) async fn run(self, period: Duration, board: Board) {
+    pub(crate) async fn keep(self, period: Duration, board: Board) {
+        let mut policies = self.policies.subscribe();
         let mut trouble = Trouble::default();
-        let mut watch = self.firewall.watch().unwrap_or_else(|error| {
+        let mut watch = self.guard.lock().await.programs.watch().unwrap_or_else(|error| {
             tracing::warn!(%error, "changed firewall rules are found by the timer only");
             None
         });
         loop {
+            let mut meant = false;
             tokio::select! {
                 () = tokio::time::sleep(jittered(period)) => {}
+                () = heard(&mut policies) => meant = true,
                 () = changed(&mut watch) => tokio::time::sleep(SETTLE).await,
             }
-            match self.ensure().await {
+            let wanted = self.policies.borrow().clone();
+            if wanted.is_empty() {
+                continue;
+            }
+            let meters = board.meters();
+            let done = if meant {
+                self.bring(meters).await
+            } else {
+                self.guard.lock().await.ensure(wanted, meters).await
+            };
+            match done {
                 Ok(repaired) => {
-                    if repaired {
+                    self.tell(&board).await;
+                    if repaired.count(meters, meant) {
                         tracing::warn!("firewall rules or forwarding had been changed, put back");
                     }
                     if trouble.over() {
@@ -59,8 +148,62 @@ impl Guard {
     }
 }
 
+impl Guard {
+    async fn ensure(
+        &mut self,
+        policies: Policies,
+        meters: &Meters,
+    ) -> Result<Repaired, twill_net::Error> {
+        self.stood = None;
+        let forwarding = sysctl::ensure_forwarding()?;
+        let wanted: Vec<Policy> = policies.values().cloned().collect();
+        let rules = self.rules(&wanted).await;
+        meters.firewall(&rules);
+        let rules = rules?;
+        self.stood = Some(policies);
+        Ok(Repaired { rules, forwarding })
+    }
+
+    async fn rules(&mut self, policies: &[Policy]) -> Result<bool, twill_net::Error> {
+        let nftables = policies.iter().any(|policy| policy.nftables);
+        self.firewall(nftables).await?.ensure(policies).await
+    }
+
+    /// With the engine that was chosen, which the networks' configurations may change.
+    async fn firewall(&mut self, nftables: bool) -> Result<&mut Firewall, twill_net::Error> {
+        let chosen = match self.chosen.take() {
+            Some(chosen) if chosen.nftables == nftables => chosen,
+            before => {
+                let engine = self.programs.choose(self.wish, nftables).await?;
+                let before = before.map(|chosen| chosen.firewall);
+                let same = before.filter(|firewall| firewall.engine() == engine);
+                let firewall = same.unwrap_or_else(|| {
+                    tracing::info!(%engine, "firewall");
+                    Firewall::new(self.programs.clone(), engine)
+                });
+                Chosen { nftables, firewall }
+            }
+        };
+        Ok(&mut self.chosen.insert(chosen).firewall)
+    }
+}
+
+impl Repaired {
+    /// Counts what nobody meant to change; tells whether there was anything.
+    fn count(self, meters: &Meters, meant: bool) -> bool {
+        let rules = self.rules && !meant;
+        if rules {
+            meters.healed("rule");
+        }
+        if self.forwarding {
+            meters.healed("sysctl");
+        }
+        rules || self.forwarding
+    }
+}
+
 /// Whoever writes rules seldom writes one: Docker's restart is a hundred changes and one look.
-const SETTLE: Duration = Duration::from_millis(200);
+pub(crate) const SETTLE: Duration = Duration::from_millis(200);
 
 async fn changed(watch: &mut Option<Watch>) {
     match watch {
@@ -69,13 +212,24 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-/// What the administrator wants of the masquerade rules, as far as this iptables can do it.
-pub(crate) fn masquerade(flags: &flags::Firewall, firewall: &Firewall) -> Option<Masquerade> {
-    match (flags.ip_masq, flags.ip_masq_fully_random_disable) {
-        (false, _) => None,
-        (true, true) => Some(Masquerade::Plain),
-        (true, false) => Some(firewall.masquerade()),
+/// What one network needs of the host's firewall.
+pub(crate) fn policy(flags: &flags::Firewall, setup: &Setup) -> Policy {
+    Policy {
+        network: setup.config.network,
+        subnet: setup.subnet,
+        masquerade: masquerade(&flags.masquerade),
+        forward: flags.iptables_forward_rules,
+        entrances: setup.entrances(),
+        nftables: setup.config.nftables,
     }
+}
+
+/// What the administrator wants of the masquerade rules.
+fn masquerade(flags: &flags::Masquerade) -> Option<Masquerade> {
+    let plain = flags.ip_masq_fully_random_disable;
+    let ports = if plain { Ports::Plain } else { Ports::FullyRandom };
+    let clients = if flags.preserve_client_ip { Clients::Kept } else { Clients::Hidden };
+    flags.ip_masq.then_some(Masquerade { ports, clients })
 }
 
 /// Up to a tenth more or less, so that hosts which started together do not stay in step.

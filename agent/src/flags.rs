@@ -2,6 +2,7 @@
 //!
 //! The names and defaults are flanneld's (etcd mode), so that a unit file moves over unchanged.
 
+mod argv;
 mod environment;
 mod value;
 
@@ -11,12 +12,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
+use twill_core::firewall::gate::{Accept, Sources};
 use twill_core::ids::Underlay;
 
-pub(crate) use value::{List, LogFormat, Secret};
-use value::{go_bool, renew_margin, seconds};
+use crate::hook;
+
+pub(crate) use argv::hide_password;
+pub(crate) use value::{AcceptFrom, Engine, List, LogFormat, Secret};
+use value::{go_bool, lease_ttl, renew_margin, seconds};
 
 /// Agent of the Twill overlay network: leases a subnet for this host from etcd and keeps the
 /// kernel's devices, routes and firewall equal to what etcd says.
@@ -36,16 +41,19 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub(crate) files: Files,
 
-    /// Minutes before its end at which the lease is renewed, 1 to 1439
+    /// How long the lease lives when this host is away, at least 30s: 90s, 15m, 24h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lease_ttl)]
+    pub(crate) lease_ttl: Duration,
+    /// Minutes before its end at which the lease is written again at the latest, 1 to 1439
     #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin)]
     pub(crate) subnet_lease_renew_margin: Duration,
     /// Seconds between two looks at the kernel when nothing happens
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) resync: Duration,
-    /// Address of /healthz and /readyz for the network
+    /// Address of /healthz, /readyz and /metrics for the network
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     pub(crate) healthz_ip: IpAddr,
-    /// Port of /healthz and /readyz; 0 is off
+    /// Port of /healthz, /readyz and /metrics; 0 is off
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) healthz_port: u16,
     /// Form of the log lines on stderr
@@ -68,6 +76,10 @@ pub(crate) struct Etcd {
     #[arg(long = "etcd-endpoints", value_name = "URLS")]
     #[arg(default_value = "http://127.0.0.1:4001,http://127.0.0.1:2379")]
     pub(crate) endpoints: List,
+    /// Domain whose SRV records name the endpoints instead: _etcd-client-ssl._tcp, else
+    /// _etcd-client._tcp
+    #[arg(long = "etcd-discovery-srv", value_name = "DOMAIN", conflicts_with = "endpoints")]
+    pub(crate) discovery_srv: Option<String>,
     /// Prefix of every key
     #[arg(long = "etcd-prefix", value_name = "KEY", default_value = "/coreos.com/network")]
     pub(crate) prefix: String,
@@ -83,7 +95,8 @@ pub(crate) struct Etcd {
     /// User name for etcd
     #[arg(long = "etcd-username", value_name = "NAME")]
     pub(crate) username: Option<String>,
-    /// Password for etcd; everybody on this host can read it in the process list
+    /// Password for etcd; better in a file: on the command line others can see it for a moment, and in
+    /// the unit for ever
     #[arg(long = "etcd-password", value_name = "WORD", hide_env_values = true)]
     pub(crate) password: Option<Secret>,
     /// File whose first line is the password for etcd
@@ -113,6 +126,29 @@ pub(crate) struct Address {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Firewall")]
 pub(crate) struct Firewall {
+    /// What rules are written with; by itself what the host uses, or nftables where the network's
+    /// configuration says `EnableNFTables`
+    #[arg(long = "firewall", value_enum, value_name = "ENGINE", default_value_t = Engine::Auto)]
+    pub(crate) engine: Engine,
+    #[command(flatten)]
+    pub(crate) masquerade: Masquerade,
+    /// Whose encapsulated packets are taken: those of peers, each in the name of its own containers, or
+    /// anyone's
+    #[arg(long, value_enum, value_name = "WHOM", default_value_t = AcceptFrom::Peers)]
+    pub(crate) accept_from: AcceptFrom,
+    /// Accept forwarded packets from and to the overlay network, with either engine
+    #[arg(long, value_name = "BOOL", default_value = "true", value_parser = go_bool)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) iptables_forward_rules: bool,
+    /// Seconds between two looks at the firewall, with either engine
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) iptables_resync: Duration,
+}
+
+/// What becomes of the addresses of packets.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Firewall")]
+pub(crate) struct Masquerade {
     /// Masquerade what leaves the overlay network
     #[arg(long, value_name = "BOOL", default_value = "false", value_parser = go_bool)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -121,13 +157,10 @@ pub(crate) struct Firewall {
     #[arg(long, value_name = "BOOL", default_value = "false", value_parser = go_bool)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) ip_masq_fully_random_disable: bool,
-    /// Accept forwarded packets from and to the overlay network
-    #[arg(long, value_name = "BOOL", default_value = "true", value_parser = go_bool)]
+    /// Let containers see the address of a client outside that reaches them through another host
+    #[arg(long, value_name = "BOOL", default_value = "false", value_parser = go_bool)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) iptables_forward_rules: bool,
-    /// Seconds between two looks at the firewall
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    pub(crate) iptables_resync: Duration,
+    pub(crate) preserve_client_ip: bool,
 }
 
 /// Where things are kept.
@@ -146,6 +179,11 @@ pub(crate) struct Files {
     /// Where twillctl asks for the status
     #[arg(long, value_name = "FILE", default_value = "/run/twill/twilld.sock")]
     pub(crate) socket: PathBuf,
+    /// Program that brings running containers to another subnet or MTU, run at the start and whenever
+    /// one of them changes; without this option `twill network sync` of the twill that is installed
+    /// with twilld, `none` for none
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) subnet_hook: Option<hook::Choice>,
 }
 
 /// What flanneld has and this version has not: refused when used, so that nobody relies on it.
@@ -173,15 +211,37 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Parsed, clap::Error> {
-        let command = Self::command();
-        let arguments = environment::two_dashes(&command, arguments);
-        let given = command.clone().try_get_matches_from(&arguments)?;
-        let found = environment::missing_flags(&command, &given, &variable)?;
-        let all = arguments.into_iter().chain(found.arguments);
-        let matches = command.clone().try_get_matches_from(all)?;
-        let flags = Self::from_arg_matches(&matches)?;
-        flags.later.check(command)?;
-        Ok(Parsed { flags, inherited: found.inherited })
+        let (flags, inherited) = complete::<Self>(arguments, variable)?;
+        flags.later.check(Self::command())?;
+        Ok(Parsed { flags, inherited })
+    }
+}
+
+/// Reads arguments, and variables for what they leave open; tells which of these were flannel's.
+pub(crate) fn complete<T: Parser>(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<(T, Vec<String>), clap::Error> {
+    let command = T::command();
+    let arguments = environment::two_dashes(&command, arguments);
+    let given = command.clone().try_get_matches_from(&arguments)?;
+    let found = environment::missing_flags(&command, &given, &variable)?;
+    // In front: behind `--` a flag would be a word.
+    let mut given = arguments.into_iter();
+    let program = given.next();
+    let all = program.into_iter().chain(found.arguments).chain(given);
+    let matches = command.try_get_matches_from(all)?;
+    Ok((T::from_arg_matches(&matches)?, found.inherited))
+}
+
+impl Firewall {
+    /// Whose packets are taken. Where the address of a client is kept, peers send in its name.
+    pub(crate) fn accept(&self) -> Accept {
+        match (self.accept_from, self.masquerade.preserve_client_ip) {
+            (AcceptFrom::Anyone, _) => Accept::Anyone,
+            (AcceptFrom::Peers, true) => Accept::Peers(Sources::OwnAndOutside),
+            (AcceptFrom::Peers, false) => Accept::Peers(Sources::Own),
+        }
     }
 }
 

@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::FutureExt;
+use sd_notify::NotifyState;
 use tokio::sync::watch;
-use twill_core::lease::{Event, Lease};
+use twill_core::lease::Event;
 use twill_core::peers::{Known, Own, View};
 use twill_core::status::{EtcdState, Ignored};
-use twill_store::{Follow, Store, Update};
+use twill_store::{ConfigText, Follow, Store, Update};
 
+use crate::ownership::{Belief, Mine, mine};
+use crate::patience::tell_systemd;
 use crate::status::Board;
 use crate::trouble::Trouble;
 
@@ -16,31 +19,64 @@ use crate::trouble::Trouble;
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) view: watch::Sender<View>,
-    /// The lease under our own key, as etcd last told it.
-    pub(crate) own: watch::Sender<Option<Lease>>,
+    /// All that is known of the leases.
+    pub(crate) known: watch::Sender<Known>,
+    /// What stands in etcd of this host.
+    pub(crate) mine: watch::Sender<Mine>,
+    /// The newest configuration; `None` until one was seen.
+    pub(crate) config: watch::Sender<Option<Told>>,
+    /// The lease as the keeper holds it.
+    pub(crate) held: watch::Sender<Option<Belief>>,
+}
+
+/// A configuration that was seen; `None` when it was deleted.
+pub(crate) type Told = Option<ConfigText>;
+
+impl News {
+    pub(crate) fn new(view: watch::Sender<View>, mine: Mine, told: Option<Told>) -> Self {
+        let (mine, config) = (watch::Sender::new(mine), watch::Sender::new(told));
+        let known = watch::Sender::default();
+        Self { view, known, mine, config, held: watch::Sender::new(None) }
+    }
 }
 
 /// Folds what happens into `known`, for ever.
 pub(crate) async fn follow<S: Store>(
     mut follow: Follow<S>,
-    (own, mut known): (Own, Known),
+    (mut own, known): (watch::Receiver<Own>, Known),
     (news, board): (News, Board),
 ) where
     S::Watch: std::fmt::Debug,
 {
     let mut trouble = Trouble::default();
+    let mut question = None;
+    news.known.send_replace(known);
     loop {
-        let mut update = Some(follow.next().await);
         let mut folded = false;
+        let mut update = tokio::select! {
+            update = follow.next() => Some(update),
+            () = another(&mut own) => {
+                folded = true;
+                None
+            }
+        };
         // All that came with it is one change: a view of everybody costs more than a fold.
         while let Some(step) = update {
             match step {
                 Update::Event(event) => {
                     // A listing proves as much as a watch that stands.
                     if matches!(event, Event::Snapshot(_)) {
+                        board.meters().listed();
                         back(&mut trouble, &board);
                     }
-                    known.fold(event);
+                    news.known.send_modify(|known| known.fold(event));
+                    folded = true;
+                }
+                Update::Config(config) => {
+                    news.config.send_if_modified(|last| replace(last, Some(config)));
+                }
+                Update::Question(asked) => {
+                    question = asked;
                     folded = true;
                 }
                 Update::Back => back(&mut trouble, &board),
@@ -49,9 +85,19 @@ pub(crate) async fn follow<S: Store>(
             update = follow.next().now_or_never();
         }
         if folded {
-            tell(&known.view(&own), &news, &board);
-            news.own.send_if_modified(|last| replace(last, known.lease(own.subnet).cloned()));
+            let own = own.borrow_and_update().clone();
+            let view = news.known.borrow().view(&own);
+            tell(&view, &news, &board);
+            let mine = mine(&news.known.borrow(), (own.node, own.subnet), question.clone());
+            news.mine.send_if_modified(|last| replace(last, mine));
         }
+    }
+}
+
+/// This host serves other backends now.
+async fn another(own: &mut watch::Receiver<Own>) {
+    if own.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -61,11 +107,14 @@ fn away(trouble: &mut Trouble, error: twill_store::Error, board: &Board) {
         tracing::warn!(error, "etcd is away, going on with what is known");
     }
     board.etcd(EtcdState::Away);
+    tell_systemd(&[NotifyState::Status(&board.headline())]);
 }
 
 fn back(trouble: &mut Trouble, board: &Board) {
     board.etcd(EtcdState::Connected);
     if trouble.over() {
+        board.meters().reconnected();
+        tell_systemd(&[NotifyState::Status(&board.headline())]);
         tracing::info!("etcd is back");
     }
 }
@@ -80,7 +129,7 @@ fn tell(view: &View, news: &News, board: &Board) {
         }
         let known: HashMap<_, _> = last.peers.iter().map(|old| (old.subnet, old)).collect();
         for peer in view.peers.iter().filter(|new| known.get(&new.subnet) != Some(new)) {
-            tracing::info!(subnet = %peer.subnet, at = %peer.underlay, "peer");
+            tracing::info!(subnet = %peer.subnet, at = %peer.underlay, by = %peer.by, "peer");
         }
         let here: HashSet<_> = view.peers.iter().map(|peer| peer.subnet).collect();
         for gone in last.peers.iter().filter(|old| !here.contains(&old.subnet)) {
@@ -88,10 +137,10 @@ fn tell(view: &View, news: &News, board: &Board) {
         }
         replace(last, view.clone())
     });
-    board.view(view);
     if changed {
         board.changed();
     }
+    board.view(view);
 }
 
 /// Says that a lease is left out.

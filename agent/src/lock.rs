@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::files;
 
 /// Where devices are locked. Not an option: two agents must agree on it.
-const DEVICES: &str = "/run/twill";
+pub(crate) const DEVICES: &str = "/run/twill";
 
 /// A lock that is held.
 #[derive(Debug)]
@@ -31,15 +31,36 @@ impl Lock {
         })
     }
 
-    /// The lock on a tunnel device of this network namespace. Two agents on one device would each
+    /// The lock on a tunnel device of this network namespace, or on its routes into one network. Two agents on one device would each
     /// undo the other's rows, and lead the peers of both astray.
     pub(crate) fn device(name: &str) -> Result<Self, Failure> {
         let path = device_path(name)?;
         Self::take(path)?.ok_or_else(|| {
-            let text = format!("another twilld serves the device {name} of this host");
+            let text = format!("another twilld serves {name} of this host");
             Failure::refused(anyhow::Error::msg(text))
                 .hint("stop it first; two networks on one host need two prefixes and two VNIs")
         })
+    }
+
+    /// What was ever locked in this network namespace since the machine's start, held or not.
+    pub(crate) fn devices() -> anyhow::Result<Vec<String>> {
+        let Ok(directory) = std::fs::read_dir(DEVICES) else { return Ok(Vec::new()) };
+        let end = device_path("")?;
+        let end = end.file_name().unwrap_or_default().to_string_lossy();
+        let files = directory.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
+        Ok(files.filter_map(|name| name.strip_suffix(&*end).map(str::to_owned)).collect())
+    }
+
+    /// Gives the lock up, and leaves no file.
+    pub(crate) fn remove(self) -> anyhow::Result<()> {
+        // While it is held: whoever waits for it makes a file of his own.
+        std::fs::remove_file(&self.path)
+            .with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+
+    /// Is this the lock on a device, and not on a state directory?
+    pub(crate) fn is_on_a_device(&self) -> bool {
+        self.path.parent() == Some(Path::new(DEVICES))
     }
 
     /// Is this the lock on that device?

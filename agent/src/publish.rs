@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use twill_core::subnet_env::SubnetEnv;
 
 use crate::failure::Failure;
 use crate::files::{self, Wanted};
 use crate::firewall::jittered;
 use crate::flags::Files;
+use crate::hook::Hook;
 use crate::trouble::Trouble;
 
 /// The variable that Docker's units of the flannel days read.
@@ -42,11 +44,16 @@ pub(crate) fn check(files: &Files) -> Result<(), Failure> {
 }
 
 /// Puts back, each `period`, what somebody deleted or changed, for ever.
-pub(crate) async fn keep(files: Files, env: SubnetEnv, period: Duration) {
+pub(crate) async fn keep(
+    (files, hook): (Files, Hook),
+    env: watch::Receiver<SubnetEnv>,
+    period: Duration,
+) {
     let mut trouble = Trouble::default();
     loop {
         tokio::time::sleep(jittered(period)).await;
-        match publish(&files, &env) {
+        let env = *env.borrow();
+        match publish((&files, &hook), &env) {
             Ok(written) => {
                 if written {
                     tracing::warn!("the files for container runtimes had been changed, put back");
@@ -63,8 +70,9 @@ pub(crate) async fn keep(files: Files, env: SubnetEnv, period: Duration) {
     }
 }
 
-/// Writes Docker's options, then `subnet.env`; tells whether there was anything to write.
-pub(crate) fn publish(files: &Files, env: &SubnetEnv) -> anyhow::Result<bool> {
+/// Writes Docker's options, then `subnet.env`, and lets the hook know; tells whether there was anything
+/// to write.
+pub(crate) fn publish((files, hook): (&Files, &Hook), env: &SubnetEnv) -> anyhow::Result<bool> {
     let options = env.docker_options(DOCKER_KEY);
     let docker = Wanted { path: &files.docker_options_file, text: &options, mode: 0o644 };
     let subnet = Wanted { path: &files.subnet_file, text: &env.render(), mode: 0o644 };
@@ -75,5 +83,6 @@ pub(crate) fn publish(files: &Files, env: &SubnetEnv) -> anyhow::Result<bool> {
             any = true;
         }
     }
+    hook.published(env);
     Ok(any)
 }

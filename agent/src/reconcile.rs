@@ -1,41 +1,66 @@
 //! The loop that keeps the kernel equal to etcd: dump, plan, apply, wait for a reason to look again.
 
-use std::time::Duration;
+mod last;
+mod run;
+mod uplink;
 
-use futures::FutureExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio::time::Instant;
 use twill_core::device::{IfIndex, Uplink};
-use twill_core::ids::Underlay;
-use twill_core::peers::{Peer, View};
-use twill_core::plan::{desired, plan};
+use twill_core::ids::Revision;
+use twill_core::peers::View;
+use twill_core::plan::{Change, Paths, desired, out_of_reach, plan};
+use twill_core::serving::Way;
+use twill_core::status::Ignored;
 use twill_net::Kernel;
-use twill_net::kernel::{Choice, Events};
+use twill_net::kernel::{Choice, Dump, Events, Ground};
 
-use crate::bootstrap::Membership;
-use crate::datapath::DataPath;
+use crate::datapath::{DataPaths, Standing};
+use crate::extension::{self, Ends};
 use crate::failure::Failure;
-use crate::firewall::jittered;
+use crate::follow::warn_of;
+use crate::gate::Gatekeeper;
+use crate::metrics;
+use crate::setup::Setup;
 use crate::status::Board;
 use crate::trouble::Trouble;
+use last::{Found, Last};
 
-/// From one pass to the next at least. The first reason is answered at once; somebody who undoes our
-/// rows as fast as we write them gets no busy loop and no flood of log lines.
-const SPACING: Duration = Duration::from_millis(100);
-
-/// One membership's device and rows.
+/// One membership's devices and rows.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     kernel: Kernel,
     events: Events,
-    path: DataPath,
-    config: twill_core::config::NetworkConfig,
+    paths: DataPaths,
     uplink: Uplink,
     choice: Choice,
-    peers: watch::Receiver<View>,
+    wires: Wires,
     board: Board,
-    device: Option<IfIndex>,
+    devices: Vec<IfIndex>,
+    /// The way of the newest setup that stands: the one that peers have been told.
+    current: Way,
+    far: Vec<Ignored>,
+    last: Last,
+    /// Is the uplink not there? It may come back under any number.
+    away: bool,
     trouble: Trouble,
+    delay: Trouble,
+}
+
+/// What the loop hears, and what it says; each is a `watch`, because only the newest counts.
+#[derive(Debug)]
+pub(crate) struct Wires {
+    pub(crate) peers: watch::Receiver<View>,
+    pub(crate) setup: watch::Receiver<Setup>,
+    /// When the configuration was written whose backend stands.
+    pub(crate) stands: watch::Sender<Option<Revision>>,
+    /// Where commands keep what they did.
+    pub(crate) record: PathBuf,
+    /// Who lets peers in.
+    pub(crate) gate: Gatekeeper,
 }
 
 /// What one pass did.
@@ -45,9 +70,24 @@ pub(crate) struct Pass {
     changes: usize,
     /// The first row that could not be; the others were all the same.
     error: Option<twill_net::Error>,
+    /// Why a new backend does not stand yet. Those before it do.
+    unready: Option<Failure>,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+struct Applied {
+    done: Vec<Change>,
+    failed: Vec<Change>,
+    error: Option<twill_net::Error>,
 }
 
 impl Pass {
+    /// The start needs the device that the configuration asks for.
+    pub(crate) fn with_every_device(mut self) -> Result<Self, Failure> {
+        self.unready.take().map_or(Ok(self), Err)
+    }
+
     /// How many rows were changed, if that was all.
     pub(crate) fn complete(self) -> Result<usize, Failure> {
         self.error.map_or(Ok(self.changes), |error| Err(error.into()))
@@ -62,162 +102,118 @@ impl Reconciler {
     /// Listens from now on, so that no change falls between this and the first pass.
     pub(crate) fn new(
         kernel: &Kernel,
-        (membership, choice): (&Membership, Choice),
-        (peers, board): (watch::Receiver<View>, Board),
+        choice: Choice,
+        wires: Wires,
+        board: Board,
     ) -> Result<Self, Failure> {
+        let (uplink, current) = {
+            let setup = wires.setup.borrow();
+            (setup.uplink.clone(), setup.serving.current().backend.way())
+        };
+        let ends =
+            Ends { board: board.clone(), record: wires.record.clone(), wake: Arc::default() };
         Ok(Self {
             kernel: kernel.clone(),
             events: Kernel::events()?,
-            path: DataPath::new(membership),
-            config: membership.wish.config.clone(),
-            uplink: membership.uplink.clone(),
+            paths: DataPaths::new(ends),
+            uplink,
             choice,
-            peers,
+            wires,
             board,
-            device: None,
+            devices: Vec::new(),
+            current,
+            far: Vec::new(),
+            last: Last::default(),
+            away: false,
             trouble: Trouble::default(),
+            delay: Trouble::default(),
         })
     }
 
     /// One pass. An error means that there is no device, or no picture of what is on it.
     pub(crate) async fn pass(&mut self) -> Result<Pass, Failure> {
+        let begun = Instant::now();
+        let done = self.look().await;
+        let outcome = match &done {
+            Ok(Pass { error: None, unready: None, changes: 0 }) => metrics::UNCHANGED,
+            Ok(Pass { error: None, unready: None, .. }) => metrics::CHANGED,
+            _failed => metrics::FAILED,
+        };
+        self.board.meters().pass(outcome, begun.elapsed());
+        done
+    }
+
+    async fn look(&mut self) -> Result<Pass, Failure> {
+        let before = self.kernel.mended();
         let told = self.board.changes();
-        let peers: Vec<Peer> = self.peers.borrow_and_update().peers.clone();
-        let device = self.path.ensure(&self.kernel).await?;
-        self.device = Some(device);
-        self.path.set_peers(&peers);
-        let wanted = desired(&self.config.backend, self.config.network, &peers);
-        let actual = self.kernel.dump_tables(device).await?;
-        let changes = plan(&wanted, &actual);
-        let words = |change: &twill_core::plan::Change| change.to_string();
-        self.board.pending(changes.iter().map(words).collect());
-        let mut pass = Pass { changes: changes.len(), error: None };
-        let mut failed = Vec::new();
-        for change in &changes {
-            // One bad row must not keep the others away.
-            if let Err(error) = self.kernel.apply(device, *change).await {
-                failed.push(change.to_string());
-                pass.error.get_or_insert(error);
-            }
+        let mut setup = self.wires.setup.borrow_and_update().clone();
+        // Somebody may have renamed it.
+        setup.uplink.name.clone_from(&self.uplink.name);
+        let (peers, hosts) = {
+            let view = self.wires.peers.borrow_and_update();
+            (view.peers.clone(), extension::hosts(&view))
+        };
+        // Before there is a device to send into, and before anybody is asked to.
+        self.wires.gate.ensure(&setup, &peers).await;
+        self.paths.reach(hosts);
+        let Standing { devices, unready } = self.paths.ensure(&self.kernel, &setup).await?;
+        self.devices = devices.values().copied().collect();
+        self.paths.set_peers(&peers);
+        self.board.meters().tunnels(self.paths.tunnels());
+        let found = Found { before, after: self.kernel.mended(), switched: self.paths.switched() };
+        self.last.count_mended(self.board.meters(), &found, &setup);
+        if unready.is_none() {
+            self.current = setup.serving.current().backend.way();
         }
-        self.board.pending(failed);
+        let ground =
+            Ground { devices: &self.devices, uplink: self.uplink.index, networks: &setup.networks };
+        let Dump { tables: actual, link } = self.kernel.dump(ground).await?;
+        let paths = Paths {
+            network: setup.config.network,
+            current: self.current,
+            devices,
+            uplink: self.uplink.index,
+            link,
+            direct: setup.is_direct(),
+        };
+        self.name_the_far(out_of_reach(&paths, &peers));
+        let wanted = desired(&paths, &peers);
+        let changes = plan(&wanted, &actual);
+        self.board.pending(&changes, &peers);
+        let Applied { done, failed, error } = self.apply(&changes).await;
+        let pass = Pass { changes: changes.len(), error, unready };
+        self.board.pending(&failed, &peers);
+        self.last.count_drift(self.board.meters(), &done);
+        self.last = Last::of((setup.clone(), wanted), failed);
         self.board.seen(told);
+        if pass.unready.is_none() {
+            self.wires
+                .stands
+                .send_if_modified(|last| last.replace(setup.written) != Some(setup.written));
+        }
         Ok(pass)
     }
 
-    /// Passes whenever there is a reason to, until told to stop; a pass that has begun is finished.
-    pub(crate) async fn run(
-        mut self,
-        period: Duration,
-        mut stop: watch::Receiver<bool>,
-    ) -> Option<Uprooted> {
-        let mut wait = jittered(period);
-        let mut next = Instant::now();
-        loop {
-            tokio::select! {
-                _stopped = stop.wait_for(|stop| *stop) => return None,
-                () = self.reason() => {}
-                () = tokio::time::sleep(wait) => {}
+    /// One bad row must not keep the others away.
+    async fn apply(&self, changes: &[Change]) -> Applied {
+        let mut applied = Applied::default();
+        for change in changes {
+            match self.kernel.apply(*change).await {
+                Ok(()) => applied.done.push(*change),
+                Err(error) => {
+                    applied.failed.push(*change);
+                    applied.error.get_or_insert(error);
+                }
             }
-            tokio::select! {
-                _stopped = stop.wait_for(|stop| *stop) => return None,
-                () = tokio::time::sleep_until(next) => {}
-            }
-            next = Instant::now() + SPACING;
-            if self.uprooted().await {
-                return Some(Uprooted);
-            }
-            wait = self.try_pass(period).await;
         }
+        applied
     }
 
-    /// The wait until the next pass if nothing happens.
-    async fn try_pass(&mut self, period: Duration) -> Duration {
-        match self.pass().await.and_then(Pass::complete) {
-            Ok(changes) => {
-                self.board.pass(None);
-                if changes > 0 {
-                    tracing::info!(changes, "kernel brought up to date");
-                }
-                if self.trouble.over() {
-                    tracing::info!("the kernel is as it should be again");
-                }
-                jittered(period)
-            }
-            Err(failure) => {
-                let line = failure.line();
-                let (wait, new) = self.trouble.meet(&line);
-                if new {
-                    let hint = failure.way_out();
-                    tracing::error!(hint, "cannot bring the kernel up to date: {line}");
-                }
-                self.board.pass(Some(line));
-                wait
-            }
-        }
-    }
-
-    /// Returns when something happened that may concern us. Many things at once are one reason.
-    async fn reason(&mut self) {
-        loop {
-            tokio::select! {
-                changed = self.peers.changed() => {
-                    if changed.is_err() {
-                        // The session ends; it stops us too.
-                        std::future::pending::<()>().await;
-                    }
-                    return;
-                }
-                () = self.path.lost() => return,
-                event = self.events.next() => {
-                    let mut concerns = self.concerns(event);
-                    while let Some(event) = self.events.next().now_or_never() {
-                        concerns |= self.concerns(event);
-                    }
-                    if concerns {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn concerns(&self, event: Result<twill_net::kernel::Event, twill_net::Error>) -> bool {
-        match event {
-            Ok(event) => self.device.is_none_or(|device| event.concerns(device, self.uplink.index)),
-            Err(error) => {
-                tracing::debug!(%error, "the kernel's news were cut off");
-                true
-            }
-        }
-    }
-
-    /// Is the uplink still the one that peers know? As long as its address is on some interface with
-    /// the same MTU, a new default route is no reason to move.
-    async fn uprooted(&self) -> bool {
-        let Underlay(address) = self.uplink.address;
-        let same = Choice { public_ip: Some(address), ..Choice::default() };
-        if self.kernel.uplink(&same).await.is_ok_and(|uplink| uplink == self.uplink) {
-            self.board.uplink(None);
-            return false;
-        }
-        match self.kernel.uplink(&self.choice).await {
-            Ok(uplink) if uplink != self.uplink => {
-                let Uplink { name, address, mtu, .. } = uplink;
-                tracing::warn!(interface = name, %address, %mtu, "the uplink changed, joining again");
-                true
-            }
-            Ok(_same) => {
-                self.board.uplink(None);
-                false
-            }
-            Err(error) => {
-                // It may come back as it was; peers go on sending there.
-                tracing::debug!(%error, "the uplink is away");
-                let Uplink { name, address, .. } = &self.uplink;
-                self.board.uplink(Some(format!("the uplink {name} with {address} is away")));
-                false
-            }
+    fn name_the_far(&mut self, far: Vec<Ignored>) {
+        if self.far != far {
+            far.iter().filter(|peer| !self.far.contains(peer)).for_each(warn_of);
+            self.board.out_of_reach(far.clone());
+            self.far = far;
         }
     }
 }

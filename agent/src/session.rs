@@ -1,41 +1,45 @@
-//! One membership from its first row to its end: the five tasks that run side by side.
+//! One membership from its first row to its end: the tasks that run side by side.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use twill_core::firewall::Policy;
+use twill_core::ids::Mtu;
 use twill_core::lease::Event;
-use twill_core::node::NodeRecord;
-use twill_core::peers::Known;
-use twill_core::status::{EtcdState, Status};
+use twill_core::peers::{Known, View};
+use twill_core::status::{EtcdState, SCHEMA, Status};
 use twill_core::subnet_env::SubnetEnv;
-use twill_store::{Follow, Store};
+use twill_store::{Follow, Scope, Store};
 
-use crate::bootstrap::{Agent, Membership, choice};
-use crate::claim::Wish;
+use crate::blueprint::Sources;
+use crate::bootstrap::{Agent, Membership, Past, Place, choice};
+use crate::extension;
 use crate::failure::Failure;
-use crate::firewall::{Guard, masquerade};
+use crate::firewall::policy;
 use crate::follow::{News, follow, warn_of};
-use crate::keeper::Keeper;
+use crate::gate::Gatekeeper;
+use crate::live::{Inlets, Live, Outgrown, Outlets};
+use crate::memory::{self, Keep};
+use crate::ownership::{Belief, Keeper, Left, Tenant, Wish, mine};
 use crate::patience::tell_systemd;
 use crate::publish::{self, publish};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, Uprooted, Wires};
 
 /// How long a pass may take to end when the agent stops.
 const LAST_PASS: Duration = Duration::from_secs(2);
 
 /// A membership with its device, firewall and rows in place, published.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Session<S> {
     membership: Membership,
+    tenant: Tenant<S>,
     reconciler: Reconciler,
-    guard: Guard,
     known: Known,
     news: News,
-    published: SubnetEnv,
+    live: Live,
 }
 
 /// Why a session ended.
@@ -43,149 +47,209 @@ pub(crate) struct Session {
 pub(crate) enum End {
     /// We were told to stop.
     Stopped,
-    /// The host has to join again.
-    Again,
+    /// The uplink is another one now: the host joins again with the lease that it has.
+    Uprooted(Box<Past>),
+    /// The network has another configuration now, without a place for this host's subnet.
+    Outgrown,
+    /// The lease is another's: the host begins again without one.
+    Left(Left),
     /// A task died, which only a mistake of ours can bring about.
     Died,
 }
 
-impl Session {
+impl<S: Store> Session<S> {
     /// The rest of the start, in its order: device and rows, firewall, and only then the files.
-    pub(crate) async fn open<S: Store>(
-        agent: &Agent<S>,
-        membership: Membership,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn open(agent: &Agent<S>, place: Place<S>) -> Result<Self, Failure> {
+        let (membership, tenant) = place;
         let mut known = Known::default();
         known.fold(Event::Snapshot(membership.listing.clone()));
         known.fold(Event::Put(membership.held.lease.clone()));
-        let (own_lease, _) = watch::channel(Some(membership.held.lease.clone()));
-        let (view, peers) = watch::channel(known.view(&membership.own()));
-        let news = News { view, own: own_lease };
-        agent.board.joined(status(agent, &membership));
-        agent.board.view(&news.view.borrow());
-        news.view.borrow().ignored.iter().for_each(warn_of);
-        let guard = guard(agent, &membership);
-        let place = (&membership, choice(&agent.flags.address));
-        let mut reconciler = Reconciler::new(&agent.kernel, place, (peers, agent.board.clone()))?;
+        let own = membership.own();
+        let (view, peers) = watch::channel(known.view(&own));
+        let mine = mine(&known, (own.node, own.subnet), None);
+        let news = News::new(view, mine, membership.told.clone());
+        let env = env(agent, &membership)?;
+        introduce(agent, (&membership, env.mtu), &news.view.borrow());
+        let (stand, stands) = watch::channel(None);
+        let applied = (membership.setup.config.clone(), membership.setup.written);
+        let outlets = Outlets {
+            setup: watch::Sender::new(membership.setup.clone()),
+            own: watch::Sender::new(own),
+            value: watch::Sender::new(membership.wish.value.clone()),
+            policy: watch::Sender::new(policy(&agent.flags.firewall, &membership.setup)),
+            env: watch::Sender::new(env),
+            applied: watch::Sender::new(applied),
+        };
+        let inlets = Inlets { config: news.config.subscribe(), view: peers.clone(), stands };
+        agent.board.goes_by(sources(&outlets, &peers));
+        let (setup, record) = (outlets.setup.subscribe(), record(agent));
+        let gate = Gatekeeper::new(&agent.host.programs, &agent.board);
+        let wires = Wires { peers, setup, stands: stand, record, gate };
+        let (choice, board) = (choice(&agent.flags.address), agent.board.clone());
+        let mut reconciler = Reconciler::new(&agent.kernel, choice, wires, board)?;
         // The firewall needs nothing of the device, and other programs to write it.
-        let (firewall, rows) = tokio::join!(guard.ensure(), reconciler.pass());
+        let wall = &agent.host.wall;
+        wall.put(agent.name.as_ref(), outlets.policy.borrow().clone());
+        let (firewall, rows) = tokio::join!(wall.bring(agent.board.meters()), reconciler.pass());
         firewall?;
-        if let Err(failure) = rows?.complete() {
+        wall.tell(&agent.board).await;
+        let pass = rows?.with_every_device()?;
+        if let Err(failure) = pass.complete() {
             // One bad row is no reason to keep this host's containers waiting: the loop goes on.
             tracing::error!("a row is missing: {}", failure.line());
             agent.board.pass(Some(failure.line()));
         }
-        let env = SubnetEnv {
-            network: membership.wish.config.network,
-            subnet: membership.subnet(),
-            mtu: membership.spec.mtu(),
-            ip_masq: agent.flags.firewall.ip_masq,
-        };
-        publish(&agent.flags.files, &env)?;
+        publish((&agent.flags.files, &agent.hook), &env)?;
         agent.board.published();
+        // Whoever dies before this is asked again who it is.
+        agent.identity().settle()?;
         tracing::info!(subnet = %env.subnet, mtu = %env.mtu, "bootstrap done");
-        let text = format!("subnet {} of {}, {}", env.subnet, env.network, membership.spec.name());
-        tell_systemd(&[NotifyState::Status(&text), NotifyState::Ready]);
-        Ok(Self { membership, reconciler, guard, known, news, published: env })
+        tell_systemd(&[NotifyState::Status(&agent.board.headline()), NotifyState::Ready]);
+        let live = Live::new(membership.setup.clone(), outlets, inlets);
+        Ok(Self { membership, tenant, reconciler, known, news, live })
     }
 
     /// Runs until the host has to join again, or until `stop`.
-    pub(crate) async fn run<S: Store>(
-        self,
-        agent: &Agent<S>,
-        mut stop: watch::Receiver<bool>,
-    ) -> End
+    pub(crate) async fn run(self, agent: &Agent<S>, mut stop: watch::Receiver<bool>) -> End
     where
         S::Watch: std::fmt::Debug,
     {
-        let Self { membership, reconciler, guard, known, news, published } = self;
+        let Self { membership, tenant, reconciler, known, news, live } = self;
         let (told, listens) = watch::channel(false);
         let mut others = JoinSet::new();
-        let keeper = keeper(agent, &membership, news.own.subscribe());
-        let own = membership.own();
-        let story = Follow::after(agent.store.clone(), membership.listing.revision);
+        let outlets = live.outlets();
+        let (own, env) = (outlets.own.subscribe(), outlets.env.subscribe());
+        let (says, setup) = (outlets.value.subscribe(), outlets.setup.subscribe());
+        let story = story(agent, &membership);
+        let seen = news.mine.subscribe();
+        let files = (agent.flags.files.clone(), agent.hook.clone());
+        let held = news.held.clone();
+        held.send_replace(Some(Belief::new(
+            (&membership.held, membership.since),
+            membership.wish.ttl,
+        )));
+        let mut memory = memory(agent, &membership, &news).follows(outlets.applied.subscribe());
         others.spawn(follow(story, (own, known), (news, agent.board.clone())));
-        others.spawn(guard.run(agent.flags.firewall.iptables_resync, agent.board.clone()));
-        others.spawn(publish::keep(agent.flags.files.clone(), published, agent.flags.resync));
+        let policy = live.outlets().policy.subscribe();
+        others.spawn(agent.host.wall.clone().follow(agent.name.clone(), policy));
+        others.spawn(publish::keep(files, env, agent.flags.resync));
         let mut rows = tokio::spawn(reconciler.run(agent.flags.resync, listens));
-        let keeper = keeper.run();
+        let lease = (membership.held.clone(), membership.since);
+        let keeper = Keeper::new(tenant, lease, agent.flags.subnet_lease_renew_margin)
+            .on(agent.board.clone())
+            .tells(held.clone())
+            .run((seen, says), membership.confirmed);
         let end = tokio::select! {
             _stopped = stop.wait_for(|stop| *stop) => End::Stopped,
-            _displaced = keeper => End::Again,
+            left = keeper => End::Left(left),
             _died = others.join_next() => End::Died,
+            never = memory.run() => match never {},
+            Outgrown = live.run(agent) => End::Outgrown,
             uprooted = &mut rows => {
-                return if uprooted.is_ok() { End::Again } else { End::Died };
+                let held = held.borrow().as_ref().map(|belief| belief.held.clone());
+                let past = Past { held: held.or(Some(membership.held)), forget: false };
+                return uprooted.map_or(End::Died, |_uprooted| End::Uprooted(Box::new(past)));
             }
         };
-        // What is under way is finished; everything else can be dropped at any moment.
-        told.send_replace(true);
-        if timeout(LAST_PASS, &mut rows).await.is_err() {
-            tracing::warn!("the last pass did not end in time, leaving it");
-            rows.abort();
+        if matches!(end, End::Stopped) {
+            memory.last().await;
+        }
+        finish(&told, rows).await;
+        if matches!(end, End::Stopped) {
+            let setup = setup.borrow().clone();
+            extension::shut_down(&setup, &record(agent)).await;
         }
         end
     }
 }
 
-fn guard<S>(agent: &Agent<S>, membership: &Membership) -> Guard {
-    let flags = &agent.flags.firewall;
-    let policy = Policy {
-        network: membership.wish.config.network,
-        subnet: membership.subnet(),
-        masquerade: masquerade(flags, &agent.firewall),
-        forward: flags.iptables_forward_rules,
-    };
-    Guard { firewall: agent.firewall, policy }
+/// Tells people who this host is, and whom it knows.
+fn introduce<S>(agent: &Agent<S>, (membership, mtu): (&Membership, Mtu), view: &View) {
+    agent.board.joined(status(membership, mtu));
+    agent.board.lease_ends(membership.left());
+    agent.board.view(view);
+    view.ignored.iter().for_each(warn_of);
 }
 
-fn keeper<S: Store>(
-    agent: &Agent<S>,
-    membership: &Membership,
-    seen: watch::Receiver<Option<twill_core::lease::Lease>>,
-) -> Keeper<S> {
-    let record = NodeRecord {
-        id: membership.wish.node,
-        hostname: hostname(),
-        public_ip: membership.wish.public_ip,
-        subnet: membership.subnet(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: agent.started,
-    };
-    Keeper {
-        store: agent.store.clone(),
-        // Who has a subnet keeps it, also under a configuration that was written since.
-        wish: Wish { written: None, ..membership.wish.clone() },
-        held: membership.held.clone(),
-        since: membership.since,
-        margin: agent.flags.subnet_lease_renew_margin,
-        seen,
-        withdraw: membership.withdraw.clone(),
-        record,
-        board: agent.board.clone(),
+/// What is under way is finished; everything else can be dropped at any moment.
+async fn finish(told: &watch::Sender<bool>, mut rows: JoinHandle<Option<Uprooted>>) {
+    told.send_replace(true);
+    if timeout(LAST_PASS, &mut rows).await.is_err() {
+        tracing::warn!("the last pass did not end in time, leaving it");
+        rows.abort();
     }
 }
 
-fn status<S>(agent: &Agent<S>, membership: &Membership) -> Status {
-    Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node: agent.identity.node,
-        hostname: hostname(),
-        backend: membership.wish.config.backend.name().to_owned(),
-        device: membership.spec.name().to_owned(),
-        mtu: membership.spec.mtu(),
-        network: membership.wish.config.network,
+/// What this host should be like, at any moment.
+fn sources(outlets: &Outlets, view: &watch::Receiver<View>) -> Sources {
+    Sources {
+        setup: outlets.setup.subscribe(),
+        view: view.clone(),
+        policy: outlets.policy.subscribe(),
+        env: outlets.env.subscribe(),
+    }
+}
+
+/// Where commands keep what they did.
+fn record<S>(agent: &Agent<S>) -> PathBuf {
+    agent.flags.files.state_dir.join("extension")
+}
+
+/// Goes on from what the claim was decided on; after a start from memory, with a fresh listing.
+fn story<S: Store>(agent: &Agent<S>, membership: &Membership) -> Follow<S> {
+    let (scope, etcd) = (Scope::Host(membership.wish.node), agent.store.clone());
+    if membership.confirmed {
+        Follow::after(etcd, scope, membership.listing.revision)
+    } else {
+        Follow::new(etcd, scope)
+    }
+}
+
+/// What keeps the picture on disk of this membership.
+fn memory<S>(agent: &Agent<S>, membership: &Membership, news: &News) -> Keep {
+    let Wish { config, written, node, .. } = membership.wish.clone();
+    let prefix = agent.flags.etcd.prefix.clone();
+    let place = memory::Place { prefix, node, config, written };
+    let sources = (news.known.subscribe(), news.held.subscribe());
+    Keep::new(&agent.memory, place, sources).on(agent.board.clone())
+}
+
+fn env<S>(agent: &Agent<S>, membership: &Membership) -> Result<SubnetEnv, Failure> {
+    Ok(SubnetEnv {
+        network: membership.setup.config.network,
         subnet: membership.subnet(),
-        public_ip: membership.wish.public_ip,
+        mtu: membership.setup.mtu()?,
+        ip_masq: agent.flags.firewall.masquerade.ip_masq,
+    })
+}
+
+fn status(membership: &Membership, mtu: Mtu) -> Status {
+    let setup = &membership.setup;
+    Status {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: membership.wish.node,
+        hostname: membership.wish.hostname.clone(),
+        backend: setup.config.backend.name().to_owned(),
+        device: setup.device_name().to_owned(),
+        mtu,
+        network: setup.config.network,
+        subnet: membership.subnet(),
+        public_ip: membership.wish.public_ip(),
         lease_expires: None,
-        etcd: EtcdState::Connected,
+        etcd: if membership.confirmed { EtcdState::Connected } else { EtcdState::Away },
+        standing: membership.standing(),
         peers: Vec::new(),
         ignored: Vec::new(),
         pending: Vec::new(),
         last_error: None,
+        earlier: setup.earlier(),
+        config_error: None,
+        firewall: None,
     }
 }
 
-fn hostname() -> String {
+pub(crate) fn hostname() -> String {
     nix::unistd::gethostname()
         .map_or_else(|_errno| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
 }

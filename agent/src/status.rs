@@ -1,36 +1,40 @@
-//! What the agent knows about itself at this moment, for `/status` and `/readyz`.
+//! What the agent knows about itself at this moment, for `/status`, `/readyz` and `/metrics`.
+
+mod notices;
+mod roster;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use twill_core::peers::View;
-use twill_core::status::{EtcdState, Peer, Status};
+use twill_core::firewall::gate::Refusal;
+use twill_core::firewall::{Engine, Policy};
+use twill_core::peers::{self, View};
+use twill_core::plan::{Change, concerned};
+use twill_core::status::{EtcdState, Ignored, Source, Status};
+
+use crate::blueprint::{Blueprint, Sources};
+use crate::metrics::Meters;
+use notices::{Ends, Notices, seconds};
+
+pub(crate) use notices::now;
+
+/// How long ago is worth telling, of packets that were refused.
+const LATELY: Duration = Duration::from_mins(10);
 
 /// One notice board, written by the tasks and read by the server.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Board(Arc<Mutex<Notices>>);
-
-#[derive(Debug, Default)]
-struct Notices {
-    /// Nothing before the host has a subnet.
-    status: Option<Status>,
-    /// What the start waits for.
-    waiting: Option<String>,
-    /// How often the leases changed, and how many of these changes a pass over the kernel has seen.
-    changes: u64,
-    seen: u64,
-    /// Is `subnet.env` written?
-    published: bool,
-    /// When the lease ends; nothing for a reservation. The host's clock may be set meanwhile.
-    ends: Option<Instant>,
-    lease_error: Option<String>,
-    uplink_error: Option<String>,
-    rows_error: Option<String>,
-    firewall_error: Option<String>,
+pub(crate) struct Board {
+    notices: Arc<Mutex<Notices>>,
+    meters: Meters,
 }
 
 impl Board {
+    /// What is counted.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// The start waits for something.
     pub(crate) fn waiting(&self, reason: &str) {
         self.notices().waiting = Some(reason.to_owned());
@@ -42,12 +46,38 @@ impl Board {
         notices.waiting = None;
         // What went wrong in an earlier session is looked at anew in this one.
         notices.changes += 1;
+        let change = notices.changes;
+        notices.roster.forget_rows(change);
+        notices.looks = None;
         notices.ends = None;
+        if notices.etcd_since.is_none() {
+            notices.etcd_since = Some((Instant::now(), now()));
+        }
+        notices.far = Vec::new();
         notices.lease_error = None;
         notices.uplink_error = None;
         notices.rows_error = None;
         notices.firewall_error = None;
+        notices.gate_error = None;
+        notices.commands = (Vec::new(), None);
         notices.status = Some(status);
+    }
+
+    /// What the session goes by, for whoever compares the host with it.
+    pub(crate) fn goes_by(&self, sources: Sources) {
+        self.notices().sources = Some(sources);
+    }
+
+    /// What this host should be like; the reason if nobody knows yet.
+    pub(crate) fn blueprint(&self) -> Result<Blueprint, String> {
+        let notices = self.notices();
+        let waiting = || notices.waiting.clone().unwrap_or_else(|| "starting".to_owned());
+        Ok(notices.sources.as_ref().ok_or_else(waiting)?.blueprint(notices.rules.clone()))
+    }
+
+    /// What the firewall's rules are written with, and what for: all networks of the host.
+    pub(crate) fn rules(&self, rules: Option<(Engine, Vec<Policy>)>) {
+        self.notices().rules = rules;
     }
 
     /// The start is complete.
@@ -59,12 +89,13 @@ impl Board {
     pub(crate) fn leaving(&self) {
         let mut notices = self.notices();
         notices.published = false;
+        notices.looks = None;
         notices.waiting = Some("joining the network again".to_owned());
     }
 
     /// This host's lease ends after that time; a reservation never.
     pub(crate) fn lease_ends(&self, left: Option<Duration>) {
-        self.notices().ends = left.map(|left| Instant::now() + left);
+        self.notices().ends = left.map(Ends::after);
     }
 
     /// Why the lease is not ours, while it is not.
@@ -72,18 +103,71 @@ impl Board {
         self.notices().lease_error = error;
     }
 
+    /// Does etcd answer? Once it does, it is what the network is known from.
     pub(crate) fn etcd(&self, state: EtcdState) {
-        self.edit(|status| status.etcd = state);
+        let mut notices = self.notices();
+        let Some(status) = &mut notices.status else { return };
+        if state == EtcdState::Connected {
+            status.standing.source = Source::Etcd;
+            status.standing.picture_kept = None;
+        }
+        if std::mem::replace(&mut status.etcd, state) != state {
+            notices.etcd_since = Some((Instant::now(), now()));
+        }
     }
 
-    /// The peers and the leases of which this host makes no use.
+    /// Why the picture on disk is not up to date, if it is not.
+    pub(crate) fn picture(&self, error: Option<String>) {
+        self.notices().picture_error = error;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn picture_error(&self) -> Option<String> {
+        self.notices().picture_error.clone()
+    }
+
+    /// The state in one line, for systemd.
+    pub(crate) fn headline(&self) -> String {
+        let notices = self.notices();
+        let Some(status) = &notices.status else { return "starting".to_owned() };
+        let text = format!("subnet {} of {}, {}", status.subnet, status.network, status.device);
+        let degraded = notices.degraded();
+        if degraded.is_empty() {
+            text
+        } else {
+            format!("degraded: {}; {text}", degraded.join("; "))
+        }
+    }
+
+    /// Why this host is worse off than it should be though it may be ready.
+    pub(crate) fn degraded(&self) -> Vec<String> {
+        self.notices().degraded()
+    }
+
+    /// The peers and the leases of which this host makes no use. If they are others than before,
+    /// [`Self::changed`] comes first.
     pub(crate) fn view(&self, view: &View) {
-        let peer =
-            |peer: &twill_core::peers::Peer| Peer { subnet: peer.subnet, public_ip: peer.underlay };
-        self.edit(|status| {
-            status.peers = view.peers.iter().map(peer).collect();
+        let mut notices = self.notices();
+        let change = notices.changes;
+        notices.roster.set(&view.peers, (change, now()));
+        if let Some(status) = &mut notices.status {
             status.ignored.clone_from(&view.ignored);
-        });
+        }
+    }
+
+    /// Peers that cannot be sent to for what lies between the hosts.
+    pub(crate) fn out_of_reach(&self, far: Vec<Ignored>) {
+        self.notices().far = far;
+    }
+
+    /// What the configuration says now, as far as people see it.
+    pub(crate) fn serves(&self, change: impl FnOnce(&mut Status)) {
+        self.edit(change);
+    }
+
+    /// Why the newest configuration is not the one that this host goes by, if so.
+    pub(crate) fn configuration(&self, error: Option<String>) {
+        self.edit(|status| status.config_error = error);
     }
 
     /// There is another view, which no pass has seen yet.
@@ -102,8 +186,24 @@ impl Board {
     }
 
     /// What the kernel still lacks.
-    pub(crate) fn pending(&self, pending: Vec<String>) {
-        self.edit(|status| status.pending = pending);
+    pub(crate) fn pending(&self, changes: &[Change], peers: &[peers::Peer]) {
+        let words = changes.iter().map(ToString::to_string).collect();
+        let by_peer = concerned(changes, peers);
+        let mut notices = self.notices();
+        notices.roster.lacks(by_peer);
+        if let Some(status) = &mut notices.status {
+            status.pending = words;
+        }
+    }
+
+    /// The commands that are still to be run, and why one failed.
+    pub(crate) fn commands(&self, pending: Vec<String>, error: Option<String>) {
+        self.notices().commands = (pending, error);
+    }
+
+    /// The kernel is looked at again after that time at the latest.
+    pub(crate) fn looks_within(&self, wait: Duration) {
+        self.notices().looks = Some(Instant::now() + wait);
     }
 
     /// What is wrong with the interface that carries the tunnel.
@@ -121,6 +221,28 @@ impl Board {
         self.notices().firewall_error = error;
     }
 
+    /// Why strangers are not kept out, if so.
+    pub(crate) fn gate(&self, error: Option<String>) {
+        self.notices().gate_error = error;
+    }
+
+    /// So many packets more were refused.
+    pub(crate) fn refused(&self, refusal: Refusal, packets: u64) {
+        let now = Instant::now();
+        let mut notices = self.notices();
+        let (count, last) = notices.refused.entry(refusal).or_insert((0, now));
+        *count = if last.elapsed() > LATELY { packets } else { count.saturating_add(packets) };
+        *last = now;
+    }
+
+    /// How many packets were refused lately, by reason.
+    pub(crate) fn refused_lately(&self) -> Vec<(Refusal, u64)> {
+        let notices = self.notices();
+        let lately =
+            notices.refused.iter().filter(|(_why, (_count, last))| last.elapsed() < LATELY);
+        lately.map(|(refusal, (count, _last))| (*refusal, *count)).collect()
+    }
+
     /// The document; the reason if there is none yet.
     pub(crate) fn status(&self) -> Result<Status, String> {
         let notices = self.notices();
@@ -129,30 +251,28 @@ impl Board {
         if notices.seen < notices.changes && status.pending.is_empty() {
             status.pending.push("look at the leases that have just changed".to_owned());
         }
-        let left = notices.ends.map(|end| end.saturating_duration_since(Instant::now()));
+        status.pending.extend(notices.commands.0.iter().cloned());
+        status.peers = notices.roster.peers(notices.seen);
+        status.ignored.extend(notices.far.iter().cloned());
+        let left = notices.ends.map(|end| end.left());
         status.lease_expires = left.map(|left| seconds(SystemTime::now() + left));
-        let Notices { lease_error, uplink_error, rows_error, firewall_error, .. } = &*notices;
-        let errors = [lease_error, uplink_error, rows_error, firewall_error];
-        status.last_error = errors.into_iter().flatten().next().cloned();
+        let standing = &mut status.standing;
+        standing.lease_left = notices.ends.map(|end| end.certainly().as_secs());
+        standing.etcd_since = notices.etcd_since.map(|(_by_instant, wall)| wall);
+        standing.degraded = notices.degraded();
+        status.last_error = notices.errors().next().cloned();
+        status.firewall = notices.rules.as_ref().map(|(engine, _)| engine.to_string());
         Ok(status)
     }
 
     /// Why this host is not ready for containers; empty when it is.
     pub(crate) fn unready(&self) -> Vec<String> {
-        let notices = self.notices();
-        let mut reasons = Vec::new();
-        if !notices.published {
-            let waiting = notices.waiting.as_deref().unwrap_or("starting");
-            reasons.push(waiting.to_owned());
-        }
-        if notices.ends.is_some_and(|end| end <= Instant::now()) {
-            reasons.push("the lease ran out".to_owned());
-        }
-        reasons.extend(notices.lease_error.clone());
-        reasons.extend(notices.uplink_error.clone());
-        reasons.extend(notices.rows_error.clone());
-        reasons.extend(notices.firewall_error.clone());
-        reasons
+        self.notices().unready()
+    }
+
+    /// Why this process does nothing any more, if so.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        self.notices().stuck()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Status)) {
@@ -163,87 +283,11 @@ impl Board {
 
     fn notices(&self) -> MutexGuard<'_, Notices> {
         // Each change is one assignment: a writer that died left nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    seconds(SystemTime::now())
-}
-
-fn seconds(moment: SystemTime) -> u64 {
-    moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn joined() -> Board {
-        let board = Board::default();
-        let subnet = "10.88.1.0/24".parse().unwrap();
-        board.joined(Status {
-            version: "0".to_owned(),
-            node: twill_core::ids::NodeId::from_random([1; 16]),
-            hostname: "node1".to_owned(),
-            backend: "udp".to_owned(),
-            device: "flannel0".to_owned(),
-            mtu: twill_core::ids::Mtu::new(1472).unwrap(),
-            network: "10.88.0.0/16".parse().unwrap(),
-            subnet,
-            public_ip: "192.0.2.1".parse().unwrap(),
-            lease_expires: None,
-            etcd: EtcdState::Connected,
-            peers: Vec::new(),
-            ignored: Vec::new(),
-            pending: Vec::new(),
-            last_error: None,
-        });
-        board.published();
-        board
-    }
-
-    #[test]
-    fn old_errors_do_not_outlive_their_session() {
-        let board = joined();
-        board.firewall(Some("iptables is gone".to_owned()));
-        board.pass(Some("a row is missing".to_owned()));
-        board.lease(Some("taken".to_owned()));
-        assert_eq!(board.unready(), ["taken", "a row is missing", "iptables is gone"]);
-        let status = board.status().unwrap();
-        board.leaving();
-        board.joined(status);
-        board.published();
-        assert_eq!(board.unready(), [""; 0]);
-        assert_eq!(board.status().unwrap().last_error, None);
-    }
-
-    #[test]
-    fn is_not_converged_before_a_pass_has_seen_the_newest_leases() {
-        let board = joined();
-        let converged = || board.status().unwrap().pending.is_empty();
-        assert!(!converged(), "nobody has looked yet");
-        board.seen(board.changes());
-        assert!(converged());
-        let begun = board.changes();
-        board.changed();
-        board.seen(begun);
-        assert!(!converged(), "that pass had begun before");
-        board.seen(board.changes());
-        assert!(converged());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_ends_by_the_clock_that_nobody_sets() {
-        let board = joined();
-        board.lease_ends(Some(Duration::from_mins(1)));
-        let expires = board.status().unwrap().lease_expires.unwrap();
-        assert!((59..=61).contains(&(expires - now())), "{expires}");
-        assert_eq!(board.unready(), [""; 0]);
-        tokio::time::advance(Duration::from_mins(1)).await;
-        assert_eq!(board.unready(), ["the lease ran out"]);
-        board.lease_ends(None);
-        assert_eq!(board.unready(), [""; 0], "a reservation never ends");
-    }
-}
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::{crowd, everything};

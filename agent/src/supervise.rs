@@ -1,6 +1,6 @@
-//! The life of the process: checks, then sessions one after the other, until a signal.
+//! The life of the process: checks, then this host's stay in its network, until a signal.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use sd_notify::NotifyState;
@@ -8,18 +8,30 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use twill_net::Kernel;
 use twill_net::capabilities::Capabilities;
-use twill_net::firewall::Firewall;
-use twill_store::{Etcd, Options, Tls, User};
+use twill_net::firewall::Programs;
+use twill_net::rights;
+use twill_store::Etcd;
 
+use crate::access;
 use crate::bootstrap::Agent;
+use crate::doctor::Doctor;
 use crate::failure::Failure;
 use crate::flags::{Flags, Parsed};
+use crate::hook::Hook;
+use crate::host::Host;
 use crate::http::Servers;
 use crate::identity::Identity;
-use crate::patience::{insist, tell_systemd};
+use crate::memory::Memory;
+use crate::metrics::Counted;
+use crate::patience::tell_systemd;
 use crate::publish;
-use crate::session::{End, Session};
-use crate::status::{Board, now};
+use crate::shelf::Shelf;
+use crate::status::Board;
+use crate::stay::{died, stay};
+use crate::trace::Tracer;
+
+/// etcd, and how often it was asked for what.
+type Asked = Counted<Etcd>;
 
 /// Runs until a signal; an error means that the start was refused.
 pub(crate) fn run(parsed: Parsed) -> Result<(), Failure> {
@@ -38,88 +50,47 @@ pub(crate) fn run(parsed: Parsed) -> Result<(), Failure> {
 }
 
 async fn supervise(flags: Flags) -> Result<(), Failure> {
-    let mut stop = stop_on_signal()?;
-    let agent = open(flags).await?;
-    let servers = Servers::start(&agent.flags, &agent.board).await?;
-    let mut first = true;
-    loop {
-        let session = tokio::select! {
-            session = start(&agent, first) => session?,
-            _stopped = stop.wait_for(|stop| *stop) => break,
-        };
-        first = false;
-        match session.run(&agent, stop.clone()).await {
-            End::Stopped => break,
-            End::Again => agent.board.leaving(),
-            End::Died => {
-                let text = "a task of the agent died, see the log above";
-                return Err(Failure::internal(anyhow::Error::msg(text)));
-            }
-        }
+    let stop = stop_on_signal()?;
+    let hook = Hook::new();
+    let running = hook.start(&flags)?;
+    // Before anything that has a thread of its own, and before anything from outside is read.
+    rights::shed()?;
+    let agent = open(flags, hook).await?;
+    let doctor = Doctor::new(&agent.board, &agent.kernel);
+    let tracer = Tracer::new(&agent.board, &agent.kernel, agent.flags.healthz_port);
+    let servers = Servers::start(&agent.flags, &agent.board, (doctor, tracer)).await?;
+    let period = agent.flags.firewall.iptables_resync;
+    let wall = tokio::spawn(agent.host.wall.clone().keep(period, agent.board.clone()));
+    tokio::select! {
+        stayed = stay(&agent, stop) => stayed?,
+        _died = wall => return Err(died()),
     }
     tell_systemd(&[NotifyState::Stopping]);
+    running.stop().await;
     tracing::info!("stopping; the network stays as it is");
     drop(servers);
     Ok(())
 }
 
-async fn start(agent: &Agent<Etcd>, first: bool) -> Result<Session, Failure> {
-    let attempt = || async { Session::open(agent, agent.join().await?).await };
-    if first {
-        Box::pin(attempt()).await
-    } else {
-        Ok(Box::pin(insist(&agent.board, attempt)).await)
-    }
-}
-
 /// Everything that can be refused without asking etcd.
-async fn open(flags: Flags) -> Result<Agent<Etcd>, Failure> {
+async fn open(flags: Flags, hook: Hook) -> Result<Agent<Asked>, Failure> {
     let capabilities = Capabilities::probe();
     capabilities.need_net_admin()?;
-    let firewall = Firewall::probe().await?;
-    let store = Etcd::new(&options(&flags)?)?;
+    let (programs, engine) = (Programs::probe().await?, flags.firewall.engine.into());
+    programs.check(engine)?;
+    let board = Board::default();
+    let store = Etcd::new(&access::options(&flags.etcd, access::credentials().as_deref())?)?;
+    let store = Counted::new(store, board.meters());
     let identity = Identity::open(&flags.files.state_dir)?;
+    let node = identity.node;
     publish::check(&flags.files)?;
-    tracing::info!(node = %identity.node, version = env!("CARGO_PKG_VERSION"), "twilld starts");
-    let (kernel, board, started) = (Kernel::open()?, Board::default(), now());
-    let device = Mutex::default();
-    Ok(Agent { flags, identity, capabilities, kernel, firewall, store, board, started, device })
-}
-
-fn options(flags: &Flags) -> Result<Options, Failure> {
-    let etcd = &flags.etcd;
-    let password = match (&etcd.password, &etcd.password_file) {
-        (Some(secret), _) => Some(secret.reveal().to_owned()),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path);
-            let text = text.with_context(|| format!("cannot read {}", path.display()));
-            let text = text.map_err(|error| {
-                Failure::refused(error).hint("correct --etcd-password-file, or who may read it")
-            })?;
-            Some(text.lines().next().unwrap_or_default().to_owned())
-        }
-        (None, None) => None,
-    };
-    let user = match (etcd.username.clone(), password) {
-        (Some(name), Some(password)) => Some(User { name, password }),
-        (None, None) => None,
-        _half => {
-            let text = "--etcd-username and a password are needed together";
-            return Err(Failure::usage(anyhow::Error::msg(text))
-                .hint("give both --etcd-username and --etcd-password-file, or neither"));
-        }
-    };
-    Ok(Options {
-        endpoints: etcd.endpoints.0.clone(),
-        prefix: etcd.prefix.clone(),
-        tls: Tls {
-            ca_file: etcd.cafile.clone(),
-            cert_file: etcd.certfile.clone(),
-            key_file: etcd.keyfile.clone(),
-        },
-        user,
-        ..Options::default()
-    })
+    tracing::info!(%node, version = env!("CARGO_PKG_VERSION"), "twilld starts");
+    let kernel = Kernel::open()?;
+    let host = Arc::new(Host::new(identity, capabilities, (programs, engine)));
+    let state = &flags.files.state_dir;
+    let (memory, shelf) = (Memory::new(state), Shelf::new(state));
+    let (name, devices) = (None, Mutex::default());
+    Ok(Agent { host, name, flags, kernel, store, board, memory, shelf, hook, devices })
 }
 
 /// Becomes true with the first SIGTERM or SIGINT; the second one ends the process at once.

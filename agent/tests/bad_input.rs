@@ -6,10 +6,9 @@ mod support;
 
 use std::path::Path;
 
-use support::{PREFIX, World, get, hide, ip, wait_for};
-
-const UDP: &str = r#"{"Network":"10.88.0.0/16"}"#;
-const VXLAN: &str = r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"}}"#;
+use support::network::{UDP, VXLAN};
+use support::process::wait_for;
+use support::{PREFIX, World, get, hide, ip};
 
 #[test]
 fn without_etcd_it_waits_and_says_so_once() {
@@ -31,7 +30,7 @@ fn without_etcd_it_waits_and_says_so_once() {
     let mut twilld = world.twilld(&[]);
     twilld.says("waiting: cannot");
     world.start_etcd();
-    world.etcdctl(&["put", &format!("{PREFIX}/config"), VXLAN]);
+    world.configure(VXLAN);
     twilld.says("bootstrap done");
     twilld.stops();
 }
@@ -62,7 +61,7 @@ fn a_broken_configuration_ends_with_78() {
         (r#"{"Network":"10.88.0.0/16","SubnetMin":"10.99.1.0"}"#, "SubnetMin"),
         (r#"{"Network":"10.88.0.0/16","Backend":{"Type":"carrier-pigeon"}}"#, "carrier-pigeon"),
     ] {
-        world.etcdctl(&["put", &format!("{PREFIX}/config"), config]);
+        world.configure(config);
         let mut twilld = world.twilld(&[]);
         twilld.refuses(78, &[&format!("{PREFIX}/config"), words]);
         world.assert_untouched();
@@ -88,18 +87,27 @@ fn udp_without_the_tun_driver_is_refused_and_vxlan_does_not_care() {
     twilld.refuses(1, &["/dev/net/tun"]);
     world.assert_untouched();
     assert!(!Path::new("/dev/net/tun").exists(), "nobody made one behind our back");
-    world.etcdctl(&["put", &format!("{PREFIX}/config"), VXLAN]);
+    world.configure(VXLAN);
     let mut twilld = world.twilld(&[]);
     twilld.says("bootstrap done");
     twilld.stops();
 }
 
 #[test]
-fn without_iptables_it_is_refused() {
+fn without_anything_to_write_rules_with_it_is_refused() {
     let Some(world) = World::with_config(UDP) else { return };
     let mut command = World::command(&[]);
     command.env("PATH", "/nowhere");
-    world.start(command).refuses(1, &["iptables"]);
+    world.start(command).refuses(1, &["neither iptables nor nft"]);
+    world.assert_untouched();
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_refused() {
+    let Some(world) = World::with_config(UDP) else { return };
+    let mut command = World::command(&["--firewall=nftables"]);
+    command.env("PATH", "/nowhere");
+    world.start(command).refuses(1, &["nft is not installed"]);
     world.assert_untouched();
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Code {
     InterfaceExists = 103,
     /// The host's network stands in the way.
     HostNetwork = 104,
+    /// The container is not as ADD left it (answer to CHECK).
+    NotAsAdded = 105,
 }
 
 /// An error as the specification wants it.
@@ -100,6 +102,7 @@ fn code(error: &endpoint::Error) -> Code {
         E::SameNamespace { .. } | E::Netns(_) => Code::InvalidNetns,
         E::InterfaceExists { .. } => Code::InterfaceExists,
         E::NotABridge { .. } | E::GatewayElsewhere { .. } | E::Overlap { .. } => Code::HostNetwork,
+        E::NotJoined { .. } | E::Stranded { .. } | E::Spoilt { .. } => Code::NotAsAdded,
         E::Vanished { .. } | E::Network(_) => Code::Kernel,
     }
 }

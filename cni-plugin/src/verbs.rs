@@ -30,13 +30,17 @@ pub(crate) fn run(environment: &Environment, stdin: impl Read) -> Result<Option<
         let message = format!("CNI {} knows neither STATUS nor GC", config.version);
         return Err(Failure::new(Code::IncompatibleVersion, message).asked_in(config.version));
     }
+    if verb == Verb::Check && config.version < Version::V0_4_0 {
+        let message = format!("CNI {} does not know CHECK", config.version);
+        return Err(Failure::new(Code::IncompatibleVersion, message).asked_in(config.version));
+    }
     let answer = match verb {
         Verb::Add => add(environment, &config).map(Some),
         Verb::Del => del(environment, &config).map(|()| None),
         Verb::Status => status(&config).map(|()| None),
         Verb::Gc => gc(&config).map(|()| None),
         Verb::Version => Ok(Some(versions())),
-        Verb::Check => Err(not_yet("CHECK")),
+        Verb::Check => check(environment, &config).map(|()| None),
     };
     answer.map_err(|failure| failure.asked_in(config.version))
 }
@@ -101,10 +105,24 @@ fn gc(config: &Config) -> Result<(), Failure> {
     config.host.reclaim(&keeper(config), alive).map(drop).map_err(Failure::from)
 }
 
-fn not_yet(command: &str) -> Failure {
-    let message = format!("CNI_COMMAND {command} is not supported by this release of twill-cni");
-    Failure::new(Code::InvalidEnvironment, message)
-        .hint("set `disableCheck` in the network configuration")
+/// Whether the container is as ADD left it, on the host as it is now.
+fn check(environment: &Environment, config: &Config) -> Result<(), Failure> {
+    let owner = owner(environment, config)?;
+    let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
+    let record = config.host.check(&owner, &netns)?;
+    let told = config.previous.as_ref().and_then(|previous| previous.get("ips"));
+    let is_own = |row: &Value| {
+        let address = row["address"].as_str().and_then(|text| text.split('/').next());
+        address == Some(record.address.to_string().as_str())
+    };
+    match told.and_then(Value::as_array) {
+        Some(rows) if !rows.iter().any(is_own) => {
+            let message =
+                format!("{owner} has {}, which `prevResult` does not name", record.address);
+            Err(Failure::new(Code::NotAsAdded, message).hint("delete the pod, and make it again"))
+        }
+        _named_or_untold => Ok(()),
+    }
 }
 
 fn owner(environment: &Environment, config: &Config) -> Result<Owner, Failure> {

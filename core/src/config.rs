@@ -3,16 +3,24 @@
 //! Read by flannel's rules, and by one that flannel lacks: `SubnetMin` must not lie above
 //! `SubnetMax`.
 
+mod change;
 mod text;
 
 use std::net::Ipv4Addr;
 
+use crate::extension::Extension;
 use crate::ids::{Mtu, Subnet, Vni};
+
+pub use change::{Difference, Effect, changes};
+pub(crate) use text::{backend as backend_from_json, options as backend_to_json};
 
 /// How many bits a subnet must be narrower than the network: room for four hosts.
 const BITS_FOR_SUBNETS: u8 = 2;
 /// A subnet has at least two addresses besides its first and last.
 const LONGEST_SUBNET: u8 = 30;
+/// The port that Linux gives a VXLAN device which asks for none. It predates the one that IANA
+/// assigned, 4789, and is what flannel uses.
+pub(crate) const LINUX_PORT: u16 = 8472;
 
 /// A configuration that keeps every rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +35,8 @@ pub struct NetworkConfig {
     pub subnet_max: Subnet,
     /// How packets travel between hosts.
     pub backend: Backend,
+    /// Should hosts write their firewall with nftables?
+    pub nftables: bool,
 }
 
 /// How packets travel between hosts.
@@ -36,6 +46,12 @@ pub enum Backend {
     Udp(Udp),
     /// VXLAN in the kernel.
     Vxlan(Vxlan),
+    /// Plain routes to hosts on the same link; nothing is wrapped.
+    HostGw,
+    /// Nothing but the subnet: others carry the packets.
+    Alloc,
+    /// Commands of the administrator's.
+    Extension(Box<Extension>),
 }
 
 /// Options of the `udp` backend.
@@ -43,6 +59,9 @@ pub enum Backend {
 pub struct Udp {
     /// The UDP port of every host.
     pub port: u16,
+    /// Route to peers on the same link without the tunnel. flannel has it for `vxlan` only, and does
+    /// not mind it here.
+    pub direct_routing: bool,
 }
 
 /// Options of the `vxlan` backend.
@@ -75,6 +94,8 @@ pub struct Draft {
     pub subnet_max: Option<Ipv4Addr>,
     /// How packets travel between hosts.
     pub backend: Backend,
+    /// Should hosts write their firewall with nftables?
+    pub nftables: bool,
 }
 
 /// Why a configuration cannot be used.
@@ -113,10 +134,12 @@ pub enum Error {
         rule: String,
     },
     /// A backend of flannel that this version lacks.
-    #[error("Backend.Type is \"{name}\", which is not built into this version")]
+    #[error("Backend.Type is \"{name}\", which is not built into this version: it lacks {lacks}")]
     NotBuilt {
         /// The backend.
-        name: String,
+        name: &'static str,
+        /// What would have to be there.
+        lacks: &'static str,
     },
     /// A backend that nobody has.
     #[error("Backend.Type is \"{name}\", which is not a backend")]
@@ -150,8 +173,12 @@ impl Error {
                 "give the first address of a subnet inside Network, or leave the member out"
             }
             Self::Rule { .. } => "leave the member out for its default",
+            Self::NotBuilt { name: "wireguard" | "ipsec", .. } => {
+                "set Backend.Type to \"vxlan\", \"udp\" or \"host-gw\", and encrypt between the hosts by \
+                 other means: none of them does"
+            }
             Self::NotBuilt { .. } | Self::UnknownBackend { .. } => {
-                "set Backend.Type to \"vxlan\" or \"udp\""
+                "set Backend.Type to \"vxlan\", \"udp\" or \"host-gw\""
             }
         }
     }
@@ -183,13 +210,20 @@ impl Draft {
     #[must_use]
     pub fn new(network: Subnet) -> Self {
         let backend = Backend::default();
-        Self { network, subnet_len: None, subnet_min: None, subnet_max: None, backend }
+        Self {
+            network,
+            subnet_len: None,
+            subnet_min: None,
+            subnet_max: None,
+            backend,
+            nftables: false,
+        }
     }
 
     /// Fills the defaults in and applies the rules.
     pub fn build(self) -> Result<NetworkConfig, Error> {
         let subnet_len = self.checked_len()?;
-        let Self { network, backend, .. } = self;
+        let Self { network, backend, nftables, .. } = self;
         let size = 1_u32 << (32 - subnet_len);
         let second = Ipv4Addr::from_bits(network.base().to_bits() + size);
         let last = Ipv4Addr::from_bits(network.last().to_bits() - (size - 1));
@@ -211,7 +245,7 @@ impl Draft {
                 rule: format!("not lie above SubnetMax, which is {}", subnet_max.base()),
             });
         }
-        Ok(NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend })
+        Ok(NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables })
     }
 
     fn checked_len(&self) -> Result<u8, Error> {
@@ -242,6 +276,9 @@ impl Backend {
         match self {
             Self::Udp(_) => "udp",
             Self::Vxlan(_) => "vxlan",
+            Self::HostGw => "host-gw",
+            Self::Alloc => "alloc",
+            Self::Extension(_) => "extension",
         }
     }
 }
@@ -254,7 +291,15 @@ impl Default for Backend {
 
 impl Default for Udp {
     fn default() -> Self {
-        Self { port: 8285 }
+        Self { port: 8285, direct_routing: false }
+    }
+}
+
+impl Vxlan {
+    /// The UDP port that this means: flannel's, which is Linux's own, unless it says another.
+    #[must_use]
+    pub fn udp_port(&self) -> u16 {
+        self.port.unwrap_or(LINUX_PORT)
     }
 }
 

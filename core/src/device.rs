@@ -1,7 +1,12 @@
 //! The tunnel device that a host needs, as a value.
 
-use crate::config::{Backend, NetworkConfig};
+mod seen;
+
+use crate::config::Backend;
 use crate::ids::{Gateway, Mac, Mtu, Subnet, Underlay, Vni};
+use crate::serving::Served;
+
+pub use seen::{Seen, Sort, Tunnelled, address_differences, differences};
 
 /// The kernel's number for an interface of one network namespace.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -75,6 +80,15 @@ impl DeviceSpec {
         }
     }
 
+    /// Its only address inside the network.
+    #[must_use]
+    pub fn address(&self) -> Gateway {
+        match self {
+            Self::Tun(tun) => tun.address,
+            Self::Vxlan(vxlan) => vxlan.address,
+        }
+    }
+
     /// What the device carries, which is what containers may send.
     #[must_use]
     pub fn mtu(&self) -> Mtu {
@@ -98,51 +112,69 @@ pub struct TooSmall {
     overhead: u32,
 }
 
+/// What containers may send with this backend over `uplink`.
+pub fn mtu(backend: &Backend, uplink: &Uplink) -> Result<Mtu, TooSmall> {
+    let (outer, overhead) = match backend {
+        Backend::HostGw | Backend::Alloc | Backend::Extension(_) => return Ok(uplink.mtu),
+        Backend::Udp(_port) => (uplink.mtu, UDP_OVERHEAD),
+        Backend::Vxlan(vxlan) => (vxlan.mtu.unwrap_or(uplink.mtu), VXLAN_OVERHEAD),
+    };
+    outer.inside(overhead).ok_or(TooSmall { outer, overhead })
+}
+
 /// The device for this host: `subnet` is its own, `mac` the hardware address it keeps for life.
+/// `None` for a backend that needs none.
 pub fn device(
-    config: &NetworkConfig,
+    served: &Served,
     uplink: &Uplink,
     subnet: Subnet,
     mac: Mac,
-) -> Result<DeviceSpec, TooSmall> {
-    let inside = |outer: Mtu, overhead| outer.inside(overhead).ok_or(TooSmall { outer, overhead });
-    Ok(match &config.backend {
-        Backend::Udp(_port) => DeviceSpec::Tun(Tun {
-            name: "flannel0".to_owned(),
-            mtu: inside(uplink.mtu, UDP_OVERHEAD)?,
-            address: subnet.gateway(),
-        }),
-        Backend::Vxlan(vxlan) => DeviceSpec::Vxlan(Vxlan {
-            name: format!("flannel.{}", vxlan.vni),
+) -> Result<Option<DeviceSpec>, TooSmall> {
+    let mtu = mtu(&served.backend, uplink)?;
+    let name = served.device.clone().unwrap_or_default();
+    let address = subnet.gateway();
+    Ok(match &served.backend {
+        Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
+        Backend::Udp(_port) => Some(DeviceSpec::Tun(Tun { name, mtu, address })),
+        Backend::Vxlan(vxlan) => Some(DeviceSpec::Vxlan(Vxlan {
+            name,
             vni: vxlan.vni,
             mac,
-            mtu: inside(vxlan.mtu.unwrap_or(uplink.mtu), VXLAN_OVERHEAD)?,
+            mtu,
             port: vxlan.port,
             local: uplink.address,
             uplink: uplink.index,
             gbp: vxlan.gbp,
             learning: vxlan.learning,
-            address: subnet.gateway(),
-        }),
+            address,
+        })),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Draft, Udp};
+    use crate::config::{self, Udp};
+    use crate::ids::Revision;
+    use crate::serving::Serving;
 
-    fn spec(backend: Backend, mtu: u32) -> Result<DeviceSpec, TooSmall> {
-        let network = "10.88.0.0/16".parse().expect("a network");
-        let config = Draft { backend, ..Draft::new(network) }.build().expect("it keeps the rules");
-        let uplink = Uplink {
+    fn uplink(mtu: u32) -> Uplink {
+        Uplink {
             index: IfIndex(7),
             name: "eth0".to_owned(),
             address: Underlay([192, 168, 140, 22].into()),
             mtu: Mtu::new(mtu).expect("in range"),
-        };
+        }
+    }
+
+    fn spec(backend: Backend, mtu: u32) -> Result<Option<DeviceSpec>, TooSmall> {
+        let serving = Serving::new(backend, Revision(1));
         let subnet = "10.88.86.0/24".parse().expect("a subnet");
-        device(&config, &uplink, subnet, Mac([2, 0, 0, 0, 0, 1]))
+        device(serving.current(), &uplink(mtu), subnet, Mac([2, 0, 0, 0, 0, 1]))
+    }
+
+    fn made(backend: Backend) -> DeviceSpec {
+        spec(backend, 1500).expect("there is room").expect("it has a device")
     }
 
     #[test]
@@ -153,9 +185,13 @@ mod tests {
             ("vxlan takes 50", vxlan(None), 1500, 1450),
             ("of jumbo frames too", vxlan(None), 9000, 8950),
             ("the option means the outside", vxlan(Mtu::new(1400)), 1500, 1350),
+            ("host-gw takes nothing", Backend::HostGw, 1500, 1500),
+            ("what nobody wraps neither", Backend::Alloc, 1500, 1500),
         ];
         for (name, backend, outer, inner) in rows {
-            assert_eq!(spec(backend, outer).expect(name).mtu().bytes(), inner, "{name}");
+            assert_eq!(mtu(&backend, &uplink(outer)).expect(name).bytes(), inner, "{name}");
+            let device = spec(backend, outer).expect(name);
+            assert!(device.is_none_or(|device| device.mtu().bytes() == inner), "{name}");
         }
     }
 
@@ -174,7 +210,7 @@ mod tests {
         let vni = Vni::new(7).expect("in range");
         let options =
             config::Vxlan { vni, port: Some(4789), gbp: true, ..config::Vxlan::default() };
-        let spec = spec(Backend::Vxlan(options), 1500).expect("there is room");
+        let spec = made(Backend::Vxlan(options));
         assert_eq!(spec.name(), "flannel.7");
         let DeviceSpec::Vxlan(vxlan) = spec else { panic!("the backend is vxlan") };
         assert_eq!(
@@ -191,7 +227,7 @@ mod tests {
 
     #[test]
     fn udp_has_flannels_tun() {
-        let spec = spec(Backend::Udp(Udp { port: 7000 }), 1500).expect("there is room");
+        let spec = made(Backend::Udp(Udp { port: 7000, ..Udp::default() }));
         let DeviceSpec::Tun(tun) = spec else { panic!("the backend is udp") };
         assert_eq!((tun.name.as_str(), tun.address), ("flannel0", Gateway([10, 88, 86, 0].into())));
     }

@@ -1,5 +1,7 @@
 //! Numbers and addresses that carry a meaning, each a type of its own.
 
+mod boot;
+mod network_name;
 mod subnet;
 
 use std::fmt;
@@ -8,6 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use boot::BootId;
+pub use network_name::NetworkName;
 pub use subnet::Subnet;
 
 /// Text that is not the value it should be.
@@ -124,8 +128,8 @@ pub struct Mtu(u32);
 impl Mtu {
     /// `None` outside 68 ..= 65535.
     #[must_use]
-    pub fn new(bytes: u32) -> Option<Self> {
-        (68..=65535).contains(&bytes).then_some(Self(bytes))
+    pub const fn new(bytes: u32) -> Option<Self> {
+        if bytes >= 68 && bytes <= 65535 { Some(Self(bytes)) } else { None }
     }
 
     /// The size in bytes.
@@ -244,7 +248,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(Mac, Subnet, Underlay, NodeId);
+serde_as_text!(Mac, NetworkName, Subnet, Underlay, NodeId, BootId);
 
 macro_rules! serde_as_number {
     ($($name:ident),*) => {$(

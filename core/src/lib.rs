@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod device;
+pub mod doctor;
+pub mod extension;
 pub mod firewall;
 #[cfg(test)]
 mod golden;
@@ -13,8 +15,13 @@ pub mod ids;
 mod json;
 pub mod lease;
 pub mod node;
+pub mod ownership;
 pub mod peers;
 pub mod pick;
+pub mod picture;
 pub mod plan;
+pub mod serving;
 pub mod status;
 pub mod subnet_env;
+pub mod trace;
+pub mod validity;

@@ -3,12 +3,12 @@
 //! One key can never take another's place: whatever is malformed or in conflict is left out alone,
 //! with the reason, and a full snapshot replaces all that was known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::Backend;
-use crate::ids::{Mac, NodeId, Subnet, Underlay};
+use crate::ids::{Mac, NodeId, Revision, Subnet, Underlay};
 use crate::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed};
-use crate::status::Ignored;
+use crate::serving::{Served, Serving, Way};
+use crate::status::{Ignored, Reason};
 
 /// Another host, with all that is needed to send to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,8 +17,10 @@ pub struct Peer {
     pub subnet: Subnet,
     /// Where its end of the tunnel listens.
     pub underlay: Underlay,
-    /// The hardware address of its tunnel device; `udp` has none.
+    /// The hardware address of its tunnel device; only `vxlan` has one.
     pub mac: Option<Mac>,
+    /// How it is reached: one of the ways that this host serves.
+    pub by: Way,
 }
 
 /// What tells this host's lease from the others', and what it can send to.
@@ -32,10 +34,10 @@ pub struct Own {
     pub subnet: Subnet,
     /// Where its end of the tunnel listens.
     pub public_ip: Underlay,
-    /// The hardware address of its tunnel device; `udp` has none.
+    /// The hardware address of its VXLAN devices, if it has any.
     pub mac: Option<Mac>,
-    /// How packets travel between hosts.
-    pub backend: Backend,
+    /// How packets travel between hosts, now and for as long as somebody still does it otherwise.
+    pub serving: Serving,
 }
 
 /// The peers of one host, and what it makes no use of.
@@ -45,12 +47,21 @@ pub struct View {
     pub peers: Vec<Peer>,
     /// Leases and keys left out, and why.
     pub ignored: Vec<Ignored>,
+    /// Which of the served backends some host uses, by [`Served::since`]: the one that this host's own
+    /// lease names, as etcd has it, is among them.
+    pub used: BTreeSet<Revision>,
+    /// What peers that are reached by commands tell them, by their subnets.
+    pub data: BTreeMap<Subnet, String>,
+    /// The way that this host's own lease names, as etcd has it.
+    pub told: Option<Way>,
 }
 
 /// All that is known of `subnets/` in etcd.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Known {
     leases: BTreeMap<Key, Lease>,
+    /// What a host said before it named another backend.
+    before: BTreeMap<Key, Lease>,
     malformed: BTreeMap<String, Malformed>,
 }
 
@@ -60,11 +71,13 @@ impl Known {
         match event {
             Event::Put(lease) => {
                 self.malformed.remove(&lease.key.to_string());
-                self.leases.insert(lease.key, lease);
+                let old = self.leases.insert(lease.key, lease.clone());
+                self.remember(old, &lease);
             }
             Event::Gone(key, _revision) => {
                 self.malformed.remove(&key.to_string());
                 self.leases.remove(&key);
+                self.before.remove(&key);
             }
             // A host whose value was spoilt by hand goes on running: its last good one stays.
             Event::Malformed(malformed) => {
@@ -83,14 +96,42 @@ impl Known {
         let kept = spoilt.filter_map(|key| before.leases.get_key_value(&key));
         self.leases = kept.map(|(key, lease)| (*key, lease.clone())).collect();
         self.leases.extend(listing.leases.into_iter().map(|lease| (lease.key, lease)));
+        self.before = before.before;
+        self.before.retain(|key, _lease| self.leases.contains_key(key));
+        for (key, old) in before.leases {
+            if let Some(new) = self.leases.get(&key).cloned() {
+                self.remember(Some(old), &new);
+            }
+        }
         self.malformed =
             listing.malformed.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+    }
+
+    /// A host that has moved to a backend which this one does not serve yet goes on taking packets
+    /// the old way, so what it said before is worth keeping.
+    fn remember(&mut self, old: Option<Lease>, new: &Lease) {
+        let same_host = |old: &Lease| {
+            let (old, new) = (&old.value, &new.value);
+            if old.node.is_some() { old.node == new.node } else { old.public_ip == new.public_ip }
+        };
+        match old {
+            Some(old) if !same_host(&old) => drop(self.before.remove(&new.key)),
+            Some(old) if old.value.backend != new.value.backend => {
+                self.before.insert(new.key, old);
+            }
+            _other => {}
+        }
     }
 
     /// How many keys are malformed.
     #[must_use]
     pub fn malformed(&self) -> usize {
         self.malformed.len()
+    }
+
+    /// Every lease that can be read, or could be before somebody spoilt it.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.values()
     }
 
     /// What now stands under the key of `subnet`: `None` also if somebody spoilt the value.
@@ -110,77 +151,103 @@ impl Known {
         let mut view = View::default();
         let mut usable = Vec::new();
         for lease in self.leases.values() {
-            match own.judge(lease) {
-                Verdict::Own => {}
-                Verdict::Usable(peer) => usable.push((lease, peer)),
-                Verdict::Unusable(why) => view.ignored.push(ignored(lease, why)),
+            match own.judge((lease, self.before.get(&lease.key))) {
+                Verdict::Own => view.own_lease(own, lease),
+                Verdict::Usable(peer, since) => usable.push((lease, peer, since)),
+                Verdict::Unusable(reason, why) => {
+                    view.ignored.push(ignored(lease, reason, why));
+                }
             }
         }
-        let mut superseded = older_ones(&usable);
+        let mut superseded = older_ones(usable.iter().map(|(lease, ..)| *lease).collect());
         let mut macs: BTreeMap<Mac, Subnet> = BTreeMap::new();
-        for (lease, peer) in usable {
+        for (lease, peer, since) in usable {
             let overlap = view.peers.last().filter(|last| last.subnet.overlaps(peer.subnet));
             let clash = peer.mac.and_then(|mac| macs.get(&mac));
             let why = match (superseded.remove(&lease.key), overlap, clash) {
-                (Some(why), _, _) => Some(why),
-                (None, Some(last), _) => Some(format!("its subnet overlaps {}", last.subnet)),
-                (None, None, Some(other)) => Some(format!(
-                    "{other} has the same hardware address; one of the two must change"
+                (Some(why), _, _) => Some((Reason::Superseded, why)),
+                (None, Some(last), _) => {
+                    Some((Reason::Overlap, format!("its subnet overlaps {}", last.subnet)))
+                }
+                (None, None, Some(other)) => Some((
+                    Reason::HardwareAddress,
+                    format!("{other} has the same hardware address; one of the two must change"),
                 )),
                 (None, None, None) => None,
             };
-            if let Some(why) = why {
-                view.ignored.push(ignored(lease, why));
+            if let Some((reason, why)) = why {
+                view.ignored.push(ignored(lease, reason, why));
                 continue;
             }
             macs.extend(peer.mac.map(|mac| (mac, peer.subnet)));
+            if let (Way::Extension, LeaseBackend::Extension { data: Some(data) }) =
+                (peer.by, &lease.value.backend)
+            {
+                view.data.insert(peer.subnet, data.clone());
+            }
             view.peers.push(peer);
+            view.used.insert(since);
         }
         let spoilt = self.malformed.values();
-        view.ignored
-            .extend(spoilt.map(|entry| Ignored { key: entry.key.clone(), why: entry.why.clone() }));
+        view.ignored.extend(spoilt.map(|entry| Ignored {
+            key: entry.key.clone(),
+            why: entry.why.clone(),
+            reason: Reason::Malformed,
+        }));
         view
+    }
+}
+
+impl View {
+    fn own_lease(&mut self, own: &Own, lease: &Lease) {
+        let served = own.serving.behind(lease);
+        self.used.extend(served.map(|served| served.since));
+        self.told = served.map(|served| served.backend.way());
     }
 }
 
 enum Verdict {
     Own,
-    Usable(Peer),
-    Unusable(String),
+    /// Since when there is the backend by which it is reached.
+    Usable(Peer, Revision),
+    Unusable(Reason, String),
 }
 
 impl Own {
-    fn judge(&self, lease: &Lease) -> Verdict {
+    /// The lease, and what its owner said before it named another backend.
+    fn judge(&self, (lease, before): (&Lease, Option<&Lease>)) -> Verdict {
         let Lease { key, value, .. } = lease;
         if key.subnet == self.subnet && key.ipv6.is_none() {
             return Verdict::Own;
         }
-        let mac = match self.path_to(&value.backend) {
-            Ok(mac) => mac,
-            Err(why) => return Verdict::Unusable(why),
+        let path = self.path_to(lease).or_else(|| self.path_to(before?));
+        let Some((served, mac)) = path else {
+            let (reason, why) = self.why_no_path_to(&value.backend);
+            return Verdict::Unusable(reason, why);
         };
-        let why = if value.node == Some(self.node) {
-            "it is an earlier lease of this host"
+        let (reason, why) = if value.node == Some(self.node) {
+            (Reason::ThisHost, "it is an earlier lease of this host")
         } else if value.public_ip == self.public_ip {
-            "it has the public address of this host"
+            (Reason::ThisHost, "it has the public address of this host")
         } else if let Some(why) = self.unreachable(value.public_ip) {
-            why
+            (Reason::PublicAddress, why)
         } else if key.subnet.overlaps(self.subnet) {
-            "it overlaps the subnet of this host"
+            (Reason::Overlap, "it overlaps the subnet of this host")
         } else if key.subnet.len() < self.network.len() || !self.network.contains(key.subnet.base())
         {
             // It would draw packets for hosts of the world, etcd's perhaps, into the tunnel.
-            "its subnet is not part of the network"
+            (Reason::OutsideNetwork, "its subnet is not part of the network")
         } else if mac.is_some_and(|mac| !mac.is_unicast()) {
             // In the forwarding database it would draw everybody's packets.
-            "its hardware address is not that of one device"
+            (Reason::HardwareAddress, "its hardware address is not that of one device")
         } else if mac.is_some() && mac == self.mac {
-            "it has the hardware address of this host"
+            (Reason::HardwareAddress, "it has the hardware address of this host")
         } else {
             let Key { subnet, .. } = *key;
-            return Verdict::Usable(Peer { subnet, underlay: value.public_ip, mac });
+            let (underlay, by) = (value.public_ip, served.backend.way());
+            return Verdict::Usable(Peer { subnet, underlay, mac, by }, served.since);
         };
-        Verdict::Unusable(why.to_owned())
+        Verdict::Unusable(reason, why.to_owned())
     }
 
     /// Why nothing can be sent to that address, if so.
@@ -197,28 +264,34 @@ impl Own {
         }
     }
 
-    fn path_to(&self, theirs: &LeaseBackend) -> Result<Option<Mac>, String> {
-        match (&self.backend, theirs) {
-            (Backend::Udp(_), LeaseBackend::Unnamed) => Ok(None),
-            (Backend::Vxlan(ours), LeaseBackend::Vxlan { vni, mac }) => match vni {
-                // Leases of old flannels do not tell.
-                None => Ok(Some(*mac)),
-                Some(vni) if *vni == ours.vni => Ok(Some(*mac)),
-                Some(vni) => Err(format!("its VNI is {vni}, ours is {}", ours.vni)),
-            },
-            (ours, LeaseBackend::Unnamed) => {
-                Err(format!("it names no backend, ours is {}", ours.name()))
+    /// By which of the served backends, and the hardware address that it takes.
+    fn path_to(&self, lease: &Lease) -> Option<(&Served, Option<Mac>)> {
+        let mac = match &lease.value.backend {
+            LeaseBackend::Vxlan { mac, .. } => Some(*mac),
+            _other => None,
+        };
+        self.serving.behind(lease).map(|served| (served, mac))
+    }
+
+    fn why_no_path_to(&self, theirs: &LeaseBackend) -> (Reason, String) {
+        let ours = self.serving.current().backend.name();
+        match (self.serving.current().backend.way(), theirs) {
+            (Way::Vxlan(ours, _), LeaseBackend::Vxlan { vni: Some(vni), .. }) => {
+                (Reason::OtherVni, format!("its VNI is {vni}, ours is {ours}"))
             }
-            (ours, theirs) => {
-                Err(format!("its backend is {}, ours is {}", theirs.name(), ours.name()))
+            (_, LeaseBackend::Unnamed) => {
+                (Reason::OtherBackend, format!("it names no backend, ours is {ours}"))
+            }
+            (_, theirs) => {
+                (Reason::OtherBackend, format!("its backend is {}, ours is {ours}", theirs.name()))
             }
         }
     }
 }
 
 /// Leases that a newer one of the same host replaces, with the reason.
-fn older_ones(usable: &[(&Lease, Peer)]) -> BTreeMap<Key, String> {
-    let mut newest_first: Vec<&Lease> = usable.iter().map(|(lease, _peer)| *lease).collect();
+fn older_ones(usable: Vec<&Lease>) -> BTreeMap<Key, String> {
+    let mut newest_first = usable;
     newest_first.sort_by_key(|lease| std::cmp::Reverse((lease.revision, lease.key)));
     let mut nodes = BTreeMap::new();
     let mut addresses = BTreeMap::new();
@@ -241,8 +314,8 @@ fn older_ones(usable: &[(&Lease, Peer)]) -> BTreeMap<Key, String> {
     older
 }
 
-fn ignored(lease: &Lease, why: impl Into<String>) -> Ignored {
-    Ignored { key: lease.key.to_string(), why: why.into() }
+fn ignored(lease: &Lease, reason: Reason, why: String) -> Ignored {
+    Ignored { key: lease.key.to_string(), why, reason }
 }
 
 #[cfg(test)]

@@ -53,6 +53,9 @@ pub enum Over {
     Lease(Revision, LeaseId),
     /// A reservation, last written at that revision. It stays one: the key keeps having no end.
     Reservation(Revision),
+    /// Something that nobody can read, written over the lease of this host at that revision. The key
+    /// ends again with the etcd lease that it had, if it had one.
+    Unreadable(Revision, Option<LeaseId>),
 }
 
 /// Why a subnet was chosen.
@@ -100,8 +103,8 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Full { .. } => {
-                "`twillctl lease list` shows who holds them, `twillctl lease revoke` frees those of \
-                 hosts that are gone"
+                "`twillctl lease list` shows who holds them, `twillctl lease gc` frees those of hosts \
+                 that are gone; a wider Network or a longer SubnetLen has room for more"
             }
             Self::LocalRoute { .. } => {
                 "choose a Network that no host's own networks overlap: `ip route` shows them"
@@ -145,7 +148,7 @@ pub fn pick(situation: &Situation<'_>, random: u64) -> Result<Choice, Error> {
     Ok(Choice { subnet, over: Over::Nothing, reason, withdraw: ours(mine) })
 }
 
-/// Leases of this host, the surest first and then the newest.
+/// Leases of this host, the surest first, then reservations, then the newest.
 fn held<'a>(situation: &Situation<'a>) -> Vec<(Reason, &'a Lease)> {
     let Situation { node, public_ip, listing, .. } = *situation;
     let mut held: Vec<_> = listing
@@ -156,7 +159,10 @@ fn held<'a>(situation: &Situation<'a>) -> Vec<(Reason, &'a Lease)> {
             None => (lease.value.public_ip == public_ip).then_some((Reason::SameAddress, lease)),
         })
         .collect();
-    held.sort_by_key(|(reason, lease)| (*reason != Reason::Own, -lease.revision.0));
+    // A reservation is an administrator's wish, so it goes before a lease that the host chose itself.
+    held.sort_by_key(|(reason, lease)| {
+        (*reason != Reason::Own, lease.lease_id.is_some(), -lease.revision.0)
+    });
     held
 }
 

@@ -1,20 +1,30 @@
 //! The command line, as types.
 
-use std::net::Ipv4Addr;
+mod lease;
+mod network;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use twill_core::ids::{Mtu, Subnet, Vni};
 
 use crate::environment;
+
+pub(crate) use lease::{Gc, Lease, Release, Reserve, Revoke};
+pub(crate) use network::{Backend, Init, Network, OrDefault, Set, Wish};
 
 const AFTER_HELP: &str = "\
 Examples:
   twillctl network init --network 10.88.0.0/16 --backend vxlan
+  twillctl network set --mtu 1400
   twillctl lease list
+  twillctl lease reserve 10.88.34.0/24 --node node1
   twillctl --etcd-endpoints http://192.168.140.22:2379 node list -o json
   twillctl status && echo this host is ready
+  twillctl peers
+  twillctl doctor
+  twillctl trace web 10.88.34.3
 
 Environment:
   An option that is not given is taken from TWILLCTL_ETCD_ENDPOINTS and so on, then from the agent's
@@ -27,6 +37,9 @@ Exit codes:
   3  the agent is not ready
   4  no such network, lease or node
   5  etcd or the agent cannot be reached
+  6  something is broken: the doctor found it, or a trace on this host
+  7  a trace found nothing broken here, gets no answer, and could not ask the other host
+  8  a trace found something broken on the other host, or between the two
   70 a bug in twillctl";
 
 /// Configures the Twill overlay network and shows what it does.
@@ -62,6 +75,16 @@ pub(crate) struct Etcd {
     )]
     #[arg(default_value = "http://127.0.0.1:2379")]
     pub(crate) endpoints: Vec<String>,
+
+    /// A domain whose SRV records name the endpoints instead
+    #[arg(
+        id = "etcd_discovery_srv",
+        long = "etcd-discovery-srv",
+        global = true,
+        value_name = "DOMAIN",
+        conflicts_with = "etcd_endpoints"
+    )]
+    pub(crate) discovery_srv: Option<String>,
 
     /// The key under which the network lies
     #[arg(
@@ -105,7 +128,7 @@ pub(crate) struct Etcd {
 pub(crate) enum Output {
     /// Columns
     Table,
-    /// One JSON document
+    /// One JSON document; for `lease watch`, one a line
     Json,
 }
 
@@ -121,7 +144,17 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Node(Node),
     /// What the agent of this host says about itself; exit code 3 unless it is ready
-    Status(Status),
+    Status(Agent),
+    /// The hosts that this one sends to, and the leases of which it makes no use
+    Peers(Agent),
+    /// Look for what keeps containers from each other, and say the way out; exit code 6 if something
+    /// is broken
+    Doctor(Doctor),
+    /// Walk the way between two containers, and say where it breaks and why; exit code 0 if it is whole
+    Trace(Trace),
+    /// This host itself
+    #[command(subcommand)]
+    Host(Host),
     /// Write manual pages and shell completions into a directory
     #[command(hide = true)]
     Generate {
@@ -131,99 +164,62 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Network {
-    /// Write the configuration that every host reads when it joins
-    #[command(after_help = "\
-Examples:
-  twillctl network init --network 10.88.0.0/16
-  twillctl network init --network 10.88.0.0/16 --backend vxlan --vni 42 --mtu 9000
-  twillctl network init --network 10.88.0.0/16 --subnet-len 26 --subnet-min 10.88.8.0 --force")]
-    Init(Init),
-    /// Show the configuration, defaults filled in
-    Show,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Init {
-    /// The addresses of the whole network, such as 10.88.0.0/16
-    #[arg(long, value_name = "CIDR")]
-    pub(crate) network: Subnet,
-
-    /// How packets travel between hosts
-    #[arg(long, value_enum, default_value_t = Backend::Udp)]
-    pub(crate) backend: Backend,
-
-    /// Prefix length of a host's subnet [default: 24, or a quarter of a small network]
-    #[arg(long, value_name = "BITS")]
-    pub(crate) subnet_len: Option<u8>,
-
-    /// First address of the lowest subnet a host may get [default: the second of the network]
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) subnet_min: Option<Ipv4Addr>,
-
-    /// First address of the highest subnet a host may get [default: the last of the network]
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) subnet_max: Option<Ipv4Addr>,
-
-    /// UDP port of the tunnel [default: 8285 for udp, 8472 for vxlan]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: Option<u16>,
-
-    /// vxlan: the network identifier [default: 1]
-    #[arg(long, value_name = "NUMBER", value_parser = vni)]
-    pub(crate) vni: Option<Vni>,
-
-    /// vxlan: what the network between the hosts carries, in bytes [default: what its interface does]
-    #[arg(long, value_name = "BYTES", value_parser = mtu)]
-    pub(crate) mtu: Option<Mtu>,
-
-    /// Replace a configuration that is there; hosts read the new one when their agent restarts
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-/// How packets travel between hosts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Backend {
-    /// In UDP datagrams, through a TUN device
-    Udp,
-    /// In VXLAN, by the kernel alone
-    Vxlan,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Lease {
-    /// List the leases by subnet
-    List,
-    /// Take a subnet from its owner, who then claims one again
-    #[command(after_help = "\
-Examples:
-  twillctl lease revoke 10.88.34.0/24
-  twillctl lease revoke 10.88.34.0/24 --yes")]
-    Revoke(Revoke),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Revoke {
-    /// The subnet, such as 10.88.34.0/24
-    pub(crate) subnet: Subnet,
-
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     /// List the hosts by subnet; one that runs flanneld has no node id
     List,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Take everything off this host that Twill made on it, and nothing else
+    ///
+    /// What comes behind is for `twilld cleanup`, which does it and shows first what it finds:
+    /// --dry-run, --yes, --force, --keep-state, and twilld's own options for other places of its files.
+    #[command(disable_help_flag = true)]
+    Cleanup {
+        /// Options of `twilld cleanup`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        options: Vec<OsString>,
+    },
+}
+
 #[derive(Args, Debug)]
-pub(crate) struct Status {
+pub(crate) struct Agent {
     /// The agent's socket
     #[arg(long, value_name = "PATH", default_value = "/run/twill/twilld.sock")]
     pub(crate) socket: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) agent: Agent,
+
+    /// Look at this host without asking its agent, by what that left on disk
+    #[arg(long)]
+    pub(crate) by_itself: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// A container of this host: its name, its id, or its address
+    #[arg(value_name = "SRC")]
+    pub(crate) from: String,
+
+    /// The other end: an address in the overlay network, or a container of this host
+    #[arg(value_name = "DST")]
+    pub(crate) to: String,
+
+    #[command(flatten)]
+    pub(crate) agent: Agent,
+
+    /// Where the other host's agent has its health page; the port of this one's unless told otherwise
+    #[arg(long, value_name = "PORT")]
+    pub(crate) peer_port: Option<u16>,
+
+    /// Look at this host without asking its agent, by what that left on disk
+    #[arg(long)]
+    pub(crate) by_itself: bool,
 }
 
 /// Reads the command line and the environment.
@@ -237,16 +233,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map_err(|_not_a_number| wanted())?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|_out_of_range| wanted())?;
     if duration.is_zero() { Err(wanted()) } else { Ok(duration) }
-}
-
-fn vni(text: &str) -> Result<Vni, String> {
-    let vni = text.parse().ok().and_then(Vni::new);
-    vni.ok_or_else(|| "not a number from 1 to 16777215".to_owned())
-}
-
-fn mtu(text: &str) -> Result<Mtu, String> {
-    let mtu = text.parse().ok().and_then(Mtu::new);
-    mtu.ok_or_else(|| "not a number of bytes from 68 to 65535".to_owned())
 }
 
 #[cfg(test)]
@@ -264,7 +250,5 @@ mod tests {
         for text in ["0", "-1", "nan", "inf", "1e300", "5s", ""] {
             assert!(seconds(text).is_err(), "{text}");
         }
-        assert!(vni("16777215").is_ok() && vni("16777216").is_err() && vni("0").is_err());
-        assert!(mtu("9000").is_ok() && mtu("67").is_err() && mtu("65536").is_err());
     }
 }

@@ -10,6 +10,8 @@ pub(crate) enum Kind {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
+    /// The agent is not ready.
+    NotReady = 3,
     /// There is no such thing.
     NotFound = 4,
     /// etcd or the agent cannot be reached.
@@ -50,6 +52,16 @@ impl Failure {
     /// Adds the way out.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The message, and the way out if there is one.
+    pub(crate) fn parts(self) -> (String, String) {
+        (self.message, self.hint.unwrap_or_default())
+    }
+
+    /// Says first what was done before it failed.
+    pub(crate) fn after(self, done: &str) -> Self {
+        Self { message: format!("{done} {}", self.message), ..self }
     }
 
     /// What the calling program sees.

@@ -66,8 +66,18 @@ mod tests {
         let names = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| name.ends_with(".8")).collect();
         names.sort();
-        let pages = ["-lease-list", "-lease-revoke", "-lease", "-network-init", "-network-show"];
-        let pages = pages.iter().chain(&["-network", "-node-list", "-node", "-status", ""]);
-        assert_eq!(names, pages.map(|name| format!("twillctl{name}.8")).collect::<Vec<_>>());
+        let lease = ["gc", "list", "release", "reserve", "revoke", "show", "watch"];
+        let lease = lease.map(|name| format!("-lease-{name}"));
+        let network = ["init", "set", "show"].map(|name| format!("-network-{name}"));
+        let others = ["-doctor", "-host", "-host-cleanup", "-lease", "-network", "-node"];
+        let others = others.into_iter().chain(["-node-list", "-peers", "-status", "-trace", ""]);
+        let mut pages: Vec<String> = lease
+            .into_iter()
+            .chain(network)
+            .chain(others.map(ToOwned::to_owned))
+            .map(|name| format!("twillctl{name}.8"))
+            .collect();
+        pages.sort();
+        assert_eq!(names, pages);
     }
 }

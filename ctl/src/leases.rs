@@ -12,7 +12,7 @@ use crate::args::Output;
 use crate::failure::{Failure, Kind};
 use crate::report::{self, Report};
 use crate::run::store_failure;
-use crate::table;
+use crate::{names, table};
 
 /// Seconds until each etcd lease ends.
 pub(crate) type Ends = BTreeMap<LeaseId, u64>;
@@ -53,6 +53,41 @@ pub(crate) async fn read<S: Store>(store: &S) -> Result<(Listing, Nodes), Failur
     Ok((listing, nodes))
 }
 
+/// The lease of that subnet.
+pub(crate) fn find(listing: &Listing, subnet: Subnet) -> Result<&Lease, Failure> {
+    let found = listing.leases.iter().find(|lease| lease.subnet() == subnet);
+    found.ok_or_else(|| {
+        let spoilt = listing.malformed.iter().find(|entry| is_of(entry, subnet));
+        match spoilt {
+            None => nobody(subnet),
+            Some(entry) => {
+                let message = format!("{} is no lease: {}", entry.key, entry.why);
+                let hint = format!("delete the key: twillctl lease revoke {subnet}");
+                Failure::new(Kind::Failed, message).hint(hint)
+            }
+        }
+    })
+}
+
+/// It ends by itself, and there is nothing to release.
+pub(crate) fn not_reserved(lease: &Lease, nodes: &[NodeRecord]) -> Failure {
+    let (subnet, owner) = (lease.subnet(), names::owner(lease, nodes));
+    let message = format!("{subnet} is no reservation: {owner} has a lease that ends");
+    let failure = Failure::new(Kind::Failed, message);
+    failure.hint(format!("to free it now: twillctl lease revoke {subnet}"))
+}
+
+/// Nobody has that subnet.
+pub(crate) fn nobody(subnet: Subnet) -> Failure {
+    let failure = Failure::new(Kind::NotFound, format!("nobody has a lease of {subnet}"));
+    failure.hint("see which there are: twillctl lease list")
+}
+
+/// Does that key hold the subnet, although nobody can read for whom?
+pub(crate) fn is_of(entry: &Malformed, subnet: Subnet) -> bool {
+    entry.lease.is_some_and(|key| key.subnet == subnet)
+}
+
 /// Nobody configured a network under this prefix.
 pub(crate) fn no_network() -> Failure {
     let failure = Failure::new(Kind::NotFound, "there is no network under this prefix of etcd");
@@ -67,6 +102,14 @@ pub(crate) fn report(listing: &Listing, nodes: &Nodes, ends: &Ends, output: Outp
         Output::Json => report::json(&rows),
     };
     Report { data, notes: notes(&listing.malformed), code: 0 }
+}
+
+/// One lease, for a program that changed it; words tell a person.
+pub(crate) fn one(lease: &Lease, nodes: &[NodeRecord], ends: &Ends, output: Output) -> String {
+    match output {
+        Output::Table => String::new(),
+        Output::Json => report::json(&row(lease, nodes, ends)),
+    }
 }
 
 /// The leases by subnet.

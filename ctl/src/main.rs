@@ -1,20 +1,33 @@
 //! twillctl, the administrator's tool of the Twill overlay network.
 
+mod access;
 mod agent;
 mod args;
+mod ask;
+mod doctor;
 mod environment;
 mod failure;
+mod gc;
 mod generate;
 #[cfg(test)]
 mod golden;
+mod host;
+mod lease;
 mod leases;
+mod names;
 mod network;
 mod nodes;
+mod peers;
 mod report;
+mod reserve;
 mod revoke;
 mod run;
+mod show;
 mod status;
 mod table;
+mod trace;
+mod twilld;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,15 +1,23 @@
 //! `twillctl network`: the configuration that every host reads when it joins.
 
+mod edit;
+mod render;
+mod set;
+
+use std::time::Duration;
+
 use serde_json::Value;
 use twill_core::config::{self, Draft, NetworkConfig, Udp, Vxlan};
 use twill_store::{ConfigText, Expected, Store, Written};
 
 use crate::args::{Backend, Init, Network, Output};
+use crate::ask::ask;
 use crate::failure::{Failure, Kind};
 use crate::leases::no_network;
 use crate::report::Report;
-use crate::run::store_failure;
+use crate::run::{store_failure, within};
 use crate::table;
+use set::Order;
 
 /// The members that flanneld or twilld look at, in any case.
 const MEMBERS: [&str; 12] = [
@@ -34,6 +42,8 @@ pub(crate) enum Work {
     Init { config: NetworkConfig, force: bool },
     /// Read what is there.
     Show,
+    /// Change what is there.
+    Set(Order),
 }
 
 impl Work {
@@ -42,6 +52,7 @@ impl Work {
         match command {
             Network::Init(init) => Ok(Self::Init { config: requested(&init)?, force: init.force }),
             Network::Show => Ok(Self::Show),
+            Network::Set(args) => Order::of(args).map(Self::Set),
         }
     }
 }
@@ -51,14 +62,16 @@ pub(crate) async fn run<S: Store>(
     store: &S,
     work: &Work,
     output: Output,
+    timeout: Duration,
 ) -> Result<Report, Failure> {
     match work {
-        Work::Show => show(store, output).await,
-        Work::Init { config, force } => init(store, config, *force).await.map(|notes| Report {
-            data: render(config, output),
-            notes,
-            code: 0,
-        }),
+        // A person may think longer than etcd may.
+        Work::Set(order) => set::set(store, order, output, ask).await,
+        Work::Show => within(timeout, "etcd", show(store, output)).await,
+        Work::Init { config, force } => {
+            let notes = within(timeout, "etcd", init(store, config, *force)).await?;
+            Ok(Report { data: render(config, output), notes, code: 0 })
+        }
     }
 }
 
@@ -91,7 +104,7 @@ async fn init<S: Store>(
         Written::Done(_revision) => Ok(before.map_or_else(Vec::new, |before| {
             vec![
                 format!("this was replaced: {}", quoted(&before.text)),
-                "hosts that run take the new one when their agent restarts".to_owned(),
+                "hosts that run twilld apply the new one as they see it".to_owned(),
             ]
         })),
         Written::Changed => {
@@ -103,7 +116,8 @@ async fn init<S: Store>(
 
 fn configured(before: &ConfigText) -> Failure {
     let message = format!("a network is configured already: {}", quoted(&before.text));
-    Failure::new(Kind::Failed, message).hint("keep it, or replace it with --force")
+    Failure::new(Kind::Failed, message)
+        .hint("keep it, change it with `twillctl network set`, or replace it with --force")
 }
 
 /// What stands in etcd, on one line, whatever it is.
@@ -127,6 +141,7 @@ fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
     let backend = match init.backend {
         Backend::Udp => udp(init)?,
         Backend::Vxlan => vxlan(init),
+        Backend::HostGw => host_gw(init)?,
     };
     let draft = Draft {
         network: init.network,
@@ -134,6 +149,7 @@ fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
         subnet_min: init.subnet_min,
         subnet_max: init.subnet_max,
         backend,
+        nftables: false,
     };
     draft.build().map_err(|error| Failure::from_error(Kind::Usage, &error).hint(error.hint()))
 }
@@ -145,7 +161,22 @@ fn udp(init: &Init) -> Result<config::Backend, Failure> {
         return Err(Failure::new(Kind::Usage, message).hint("add --backend vxlan"));
     }
     let default = Udp::default();
-    Ok(config::Backend::Udp(Udp { port: init.port.unwrap_or(default.port) }))
+    Ok(config::Backend::Udp(Udp { port: init.port.unwrap_or(default.port), ..default }))
+}
+
+fn host_gw(init: &Init) -> Result<config::Backend, Failure> {
+    let given = [
+        ("--port", init.port.is_some()),
+        ("--vni", init.vni.is_some()),
+        ("--mtu", init.mtu.is_some()),
+    ];
+    if let Some((option, _given)) = given.into_iter().find(|(_option, given)| *given) {
+        let message = format!("{option} is an option of a tunnel, and the backend is host-gw");
+        return Err(
+            Failure::new(Kind::Usage, message).hint("leave it out, or choose --backend vxlan")
+        );
+    }
+    Ok(config::Backend::HostGw)
 }
 
 fn vxlan(init: &Init) -> config::Backend {
@@ -156,7 +187,7 @@ fn vxlan(init: &Init) -> config::Backend {
 
 /// What the network is, for people.
 fn describe(config: &NetworkConfig) -> String {
-    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend } = config;
+    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables } = config;
     let hosts =
         ((subnet_max.base().to_bits() - subnet_min.base().to_bits()) >> (32 - subnet_len)) + 1;
     let mut rows = vec![
@@ -165,6 +196,12 @@ fn describe(config: &NetworkConfig) -> String {
         ("Backend", backend.name().to_owned()),
     ];
     match backend {
+        config::Backend::HostGw | config::Backend::Alloc => {}
+        config::Backend::Extension(extension) => {
+            let given = extension.commands().into_iter();
+            let given = given.filter_map(|(name, command)| Some((name, command?)));
+            rows.extend(given.map(|(name, command)| (name, command.to_json().to_string())));
+        }
         config::Backend::Udp(udp) => rows.push(("Port", udp.port.to_string())),
         config::Backend::Vxlan(vxlan) => {
             rows.push(("VNI", vxlan.vni.to_string()));
@@ -187,6 +224,9 @@ fn describe(config: &NetworkConfig) -> String {
             );
         }
     }
+    if *nftables {
+        rows.push(("Firewall", "nftables".to_owned()));
+    }
     table::pairs(rows)
 }
 
@@ -194,21 +234,11 @@ fn describe(config: &NetworkConfig) -> String {
 fn warnings(text: &[u8]) -> Vec<String> {
     let Ok(Value::Object(members)) = serde_json::from_slice(text) else { return Vec::new() };
     let is = |name: &str, known: &str| name.eq_ignore_ascii_case(known);
-    let mut warnings: Vec<String> = members
-        .keys()
-        .filter(|name| !MEMBERS.iter().any(|known| is(name, known)))
-        .map(|name| {
+    let unknown =
+        members.keys().filter(|name| !MEMBERS.iter().any(|known| is(name, known))).map(|name| {
             format!("warning: `{name}` in the configuration means nothing to twilld or flanneld")
-        })
-        .collect();
-    let nft = |(name, value): (&String, &Value)| {
-        is(name, "EnableNFTables") && *value == Value::Bool(true)
-    };
-    if members.iter().any(nft) {
-        let warning = "warning: EnableNFTables: flanneld uses nftables for it, twilld iptables";
-        warnings.push(warning.to_owned());
-    }
-    warnings
+        });
+    unknown.collect()
 }
 
 #[cfg(test)]
@@ -219,7 +249,7 @@ mod tests {
     #[test]
     fn options_become_a_configuration() {
         let config = requested(&init("10.88.0.0/16")).unwrap();
-        assert_eq!(config.backend, config::Backend::Udp(Udp { port: 8285 }));
+        assert_eq!(config.backend, config::Backend::Udp(Udp { port: 8285, direct_routing: false }));
         assert_eq!(config.subnet_len, 24);
 
         let init = Init { backend: Backend::Vxlan, port: Some(4789), ..init("10.88.0.0/16") };
@@ -232,6 +262,10 @@ mod tests {
         let base = || init("10.88.0.0/16");
         let rows = [
             ("vxlan's option with udp", Init { vni: Some(Vxlan::default().vni), ..base() }),
+            (
+                "a tunnel's option without one",
+                Init { backend: Backend::HostGw, port: Some(4789), ..base() },
+            ),
             ("no room for a host", Init { subnet_len: Some(31), ..base() }),
             ("a subnet wider than the network", Init { subnet_len: Some(16), ..base() }),
             ("a network too small", init("10.88.0.0/30")),
@@ -257,8 +291,8 @@ mod tests {
     fn a_mixed_cluster_is_warned() {
         assert_eq!(warnings(br#"{"network":"10.5.0.0/16","backend":{"type":"udp"}}"#), [""; 0]);
         let text = br#"{"Network":"10.5.0.0/16","Subnetlen ":24,"enableNFTables":true}"#;
-        let [unknown, nft] = &warnings(text)[..] else { panic!("two warnings") };
-        assert!(unknown.contains("`Subnetlen `") && nft.contains("iptables"));
+        let [unknown] = &warnings(text)[..] else { panic!("one warning") };
+        assert!(unknown.contains("`Subnetlen `"));
     }
 
     fn init(network: &str) -> Init {

@@ -6,26 +6,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::StatusCode;
 use twill_core::status::{EtcdState, Status};
 
-use crate::agent::{self, Answer, Error};
+use crate::agent::{self, Answer, Told, not_yet};
 use crate::args::Output;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::report::{self, Report};
 use crate::table;
 
 /// The exit code of an agent that is not ready.
-const NOT_READY: u8 = 3;
+pub(crate) const NOT_READY: u8 = 3;
 
 /// Asks, renders, judges.
 pub(crate) async fn show(socket: &Path, output: Output) -> Result<Report, Failure> {
-    let answer = agent::get(socket, "/status").await.map_err(|error| unreachable(&error))?;
-    if answer.status != StatusCode::OK {
-        return Ok(Report { notes: vec![not_yet(&answer)], code: NOT_READY, ..Report::default() });
-    }
-    let status: Status = serde_json::from_slice(&answer.body).map_err(|error| {
-        let message = format!("the agent at {} answers in another form: {error}", socket.display());
-        Failure::new(Kind::Failed, message).hint("are twilld and twillctl of one version?")
-    })?;
-    let ready = agent::get(socket, "/readyz").await.map_err(|error| unreachable(&error))?;
+    let (status, answer) = match agent::status(socket).await? {
+        Told::Status(status, answer) => (status, answer),
+        Told::NotYet(answer) => {
+            return Ok(Report {
+                notes: vec![not_yet(&answer)],
+                code: NOT_READY,
+                ..Report::default()
+            });
+        }
+    };
+    let ready = agent::ask(socket, "/readyz").await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut report = Report::of(match output {
         Output::Json => json(&answer, &status),
@@ -44,29 +46,6 @@ fn converged(status: &Status) -> bool {
     status.pending.is_empty() && status.last_error.is_none()
 }
 
-fn unreachable(error: &Error) -> Failure {
-    let failure = Failure::from_error(Kind::Unreachable, error);
-    match error {
-        Error::NotRunning { .. } => failure
-            .hint("is twilld running? `systemctl status twilld`; another socket: --socket PATH"),
-        Error::Forbidden { .. } => failure.hint("run it as root"),
-        Error::Http { .. } | Error::Body { .. } => failure.hint("journalctl -u twilld"),
-    }
-}
-
-/// The agent's reasons, without the line that scripts for flanneld compare.
-fn not_yet(answer: &Answer) -> String {
-    let text = String::from_utf8_lossy(&answer.body);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let reasons: Vec<&str> =
-        lines.filter(|line| !line.starts_with("flanneld is not ready")).collect();
-    if reasons.is_empty() {
-        format!("the agent is not ready ({})", answer.status)
-    } else {
-        format!("the agent is not ready: {}", reasons.join("; "))
-    }
-}
-
 /// The agent's own document, with members that this version does not know.
 fn json(answer: &Answer, status: &Status) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
@@ -79,9 +58,13 @@ fn text(status: &Status, now: u64) -> String {
         Some(end) if end <= now => "ended".to_owned(),
         Some(end) => format!("ends in {} unless renewed", table::span(end - now)),
     };
-    let etcd = match status.etcd {
-        EtcdState::Connected => "connected",
-        EtcdState::Away => "away; the last known network stays in force",
+    let since = status.standing.etcd_since.map(|since| table::span(now.saturating_sub(since)));
+    let etcd = match (status.etcd, since) {
+        (EtcdState::Connected, _) => "connected".to_owned(),
+        (EtcdState::Away, None) => "away; the last known network stays in force".to_owned(),
+        (EtcdState::Away, Some(span)) => {
+            format!("away for {span}; the last known network stays in force")
+        }
     };
     let state = match (&status.last_error, status.pending.len()) {
         (Some(error), _) => format!("failing: {error}"),
@@ -89,17 +72,31 @@ fn text(status: &Status, now: u64) -> String {
         (None, 1) => "1 write to do".to_owned(),
         (None, writes) => format!("{writes} writes to do"),
     };
-    let mut text = table::pairs(vec![
+    let also = match &status.earlier[..] {
+        [] => String::new(),
+        earlier => format!("; still serves {}", earlier.join(", ")),
+    };
+    let mut rows = vec![
         ("Host", format!("{} ({})", status.hostname, status.node)),
         ("Version", status.version.clone()),
         ("Network", status.network.to_string()),
         ("Subnet", status.subnet.to_string()),
-        ("Backend", format!("{} on {}, MTU {}", status.backend, status.device, status.mtu)),
+        ("Backend", format!("{} on {}, MTU {}{also}", status.backend, status.device, status.mtu)),
         ("Public IP", status.public_ip.to_string()),
+        ("Firewall", status.firewall.clone().unwrap_or_else(|| "not chosen yet".to_owned())),
         ("Lease", lease),
-        ("etcd", etcd.to_owned()),
+        ("etcd", etcd),
         ("State", state),
-    ]);
+    ];
+    if let Some(error) = &status.config_error {
+        rows.push(("Config", format!("the newest is not applied: {error}")));
+    }
+    table::pairs(rows) + &lists(status)
+}
+
+/// What there may be several of, each under a header of its own.
+fn lists(status: &Status) -> String {
+    let mut text = String::new();
     let row = |first: &dyn ToString, second: &dyn ToString| [first.to_string(), second.to_string()];
     if !status.peers.is_empty() {
         let rows = status.peers.iter().map(|peer| row(&peer.subnet, &peer.public_ip)).collect();
@@ -109,6 +106,10 @@ fn text(status: &Status, now: u64) -> String {
         let rows = status.ignored.iter().map(|lease| row(&lease.key, &lease.why)).collect();
         text = text + "\n" + &table::columns(["IGNORED", "WHY"], rows);
     }
+    if !status.standing.degraded.is_empty() {
+        let rows = status.standing.degraded.iter().map(|reason| [reason.clone()]).collect();
+        text = text + "\n" + &table::columns(["DEGRADED"], rows);
+    }
     if !status.pending.is_empty() {
         let rows = status.pending.iter().map(|change| [change.clone()]).collect();
         text = text + "\n" + &table::columns(["TO DO"], rows);
@@ -117,9 +118,12 @@ fn text(status: &Status, now: u64) -> String {
 }
 
 #[cfg(test)]
+pub(crate) use tests::status as example;
+
+#[cfg(test)]
 mod tests {
     use twill_core::ids::{Mtu, NodeId, Underlay};
-    use twill_core::status::{Ignored, Peer};
+    use twill_core::status::{Ignored, Peer, Reason, SCHEMA, Source, Standing};
 
     use super::*;
     use crate::golden;
@@ -136,12 +140,24 @@ mod tests {
         let status = Status {
             lease_expires: Some(NOW),
             etcd: EtcdState::Away,
+            standing: Standing {
+                source: Source::Picture,
+                picture_kept: Some(NOW - 7200),
+                etcd_since: Some(NOW - 3660),
+                lease_left: Some(0),
+                degraded: vec![
+                    "the network is that of this host's picture of 2h00m ago".to_owned(),
+                ],
+            },
             ignored: vec![Ignored {
                 key: "10.88.9.0-24".to_owned(),
                 why: "its backend is host-gw, ours vxlan".to_owned(),
+                reason: Reason::OtherBackend,
             }],
             pending: vec!["put route 10.88.7.0/24".to_owned()],
             last_error: Some("cannot add route 10.88.7.0/24: network is down".to_owned()),
+            earlier: vec!["udp on port 8285".to_owned()],
+            config_error: Some("Backend.Type is \"nosuch\", which is not a backend".to_owned()),
             ..status()
         };
         golden::check("status-trouble.txt", &text(&status, NOW));
@@ -155,8 +171,9 @@ mod tests {
         assert!(!text(&status, NOW).contains("PEER"));
     }
 
-    fn status() -> Status {
+    pub(crate) fn status() -> Status {
         Status {
+            schema: SCHEMA,
             version: "0.1.0".to_owned(),
             node: NodeId::from_random([0x5a; 16]),
             hostname: "node1".to_owned(),
@@ -168,13 +185,20 @@ mod tests {
             public_ip: Underlay([192, 168, 140, 22].into()),
             lease_expires: Some(NOW + 86_340),
             etcd: EtcdState::Connected,
+            standing: Standing::default(),
             peers: vec![Peer {
                 subnet: "10.88.7.0/24".parse().unwrap(),
                 public_ip: Underlay([192, 168, 140, 23].into()),
+                backend: "vxlan 1 on port 8472".to_owned(),
+                since: Some(NOW - 3600),
+                pending: Vec::new(),
             }],
             ignored: Vec::new(),
             pending: Vec::new(),
             last_error: None,
+            earlier: Vec::new(),
+            config_error: None,
+            firewall: Some("iptables (nf_tables)".to_owned()),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn pairs(rows: Vec<(&str, String)>) -> String {
 }
 
 /// Host names, for one, are what other hosts say: none of them steers this terminal.
-fn printable(cell: &str) -> String {
+pub(crate) fn printable(cell: &str) -> String {
     let mut text = String::new();
     for letter in cell.chars() {
         match letter {

@@ -46,6 +46,53 @@ fn hosts_that_are_not_ready_end_with_three() {
 }
 
 #[test]
+fn peers_of_an_agent_that_is_ready_and_of_one_that_is_not() {
+    let peers = STATUS.replace(
+        r#""peers":[]"#,
+        r#""peers":[{"subnet":"10.88.7.0/24","public_ip":"192.168.140.23","backend":"udp on port 8285","since":1700000000,"pending":[]}]"#,
+    );
+    let table = Agent::answering([(200, peers.as_str())]).ask("peers", &[]).ok();
+    assert!(table.contains("10.88.7.0/24  192.168.140.23  udp on port 8285"), "{table}");
+    let json = Agent::answering([(200, peers.as_str())]).ask("peers", &["-o", "json"]).ok();
+    assert!(json.contains(r#""state": "in-place""#), "{json}");
+    // One of a version that told less.
+    let earlier = STATUS
+        .replace(r#""peers":[]"#, r#""peers":[{"subnet":"10.88.7.0/24","public_ip":"192.0.2.3"}]"#);
+    let table = Agent::answering([(200, earlier.as_str())]).ask("peers", &[]).ok();
+    assert!(table.contains("10.88.7.0/24  192.0.2.3  -        -          in place"), "{table}");
+    let answer = Agent::answering([(503, "no lease yet")]).ask("peers", &[]);
+    assert_eq!((answer.code, answer.data.as_str()), (3, ""), "{answer:?}");
+    assert!(answer.words.contains("no lease yet"), "{answer:?}");
+}
+
+#[test]
+fn a_doctor_tells_what_the_agent_found_and_what_is_missing() {
+    let well =
+        r#"[{"check":"MTU","verdict":"ok","what":"flannel.1 carries 1450 bytes","hint":null}]"#;
+    // Nobody listens there.
+    let nowhere = ["--etcd-endpoints", "http://127.0.0.1:1", "--timeout", "2"];
+    // It is asked whether it lives first.
+    let answer = Agent::answering([(200, "ok"), (200, well)]).ask("doctor", &nowhere);
+    assert_eq!(answer.code, 6, "{answer:?}");
+    let lines: Vec<&str> = answer.data.lines().collect();
+    assert!(lines[1].starts_with("ok    MTU    flannel.1 carries 1450 bytes"), "{answer:?}");
+    assert!(lines[2].starts_with("FAIL  etcd   cannot read"), "{answer:?}");
+    assert!(lines[3].contains("hint: "), "{answer:?}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("none.sock");
+    let without = ["doctor", "-o", "json", "--socket", socket.to_str().unwrap()];
+    let answer = twillctl(&[&without[..], &nowhere].concat());
+    assert_eq!(answer.code, 6, "{answer:?}");
+    assert!(answer.data.contains("no agent answers at"), "{answer:?}");
+    assert!(answer.data.contains("below is what its program finds by itself"), "{answer:?}");
+    assert!(answer.data.contains(r#""check": "etcd""#), "{answer:?}");
+
+    let earlier = Agent::answering([(200, "ok"), (404, "")]).ask("doctor", &nowhere);
+    assert!(earlier.data.contains("the agent knows no /doctor (404"), "{earlier:?}");
+}
+
+#[test]
 fn an_agent_that_is_not_there_or_not_an_agent() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("none.sock");
@@ -91,7 +138,11 @@ impl Agent {
     }
 
     fn status(&self, options: &[&str]) -> Answer {
+        self.ask("status", options)
+    }
+
+    fn ask(&self, command: &str, options: &[&str]) -> Answer {
         let socket = self.socket.to_str().unwrap();
-        twillctl(&[&["status", "--socket", socket][..], options].concat())
+        twillctl(&[&[command, "--socket", socket][..], options].concat())
     }
 }

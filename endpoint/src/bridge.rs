@@ -16,8 +16,8 @@ use crate::request::Interface;
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a Interface,
     pub(crate) env: &'a SubnetEnv,
-    /// The addresses of all containers, also of those of a subnet that the host had before.
-    pub(crate) in_use: &'a BTreeSet<Ipv4Addr>,
+    /// The addresses of containers that are still to be moved out of a subnet that the host had before.
+    pub(crate) moving: &'a BTreeSet<Ipv4Addr>,
 }
 
 /// A hardware address that says which address it is for, as Docker's do: locally administered, and
@@ -109,13 +109,14 @@ fn mend(
     Ok(())
 }
 
-/// Was this the gateway of a subnet that the host had before, and does no container use it any
-/// more? Other addresses on the bridge are the administrator's.
+/// Was this the gateway of a subnet that the host had before, and does nobody need it to be moved? The
+/// subnet may be another host's by now, and its containers are not reached as long as this is here.
+/// Other addresses on the bridge are the administrator's.
 fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
     let SubnetEnv { network, subnet, .. } = *wanted.env;
     let Some(block) = Subnet::containing(row.address, row.prefix_length) else { return false };
     let was_gateway = row.address == block.first_host();
     let of_the_overlay = network.contains(block.base()) && block.len() >= network.len();
-    let deserted = !wanted.in_use.iter().any(|address| block.contains(*address));
-    block != subnet && was_gateway && of_the_overlay && deserted
+    let needed = wanted.moving.iter().any(|address| block.contains(*address));
+    block != subnet && was_gateway && of_the_overlay && !needed
 }

@@ -137,6 +137,30 @@ pub enum Error {
         /// For whom.
         owner: Box<Owner>,
     },
+    /// A container has no address of the pool.
+    #[error("{owner} is not joined to this host's subnet")]
+    NotJoined {
+        /// Whom it is about.
+        owner: Box<Owner>,
+    },
+    /// The host has moved on, and the container has not.
+    #[error("{owner} has {address}, but this host's subnet is {subnet} now")]
+    Stranded {
+        /// Whom it is about.
+        owner: Box<Owner>,
+        /// Its address, which may be another host's to give.
+        address: Ipv4Addr,
+        /// The host's block.
+        subnet: Subnet,
+    },
+    /// A joined container lacks something.
+    #[error("{owner} is cut off: {what}")]
+    Spoilt {
+        /// Whom it is about.
+        owner: Box<Owner>,
+        /// In words.
+        what: &'static str,
+    },
     /// The kernel's network is not as asked.
     #[error(transparent)]
     Network(#[from] blocking::Error),
@@ -173,6 +197,9 @@ impl Error {
             Self::ParseRecord { .. } => "remove the file if no container has the address of its \
                  name"
                 .to_owned(),
+            Self::NotJoined { .. } | Self::Stranded { .. } | Self::Spoilt { .. } => {
+                "delete the container or pod, and make it again".to_owned()
+            }
             _no_advice => return None,
         })
     }

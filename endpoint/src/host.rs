@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::join::{Plan, drop_pair};
 use crate::pool::{Entry, Pool, Record, host_interfaces};
 use crate::request::{Attachment, Keeper, Owner, Request};
-use crate::reserve::{Terms, check, reserve};
+use crate::reserve::{Reserved, check, reserve};
 
 /// The host whose network namespace the calling thread is in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,8 +59,7 @@ impl Host {
             return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
         }
         let preferred = self.clear(&mut host, &request.owner)?;
-        let terms = Terms { env: &env, preferred };
-        let (record, bridge) = reserve(&self.pool(), &mut host, request, &terms)?;
+        let Reserved { env, record, bridge } = reserve(self, &mut host, request, preferred)?;
         let plan = Plan::new(request, &env, &record);
         let joined = plan.carry_out(&mut host, &mut inside, &bridge);
         if joined.is_err()
@@ -109,16 +108,21 @@ impl Host {
         entries.iter().filter_map(|entry| pool.read(entry).transpose()).collect()
     }
 
-    fn pool(&self) -> Pool {
+    pub(crate) fn pool(&self) -> Pool {
         Pool::new(&self.state)
     }
 
     /// Undoes whatever was done for `owner`; returns the address that it had.
     fn clear(&self, host: &mut Kernel, owner: &Owner) -> Result<Option<Ipv4Addr>, Error> {
         let pool = self.pool();
-        if let Some(entry) = pool.find(owner)? {
+        let mut had = None;
+        // Again after the pair is gone: the container may have been moving to another subnet.
+        while let Some(entry) = pool.find(owner)? {
             self.undo(host, &entry)?;
-            return Ok(Some(entry.address));
+            had = Some(entry.address);
+        }
+        if had.is_some() {
+            return Ok(had);
         }
         // The state directory may have been lost; the interface's name is made from the owner.
         let entries = pool.entries()?;

@@ -14,7 +14,7 @@ use crate::request::{Attachment, End, Request, StaticRoute};
 
 /// Who made our routes inside a container, in the kernel's numbers: `RTPROT_BOOT`, as those that
 /// `ip route add` makes.
-const ROUTE_PROTOCOL: u8 = 3;
+pub(crate) const ROUTE_PROTOCOL: u8 = 3;
 
 /// All that has to be made, decided before the first of it is.
 #[derive(Debug)]

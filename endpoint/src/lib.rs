@@ -12,12 +12,14 @@
 //! ```
 
 mod bridge;
+mod check;
 mod error;
 mod files;
 mod host;
 mod join;
 mod overlap;
 mod pool;
+mod renumber;
 mod request;
 mod reserve;
 
@@ -27,6 +29,7 @@ pub use files::{
 };
 pub use host::Host;
 pub use pool::{NetnsRecord, Record};
+pub use renumber::Placement;
 pub use request::{
     Attachment, End, Interface, InvalidInterface, Keeper, Owner, Request, StaticRoute,
     UnknownKeeper,

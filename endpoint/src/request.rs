@@ -27,6 +27,13 @@ impl Interface {
     }
 }
 
+impl Interface {
+    /// The bridge that containers join when nothing else is asked for.
+    pub(crate) fn usual() -> Self {
+        Self(crate::BRIDGE.to_owned())
+    }
+}
+
 impl FromStr for Interface {
     type Err = InvalidInterface;
 
@@ -141,7 +148,7 @@ impl<'a> Request<'a> {
         Self {
             owner,
             netns,
-            bridge: Interface(crate::BRIDGE.to_owned()),
+            bridge: Interface::usual(),
             address: None,
             mac: None,
             mtu: None,

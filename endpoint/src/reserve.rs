@@ -13,24 +13,28 @@ use twill_net::netns::Netns;
 
 use crate::bridge::{self, Wanted};
 use crate::error::Error;
+use crate::host::Host;
 use crate::pool::{
     Entry, NetnsRecord, Pool, Record, Wish, capacity, choose, host_interfaces, is_usable,
 };
-use crate::request::{Owner, Request};
+use crate::request::{Keeper, Owner, Request};
 
 /// Finds an address, makes sure of the bridge, writes the record: under the pool's lock, which is
 /// held for nothing else. `preferred` is what the owner had before.
 pub(crate) fn reserve(
-    pool: &Pool,
+    of: &Host,
     host: &mut Kernel,
     request: &Request<'_>,
-    terms: &Terms<'_>,
-) -> Result<(Record, Link), Error> {
-    let Terms { env, preferred } = *terms;
+    preferred: Option<Ipv4Addr>,
+) -> Result<Reserved, Error> {
+    let pool = &of.pool();
     let boot_id = boot_id()?;
     let netns = NetnsRecord::new(request.netns.path().to_owned(), request.netns.identity()?);
     let locked = pool.lock(&boot_id)?;
-    // The bridge keeps the addresses of former subnets only for containers that live.
+    // Read under the lock: who moves containers out of a former subnet misses nobody.
+    let env = of.read_env()?;
+    check(request, env.subnet)?;
+    // The bridge keeps the gateways of former subnets only for containers that live.
     sweep(pool, host, |entry| !env.subnet.contains(entry.address))?;
     let wish = Wish { subnet: env.subnet, last_given: locked.last_given()?, preferred };
     let address = match request.address {
@@ -38,7 +42,8 @@ pub(crate) fn reserve(
         None => next(pool, host, &wish)?,
     };
     let entries = pool.entries()?;
-    let wanted = Wanted { name: &request.bridge, env, in_use: &addresses(&entries) };
+    let moving = moving(pool, env.subnet)?;
+    let wanted = Wanted { name: &request.bridge, env: &env, moving: &moving };
     let bridge = bridge::ensure(host, &wanted)?;
     let record = Record {
         owner: request.owner.clone(),
@@ -51,14 +56,15 @@ pub(crate) fn reserve(
         made_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
     };
     locked.write(&record)?;
-    Ok((record, bridge))
+    Ok(Reserved { env, record, bridge })
 }
 
-/// What an address is given under.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms<'a> {
-    pub(crate) env: &'a SubnetEnv,
-    pub(crate) preferred: Option<Ipv4Addr>,
+/// An address, and what it was given under.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    pub(crate) env: SubnetEnv,
+    pub(crate) record: Record,
+    pub(crate) bridge: Link,
 }
 
 /// Refuses a request that this host's subnet cannot fulfil, whatever else is in use.
@@ -120,8 +126,21 @@ fn is_dead(host: &mut Kernel, record: &Record) -> Result<bool, Error> {
     Ok(!there.is_ok_and(|identity| identity == record.netns.identity()))
 }
 
-fn addresses(entries: &[Entry]) -> BTreeSet<Ipv4Addr> {
+pub(crate) fn addresses(entries: &[Entry]) -> BTreeSet<Ipv4Addr> {
     entries.iter().map(|entry| entry.address).collect()
+}
+
+/// The addresses outside of `subnet` that will be given back: their containers can be moved, and need
+/// their gateway until then. Nobody can move those of other runtimes.
+pub(crate) fn moving(pool: &Pool, subnet: Subnet) -> Result<BTreeSet<Ipv4Addr>, Error> {
+    let mut moving = BTreeSet::new();
+    for entry in pool.entries()?.iter().filter(|entry| !subnet.contains(entry.address)) {
+        let record = pool.read(entry)?;
+        moving.extend(
+            record.filter(|record| record.owner.keeper == Keeper::Twill).map(|_| entry.address),
+        );
+    }
+    Ok(moving)
 }
 
 fn free_name(owner: &Owner, entries: &[Entry]) -> Result<String, Error> {
@@ -130,7 +149,7 @@ fn free_name(owner: &Owner, entries: &[Entry]) -> Result<String, Error> {
     name.ok_or_else(|| Error::NoName { owner: Box::new(owner.clone()) })
 }
 
-fn boot_id() -> Result<String, Error> {
+pub(crate) fn boot_id() -> Result<String, Error> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = fs::read_to_string(path);
     let text = text.map_err(|source| Error::ReadBootId { path: path.to_owned(), source })?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, by_hand, demo, guard, hold, join};
+use crate::{bench, by_hand, demo, guard, hold, join, rights};
 
 /// Builds many hosts on this machine, with a network between them, and runs Twill there.
 #[derive(Debug, Parser)]
@@ -48,6 +48,16 @@ enum Command {
     /// The process that is a host
     #[command(hide = true)]
     Init { lab: PathBuf, host: String },
+    /// What systemd is to an agent's hook
+    #[command(hide = true)]
+    Manage {
+        socket: PathBuf,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// The hook of an agent
+    #[command(hide = true)]
+    Demand { socket: PathBuf },
     /// Become a command on a host
     #[command(hide = true)]
     Join {
@@ -80,6 +90,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Guard { name } => done(guard::run(&name)),
         Command::Hold { lab, host } => done(hold::run(&lab, &host)),
         Command::Init { lab, host } => done(hold::init(&lab, &host)),
+        Command::Manage { socket, command } => done(rights::manage(&socket, &command)),
+        Command::Demand { socket } => rights::demand(&socket),
         Command::Join { host, command } => done(join::run(&host, &command)),
     }
 }

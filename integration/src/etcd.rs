@@ -1,14 +1,18 @@
-//! A real etcd on a host.
+//! A real etcd on a host, or one of three members.
 
-use std::io::{Read, Write};
+mod cluster;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::host::Host;
+use crate::http;
 use crate::process::Daemon;
 use crate::wait::wait_until;
+
+pub use cluster::Cluster;
 
 /// Where every host finds it.
 pub const ENDPOINT: &str = "http://192.168.140.22:2379";
@@ -44,15 +48,13 @@ pub fn command_line() -> Vec<String> {
     std::iter::once("etcd").chain(flags).map(str::to_owned).collect()
 }
 
+/// Does the etcd of this host answer, and does it have a leader?
 fn is_healthy(host: &Host) -> bool {
-    let ask = || -> Result<String> {
+    let ask = || -> Result<(u16, String)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 2379));
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        http::get(stream, "/health")
     };
-    host.within(ask).is_ok_and(|answer| answer.contains("\"health\":\"true\""))
+    host.within(ask).is_ok_and(|(_code, answer)| answer.contains("\"health\":\"true\""))
 }

@@ -1,22 +1,28 @@
 //! A lab with the whole of Twill on it: etcd on node1, the network's configuration, an agent and
 //! the image on every host.
 
+mod agents;
+mod backend;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
 use twill_core::status::Status;
 use twill_core::subnet_env::SubnetEnv;
 
 use crate::container::Endpoint;
-use crate::etcd;
+use crate::etcd::{self, Cluster};
 use crate::host::Host;
 use crate::image;
-use crate::lab::Lab;
+use crate::lab::{Lab, address};
 use crate::process::Daemon;
+use crate::status::status;
 use crate::wait::wait_until;
+
+pub use backend::Backend;
 
 /// The overlay network of the course.
 pub const NETWORK: &str = "10.88.0.0/16";
@@ -24,53 +30,20 @@ pub const NETWORK: &str = "10.88.0.0/16";
 /// Where the agent says which subnet the host has.
 pub const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 
-/// The line of its log, which flanneld has too.
-const READY_WORDS: &str = "bootstrap done";
-
 /// How long an agent may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(20);
-
-/// How packets travel between hosts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub enum Backend {
-    /// Through a TUN device and a user-space process, flannel's default.
-    Udp,
-    /// By the kernel.
-    Vxlan,
-}
 
 /// See the module's own words. Dropping it takes everything down.
 #[derive(Debug)]
 pub struct Fabric {
     agents: BTreeMap<String, Daemon>,
+    /// What every agent is told besides where etcd is.
+    options: Vec<String>,
+    /// What systemd is to the hooks of the agents, a process for each host that had one.
+    managers: Mutex<BTreeMap<String, Daemon>>,
     etcd: Option<Daemon>,
+    cluster: Option<Cluster>,
     lab: Lab,
-}
-
-impl Backend {
-    /// The word for it in configurations and on command lines.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Vxlan => "vxlan",
-        }
-    }
-
-    /// The tunnel's device.
-    pub fn device(self) -> &'static str {
-        match self {
-            Self::Udp => "flannel0",
-            Self::Vxlan => "flannel.1",
-        }
-    }
-
-    /// What a container's interface carries on an underlay of 1500 bytes.
-    pub fn mtu(self) -> usize {
-        match self {
-            Self::Udp => 1472,
-            Self::Vxlan => 1450,
-        }
-    }
 }
 
 impl Fabric {
@@ -85,7 +58,8 @@ impl Fabric {
         let lab = Lab::new(hosts)?;
         image::write(&lab.share().join("busybox.tar"))?;
         lab.hosts().try_for_each(drop_forwarded)?;
-        Ok(Self { agents: BTreeMap::new(), etcd: None, lab })
+        let (agents, options) = (BTreeMap::new(), Vec::new());
+        Ok(Self { agents, options, managers: Mutex::default(), etcd: None, cluster: None, lab })
     }
 
     /// Everything up and ready, on `hosts` hosts, and the image on each.
@@ -118,16 +92,18 @@ impl Fabric {
     /// # Errors
     /// When they do not find together.
     pub fn meet(&self, hosts: usize) -> Result<()> {
-        for number in 1..=hosts {
-            let host = self.node(number);
-            let what = format!("{} has {} peers", host.name(), hosts - 1);
-            wait_until(&what, READY, || {
-                let said = host.ok(["twillctl", "status", "-o", "json"]).unwrap_or_default();
-                let status: Option<Status> = serde_json::from_str(&said).ok();
-                status.is_some_and(|s| s.peers.len() == hosts - 1 && s.pending.is_empty())
-            })?;
-        }
-        Ok(())
+        (1..=hosts).try_for_each(|number| self.knows(number, hosts - 1))
+    }
+
+    /// Waits until the agent of a host has so many others in its kernel.
+    ///
+    /// # Errors
+    /// When it does not find them.
+    pub fn knows(&self, number: usize, peers: usize) -> Result<()> {
+        let host = self.node(number);
+        let all = |status: Status| status.peers.len() == peers && status.pending.is_empty();
+        let what = format!("{} has {peers} peers", host.name());
+        wait_until(&what, READY, || status(host).is_ok_and(all)).map(drop)
     }
 
     /// Adds one more host, with the image and without an agent.
@@ -160,6 +136,30 @@ impl Fabric {
         Ok(())
     }
 
+    /// Starts an etcd of three members on the first three hosts, in place of the single one.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_cluster(&mut self) -> Result<()> {
+        let member = |number| (self.node(number).clone(), address(number));
+        self.cluster = Some(Cluster::start((1..=3).map(member))?);
+        Ok(())
+    }
+
+    /// The etcd of three members.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn cluster(&mut self) -> Result<&mut Cluster> {
+        self.cluster.as_mut().context("etcd runs alone, or not at all")
+    }
+
+    /// Where clients find etcd, all of its members.
+    pub fn endpoints(&self) -> String {
+        let of_cluster = |cluster: &Cluster| cluster.endpoints().join(",");
+        self.cluster.as_ref().map_or_else(|| etcd::ENDPOINT.to_owned(), of_cluster)
+    }
+
     /// Kills etcd; its data stays.
     ///
     /// # Errors
@@ -173,60 +173,27 @@ impl Fabric {
     /// # Errors
     /// When `twillctl` refuses.
     pub fn init_network(&self, backend: Backend) -> Result<()> {
-        let command = ["twillctl", "network", "init", "--network", NETWORK, "--force"];
-        self.node(1).ok(command.iter().chain(&["--backend", backend.name()]))?;
-        Ok(())
+        self.init_network_with(backend, &[])
     }
 
-    /// Starts the agent of a host and waits until it says that it is ready, with subnet.env in
-    /// place. Answers how long that took.
+    /// As [`Fabric::init_network`], with more options.
     ///
     /// # Errors
-    /// When it does not get ready.
-    pub fn start_agent(&mut self, number: usize) -> Result<Duration> {
-        let host = self.node(number).clone();
-        let file = host.path(SUBNET_FILE);
-        let start = Instant::now();
-        let agent = self.spawn_agent(&host)?;
-        wait_until("the agent is ready", READY, || {
-            !agent.is_running() || file.exists() && agent.transcript().contains(READY_WORDS)
-        })?;
-        let took = start.elapsed();
-        if !agent.is_running() {
-            anyhow::bail!("{}: twilld ended: {}", host.name(), agent.transcript());
-        }
-        self.agents.insert(host.name().to_owned(), agent);
-        Ok(took)
+    /// When `twillctl` refuses.
+    pub fn init_network_with(&self, backend: Backend, options: &[&str]) -> Result<()> {
+        let command = ["network", "init", "--network", NETWORK, "--force"];
+        let backend = ["--backend", backend.name()];
+        self.ctl(&[&command[..], &backend, options].concat()).map(drop)
     }
 
-    /// Starts the agent of a host and does not wait.
+    /// Runs `twillctl` on node1, against etcd wherever it is, and answers what it says.
     ///
     /// # Errors
-    /// When it cannot be started.
-    pub fn spawn_agent(&self, host: &Host) -> Result<Daemon> {
-        host.spawn("twilld", ["twilld", "--etcd-endpoints", etcd::ENDPOINT])
-    }
-
-    /// The running agent of a host.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn agent(&mut self, number: usize) -> Result<&mut Daemon> {
-        let name = format!("node{number}");
-        self.agents.get_mut(&name).with_context(|| format!("no agent runs on {name}"))
-    }
-
-    /// Ends the agent of a host: with SIGKILL as a crash does, or as systemd does.
-    ///
-    /// # Errors
-    /// When there is none, or it had ended, or it does not end.
-    pub fn stop_agent(&mut self, number: usize, signal: Signal) -> Result<()> {
-        let name = format!("node{number}");
-        let agent = self.agents.remove(&name).with_context(|| format!("no agent on {name}"))?;
-        match signal {
-            Signal::SIGKILL => agent.kill(),
-            _ => agent.terminate(Duration::from_secs(10)).map(drop),
-        }
+    /// When it refuses.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let endpoints = self.endpoints();
+        let command = ["twillctl", "--etcd-endpoints", endpoints.as_str()];
+        self.node(1).ok(command.iter().chain(arguments))
     }
 
     /// What the agent of a host has published.
@@ -243,8 +210,8 @@ impl Fabric {
     /// # Errors
     /// Then.
     pub fn finish(self) -> Result<()> {
-        let Self { agents, etcd, lab } = self;
-        drop((agents, etcd));
+        let Self { agents, managers, etcd, cluster, lab, .. } = self;
+        drop((agents, managers, etcd, cluster));
         lab.finish()
     }
 
@@ -253,8 +220,11 @@ impl Fabric {
     /// # Errors
     /// When the guardian is gone.
     pub fn keep(self) -> Result<()> {
-        let Self { agents, etcd, lab } = self;
-        agents.into_values().chain(etcd).for_each(Daemon::leave);
+        let Self { agents, managers, etcd, cluster, lab, .. } = self;
+        let managers = managers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let daemons = agents.into_values().chain(managers.into_values());
+        daemons.chain(etcd).for_each(Daemon::leave);
+        cluster.into_iter().for_each(Cluster::leave);
         lab.keep()
     }
 }

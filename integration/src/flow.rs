@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::container::Endpoint;
+use crate::wait;
 
 /// How long a socket may make no progress at all before that is a failure.
 const STALL: Duration = Duration::from_secs(30);
@@ -84,28 +85,55 @@ pub fn throughput(from: &Endpoint, to: &Endpoint, length: Duration) -> Result<f6
 #[derive(Debug)]
 pub struct Flow {
     stop: Arc<AtomicBool>,
-    arrived: Arc<AtomicU64>,
+    news: Arc<News>,
     sending: JoinHandle<Result<u64>>,
     receiving: JoinHandle<Result<u64>>,
 }
 
+/// What the receiver tells while it runs.
+#[derive(Debug, Default)]
+struct News {
+    arrived: AtomicU64,
+    /// In microseconds.
+    silence: AtomicU64,
+}
+
 impl Flow {
-    /// Connects and starts to send.
+    /// Connects and starts to send, as fast as it goes.
     ///
     /// # Errors
     /// When the connection cannot be made.
     pub fn start(from: &Endpoint, to: &Endpoint) -> Result<Self> {
+        Self::paced(from, to, Duration::ZERO)
+    }
+
+    /// Connects and starts to send, with a pause after each 64 KiB: for tests that watch a flow
+    /// and need the machine for something else.
+    ///
+    /// # Errors
+    /// When the connection cannot be made.
+    pub fn paced(from: &Endpoint, to: &Endpoint, pause: Duration) -> Result<Self> {
         let (sender, receiver) = connect(from, to)?;
-        let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stop_too, arrived_too) = (stop.clone(), arrived.clone());
-        let sending = thread::spawn(move || send(sender, &stop_too));
-        let receiving = thread::spawn(move || receive(receiver, &arrived_too));
-        Ok(Self { stop, arrived, sending, receiving })
+        let (stop, news) = (Arc::new(AtomicBool::new(false)), Arc::new(News::default()));
+        let (stop_too, news_too) = (stop.clone(), news.clone());
+        let sending = thread::spawn(move || send(sender, (&stop_too, pause)));
+        let receiving = thread::spawn(move || receive(receiver, &news_too));
+        Ok(Self { stop, news, sending, receiving })
     }
 
     /// How many bytes have arrived, each the one that was due.
     pub fn arrived(&self) -> u64 {
-        self.arrived.load(Ordering::Relaxed)
+        self.news.arrived.load(Ordering::Relaxed)
+    }
+
+    /// The longest time in which nothing arrived, so far.
+    pub fn longest_silence(&self) -> Duration {
+        Duration::from_micros(self.news.silence.load(Ordering::Relaxed))
+    }
+
+    /// The longest time in which nothing arrived, since this was asked last.
+    pub fn take_silence(&self) -> Duration {
+        Duration::from_micros(self.news.silence.swap(0, Ordering::Relaxed))
     }
 
     /// Ends the flow and answers how many bytes it has carried, all of them in order.
@@ -121,19 +149,21 @@ impl Flow {
     }
 }
 
-fn send(mut sender: TcpStream, stop: &AtomicBool) -> Result<u64> {
+fn send(mut sender: TcpStream, (stop, pause): (&AtomicBool, Duration)) -> Result<u64> {
     let (mut numbers, mut total) = (Numbers::default(), 0);
     while !stop.load(Ordering::Relaxed) {
         let block = numbers.block();
         sender.write_all(&block).context("the sender failed")?;
         total += block.len() as u64;
+        wait::pace(pause);
     }
     sender.shutdown(Shutdown::Write)?;
     Ok(total)
 }
 
-fn receive(mut receiver: TcpStream, arrived: &AtomicU64) -> Result<u64> {
+fn receive(mut receiver: TcpStream, news: &News) -> Result<u64> {
     let (mut due, mut block, mut total) = (Numbers::default(), vec![0; BLOCK], 0_u64);
+    let mut last = Instant::now();
     loop {
         match receiver.read_exact(&mut block) {
             Ok(()) => {}
@@ -142,7 +172,10 @@ fn receive(mut receiver: TcpStream, arrived: &AtomicU64) -> Result<u64> {
         }
         ensure!(block == due.block(), "wrong bytes arrived after {total} right ones");
         total += BLOCK as u64;
-        arrived.store(total, Ordering::Relaxed);
+        news.arrived.store(total, Ordering::Relaxed);
+        let silence = u64::try_from(last.elapsed().as_micros()).unwrap_or(u64::MAX);
+        news.silence.fetch_max(silence, Ordering::Relaxed);
+        last = Instant::now();
     }
 }
 

@@ -24,6 +24,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -191,8 +192,10 @@ impl Drop for Lab {
 }
 
 /// The underlay address of a host.
-pub(crate) fn address(number: usize) -> String {
-    format!("192.168.140.{}", FIRST + number - 1)
+pub(crate) fn address(number: usize) -> Ipv4Addr {
+    // A lab has a few dozen hosts; one that has more gets none.
+    let last = u8::try_from(FIRST + number - 1).unwrap_or_default();
+    Ipv4Addr::new(192, 168, 140, last)
 }
 
 // Runs this machine's `ip` inside the host's network, but with our own process numbers.

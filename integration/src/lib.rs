@@ -18,14 +18,19 @@ pub mod guard;
 mod guardian;
 pub mod hold;
 mod host;
+mod http;
 pub mod image;
 mod interrupt;
 pub mod join;
 mod lab;
+pub mod observer;
 mod process;
 mod programs;
 pub mod registry;
+pub mod rights;
 mod snapshot;
+mod status;
+pub mod storm;
 mod wait;
 
 pub use container::{Endpoint, cni};
@@ -37,6 +42,7 @@ pub use lab::Lab;
 pub use process::{Daemon, Outcome};
 pub use programs::Programs;
 pub use snapshot::Snapshot;
+pub use status::status;
 pub use wait::{probe, wait_until};
 
 /// Whether this process may build a lab.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::wait::wait_until;
@@ -118,7 +119,15 @@ impl Daemon {
         if !self.is_running() {
             bail!("{} has ended: {}", self.name, self.transcript());
         }
-        kill(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
+        kill(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))?;
+        if signal == Signal::SIGSTOP {
+            let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            match waitid(Id::Pid(self.pid), flags).context("cannot wait for a stop")? {
+                WaitStatus::Stopped(..) => (),
+                state => bail!("{} did not stop: {state:?}: {}", self.name, self.transcript()),
+            }
+        }
+        Ok(())
     }
 
     /// Ends it as `kill -9` does.

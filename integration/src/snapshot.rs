@@ -10,7 +10,7 @@ use crate::host::Host;
 
 /// What is looked at by asking a tool, and the words at the start of lines to leave out: those
 /// that change by themselves.
-const ASKED: [(&str, &[&str], &[&str]); 7] = [
+const ASKED: [(&str, &[&str], &[&str]); 8] = [
     ("link", &["ip", "-br", "link"], &[]),
     ("address", &["ip", "-4", "-o", "address"], &[]),
     ("route", &["ip", "-4", "route", "show", "table", "all"], &[]),
@@ -18,6 +18,7 @@ const ASKED: [(&str, &[&str], &[&str]); 7] = [
     ("neighbour", &["ip", "neighbour", "show", "nud", "permanent"], &[]),
     ("forwarding row", &["bridge", "fdb", "show"], &["33:33:", "01:00:5e:"]),
     ("firewall rule", &["iptables-save"], &["#", ":", "COMMIT"]),
+    ("firewall table", &["nft", "list", "tables"], &["table ip "]),
 ];
 
 /// Trees of files that are a host's own.

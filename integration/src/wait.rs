@@ -36,13 +36,14 @@ pub fn probe<T>(
         if start.elapsed() > limit {
             bail!("waited {limit:?} in vain: {what}");
         }
-        pause();
+        pace(TICK);
     }
 }
 
+/// Lets some time pass between two steps of something that repeats: never for luck.
 #[expect(clippy::disallowed_methods, reason = "the pause between two looks of wait_until")]
-fn pause() {
-    std::thread::sleep(TICK);
+pub(crate) fn pace(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What can go wrong at the kernel's door, and what to do about it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use twill_core::firewall::choose::Missing;
 use twill_core::ids::{Mac, Subnet};
 use twill_core::plan::Change;
 
@@ -22,6 +23,18 @@ pub enum Error {
     Listen {
         /// What the kernel says.
         source: io::Error,
+    },
+    /// There is no socket to send echoes with.
+    #[error("cannot send ICMP echoes")]
+    Echo {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// They cannot be sent from where they were to be sent.
+    #[error("cannot send ICMP echoes out of a container")]
+    EchoWithin {
+        /// Why its namespace cannot be entered.
+        source: crate::netns::Error,
     },
     /// The kernel does not show a table.
     #[error("cannot list {table}")]
@@ -109,6 +122,14 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A route of ours cannot be dropped when a host leaves the network.
+    #[error("cannot drop the {route}")]
+    DropRoute {
+        /// In words.
+        route: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// Somebody else has a route to a peer's block.
     #[error("a route to {subnet} that is not ours leads through {through}")]
     ForeignRoute {
@@ -147,6 +168,14 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The kernel does not say where it would send a packet.
+    #[error("cannot ask where packets for {destination} go")]
+    LookUp {
+        /// The address.
+        destination: IpAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// A kernel setting cannot be read.
     #[error("cannot read {path}")]
     ReadSysctl {
@@ -173,6 +202,28 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The process that keeps rights which we give up cannot be started.
+    #[error("cannot start the process that runs the subnet hook")]
+    StartAttendant {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// It is gone.
+    #[error("the process that runs the subnet hook has died")]
+    TellAttendant {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// Rights belong to threads, and only the calling one can be told.
+    #[error("cannot give up rights beside another thread")]
+    RightsOfThreads,
+    /// Rights that are not needed cannot be given up.
+    #[cfg(feature = "agent")]
+    #[error("cannot give up the rights that are not needed")]
+    ShedRights {
+        /// What the kernel says.
+        source: caps::errors::CapsError,
+    },
     /// A program did not end in time, and was killed.
     #[error("{program} did not end within {deadline:?}")]
     Deadline {
@@ -197,6 +248,12 @@ pub enum Error {
         /// What it says.
         text: String,
     },
+    /// There is nothing to write rules with.
+    #[error("cannot write firewall rules")]
+    NoFirewall {
+        /// What is missing.
+        source: Missing,
+    },
     /// The socket that tells of changed rules cannot be had.
     #[error("cannot listen for changes of the firewall rules")]
     WatchRules {
@@ -219,6 +276,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied, ReadOnlyFilesystem};
         match self {
+            Self::Echo { .. } => {
+                Some("give it CAP_NET_RAW, or its group a place in net.ipv4.ping_group_range")
+            }
             Self::NotPermitted => Some("run it as root, or from its systemd unit"),
             Self::OpenTun { source } if source.kind() == NotFound => Some(
                 "load the driver with `modprobe tun`; in a container pass the device in, \
@@ -247,16 +307,21 @@ impl Error {
             Self::ReadSysctl { source, .. } if source.kind() == NotFound => {
                 Some("is /proc mounted, and the kernel built with this setting?")
             }
+            Self::TellAttendant { .. } => {
+                Some("start the agent again: it has given up the rights to start another one")
+            }
             Self::WriteSysctl { source, .. }
                 if matches!(source.kind(), ReadOnlyFilesystem | PermissionDenied) =>
             {
                 Some("/proc/sys is read-only here: make the setting from outside the container")
             }
-            Self::StartProgram { program, source }
-                if source.kind() == NotFound && program.starts_with("iptables") =>
-            {
-                Some("install the package iptables, and have /usr/sbin in PATH")
+            Self::NoFirewall { source: Missing::Nft } => {
+                Some("install the package nftables, have /usr/sbin in PATH, or use --firewall auto")
             }
+            Self::NoFirewall { .. } => Some(
+                "install the package iptables or nftables, have /usr/sbin in PATH, or look after \
+                 the rules yourself with --firewall none",
+            ),
             _no_advice => None,
         }
     }
@@ -284,13 +349,13 @@ mod tests {
             value: "1",
             source: os(code),
         };
-        let start = |code| Error::StartProgram { program: "iptables".to_owned(), source: os(code) };
         let cases = [
             ("no VXLAN in the kernel", create(libc::EOPNOTSUPP), "udp backend"),
             ("identifier taken", create(libc::EEXIST), "another VXLAN device"),
             ("read-only /proc", write(libc::EROFS), "read-only"),
             ("not allowed to write", write(libc::EACCES), "read-only"),
-            ("no iptables", start(libc::ENOENT), "package iptables"),
+            ("no engine", Error::NoFirewall { source: Missing::Both }, "iptables or nftables"),
+            ("no nft", Error::NoFirewall { source: Missing::Nft }, "package nftables"),
             ("no TUN driver", Error::OpenTun { source: os(libc::ENOENT) }, "modprobe tun"),
             ("TUN not allowed", Error::OpenTun { source: os(libc::EPERM) }, "in a container"),
             ("not root", Error::NotPermitted, "as root"),

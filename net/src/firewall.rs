@@ -1,218 +1,210 @@
-//! The forward and masquerade rules, kept by the host's own iptables.
+//! The host's firewall, kept by the host's own programs.
 //!
-//! What there is gets read rule by rule; what differs gets written in one transaction, so that no
-//! packet ever meets half a chain. The rules themselves are `twill_core::firewall`'s.
+//! What there is gets listed at once; what differs gets written in one transaction, so that no packet
+//! ever meets half a chain. The rules themselves, and which engine they are for, are
+//! `twill_core::firewall`'s.
 
+mod attributes;
+mod counters;
+mod gate;
+mod generation;
+mod iptables;
+mod nft;
 mod watch;
 
-use std::process::Output;
 use std::time::Duration;
 
-use iptables::IPTables;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-use twill_core::firewall::{Actual, CHAINS, Masquerade, Policy, Table, in_place, transaction};
+use twill_core::firewall::choose::{self, Host, Missing, Wish};
+use twill_core::firewall::gate::{FAMILY, TABLE};
+use twill_core::firewall::iptables::Role;
+use twill_core::firewall::{Engine, Policy, Variant, nftables};
 
 use crate::Error;
-use crate::process::Program;
+use iptables::Iptables;
+use nft::Nft;
 
+pub use counters::refused;
+pub use gate::{Gatekeeper, Outcome};
 pub use watch::Watch;
 
-/// How long one run of iptables may take. It waits for others that hold its lock.
+/// How long one run of a program may take. It waits for others that hold its lock.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What rules are written with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Variant {
-    /// The kernel's old interface.
-    Legacy,
-    /// The old rules on the kernel's nftables.
-    NfTables,
+/// What this host can write rules with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Programs {
+    /// First the one that `iptables` means.
+    iptables: Vec<Iptables>,
+    nft: bool,
 }
 
-impl std::fmt::Display for Variant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Legacy => "legacy",
-            Self::NfTables => "nf_tables",
-        })
-    }
-}
-
-/// The host's iptables.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Firewall {
-    version: [u32; 3],
-    variant: Variant,
-}
-
-impl Firewall {
-    /// Asks the program for its version, once.
+impl Programs {
+    /// Asks each program for its version, once.
     ///
     /// # Errors
     ///
-    /// When there is no iptables; the hint names the package.
+    /// When a program answers something else, or nothing. One that is not there is no error yet.
     pub async fn probe() -> Result<Self, Error> {
-        let program =
-            Program { name: "iptables", arguments: &["--version"], input: "", deadline: DEADLINE };
-        let text = program.run().await?;
-        parse_version(&text).ok_or_else(|| Error::StrangeIptables { text: text.trim().to_owned() })
+        Ok(Self { iptables: Iptables::all().await?, nft: nft::is_installed().await })
     }
 
-    /// Which of the kernel's two interfaces it writes to.
-    #[must_use]
-    pub fn variant(&self) -> Variant {
-        self.variant
+    /// Refuses a wish that cannot be met here, before anything depends on it.
+    pub fn check(&self, wish: Wish) -> Result<(), Error> {
+        let idle = |iptables: &Iptables| (iptables.variant, 0);
+        let host =
+            Host { iptables: self.iptables.iter().map(idle).collect(), nft: self.nft.then_some(0) };
+        choose::choose(wish, false, &host).map(drop).map_err(no_program)
     }
 
-    /// The best way to choose source ports that it knows: at random since 1.6.2.
+    /// Looks at what the host uses, and chooses. `nftables` is what the network's configuration asks
+    /// for.
+    pub async fn choose(&self, wish: Wish, nftables: bool) -> Result<Engine, Error> {
+        let mut host = Host::default();
+        if wish != Wish::None {
+            for iptables in &self.iptables {
+                host.iptables.push((iptables.variant, iptables.list().await?.others()));
+            }
+        }
+        if self.nft {
+            let tables = if wish == Wish::Auto { nft::tables().await? } else { String::new() };
+            host.nft = Some(nftables::others(&tables).len());
+        }
+        choose::choose(wish, nftables, &host).map_err(no_program)
+    }
+
+    /// With what rules of ours are written that are there; `None` if there are none.
+    pub async fn present(&self) -> Result<Option<Engine>, Error> {
+        if self.nft && nft::has_ours().await? {
+            return Ok(Some(Engine::Nftables));
+        }
+        for iptables in &self.iptables {
+            if iptables.has_ours().await? {
+                return Ok(Some(Engine::Iptables(iptables.variant)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What there is of ours, in words.
+    pub async fn leftovers(&self) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        for iptables in &self.iptables {
+            if iptables.has_ours().await? {
+                found.push(format!("chains in iptables ({})", iptables.variant));
+            }
+        }
+        if self.nft && nft::has_ours().await? {
+            found.push(format!("nftables table inet {}", nftables::TABLE));
+        }
+        if self.nft && gate::is_there().await? {
+            found.push(format!("nftables table {FAMILY} {TABLE}"));
+        }
+        Ok(found)
+    }
+
+    /// Takes all of ours away, whatever it was written with.
+    pub async fn clear(&self) -> Result<(), Error> {
+        for iptables in &self.iptables {
+            iptables.clear().await?;
+        }
+        if self.nft {
+            Nft::default().ensure("").await?;
+            Gatekeeper::default().ensure(None).await?;
+        }
+        Ok(())
+    }
+
+    /// Who looks after the table of peers; `None` without the program for it.
     #[must_use]
-    pub fn masquerade(&self) -> Masquerade {
-        if self.version >= [1, 6, 2] { Masquerade::FullyRandom } else { Masquerade::Plain }
+    pub fn gatekeeper(&self) -> Option<Gatekeeper> {
+        self.nft.then(Gatekeeper::default)
     }
 
     /// Begins to listen for changes of anybody's rules, in the calling thread's namespace. `None`
     /// if the kernel tells nobody, which is so of the old interface: there is only the timer then.
     pub fn watch(&self) -> Result<Option<Watch>, Error> {
-        match self.variant {
-            Variant::NfTables => Watch::open().map(Some),
-            Variant::Legacy => Ok(None),
+        let modern = |iptables: &Iptables| iptables.variant == Variant::NfTables;
+        if self.nft || self.iptables.iter().any(modern) {
+            return Watch::open().map(Some);
         }
-    }
-
-    /// Brings our chains, and the jumps into them, to what `policy` wants; other people's rules are
-    /// not touched. Tells whether anything had to be written.
-    pub async fn ensure(&self, policy: &Policy) -> Result<bool, Error> {
-        let actual = self.actual().await?;
-        if in_place(policy, &actual) {
-            return Ok(false);
-        }
-        // Before 1.6.2 the restore takes no --wait, and fails at once when the lock is held.
-        let waits = self.version >= [1, 6, 2];
-        let arguments: &[&str] = if waits { &["--noflush", "--wait"] } else { &["--noflush"] };
-        let input = &transaction(policy, &actual);
-        let restore = Program { name: "iptables-restore", arguments, input, deadline: DEADLINE };
-        restore.run().await.map(|_nothing| true)
-    }
-
-    async fn actual(&self) -> Result<Actual, Error> {
-        let (filter, nat) = tokio::join!(self.list(Table::Filter), self.list(Table::Nat));
-        let mut actual = Actual::default();
-        gather(Table::Filter, &filter?, &mut actual);
-        gather(Table::Nat, &nat?, &mut actual);
-        Ok(actual)
-    }
-
-    /// All rules of a table, as `iptables -S` prints them.
-    async fn list(&self, table: Table) -> Result<String, Error> {
-        let program = format!("iptables -t {} -S", table.name());
-        let reader = self.reader();
-        let run = spawn_blocking(move || {
-            reader.execute(table.name(), "-S").map_err(|error| error.to_string())
-        });
-        let Ok(output) = timeout(DEADLINE, run).await else {
-            return Err(Error::Deadline { program, deadline: DEADLINE });
-        };
-        let failed = |status: String, complaint: String| Error::ProgramFailed {
-            program: program.clone(),
-            status,
-            complaint,
-        };
-        let output: Output = output
-            .map_err(|error| failed("cannot wait for it".to_owned(), error.to_string()))?
-            .map_err(|error| failed("cannot be started".to_owned(), error))?;
-        if !output.status.success() {
-            let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(failed(output.status.to_string(), complaint));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    // The crate's own constructor would run the program once more to learn what we know.
-    fn reader(self) -> IPTables {
-        IPTables {
-            cmd: "iptables",
-            has_check: self.version >= [1, 4, 11],
-            has_wait: self.version >= [1, 4, 20],
-            is_numeric: true,
-        }
+        Ok(None)
     }
 }
 
-/// Reads `iptables v1.8.9 (nf_tables)`; before 1.8 there was but one variant and no brackets.
-fn parse_version(text: &str) -> Option<Firewall> {
-    let words = text.trim().strip_prefix("iptables v")?;
-    let (numbers, variant) = words.split_once(' ').unwrap_or((words, ""));
-    let mut version = [0; 3];
-    let mut parts = numbers.split('.');
-    for number in &mut version {
-        *number = parts.next()?.parse().ok()?;
-    }
-    let variant = if variant == "(nf_tables)" { Variant::NfTables } else { Variant::Legacy };
-    Some(Firewall { version, variant })
+fn no_program(source: Missing) -> Error {
+    Error::NoFirewall { source }
 }
 
-/// Picks what concerns us out of the rules of one table.
-fn gather(table: Table, listing: &str, actual: &mut Actual) {
-    for chain in CHAINS.into_iter().filter(|chain| chain.table == table) {
-        let name = chain.name;
-        if listing.lines().any(|line| line.strip_prefix("-N ") == Some(name)) {
-            let prefix = format!("-A {name} ");
-            let rules = listing.lines().filter_map(|line| line.strip_prefix(&prefix));
-            actual.chains.push((chain, rules.map(str::to_owned).collect()));
-        }
-        let jump = chain.jump();
-        let jump = format!("-A {} {}", jump.chain, jump.words);
-        actual.jumps.push((chain, listing.lines().filter(|line| *line == jump).count()));
-    }
+/// The rules of one host, written with one engine.
+#[derive(Debug)]
+pub struct Firewall {
+    programs: Programs,
+    engine: Engine,
+    table: Nft,
+    /// Is nothing left of other engines?
+    settled: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use twill_core::firewall::{FWD, POSTRTG};
-
-    #[test]
-    fn versions() {
-        use Variant::{Legacy, NfTables};
-        for (text, want) in [
-            ("iptables v1.8.9 (nf_tables)\n", Some(([1, 8, 9], NfTables))),
-            ("iptables v1.8.10 (legacy)", Some(([1, 8, 10], Legacy))),
-            ("iptables v1.4.21", Some(([1, 4, 21], Legacy))),
-            ("iptables v1.8", None),
-            ("iptables vX.Y.Z (nf_tables)", None),
-            ("BusyBox v1.36.1", None),
-            ("", None),
-        ] {
-            let want = want.map(|(version, variant)| Firewall { version, variant });
-            assert_eq!(parse_version(text), want, "{text}");
-        }
+impl Firewall {
+    /// Nothing is looked at or written yet.
+    #[must_use]
+    pub fn new(programs: Programs, engine: Engine) -> Self {
+        Self { programs, engine, table: Nft::default(), settled: false }
     }
 
-    #[test]
-    fn source_ports_are_random_where_iptables_can() {
-        for (version, want) in [
-            ([1, 8, 9], Masquerade::FullyRandom),
-            ([1, 6, 2], Masquerade::FullyRandom),
-            ([1, 6, 1], Masquerade::Plain),
-        ] {
-            let firewall = Firewall { version, variant: Variant::Legacy };
-            assert_eq!(firewall.masquerade(), want, "{version:?}");
-        }
+    /// What the rules are written with.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
-    #[test]
-    fn only_what_is_ours_is_gathered() {
-        let listing = "-P FORWARD ACCEPT\n-N DOCKER\n-N FLANNEL-FWD\n-N FLANNEL-FWD-NOT\n\
-            -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
-            -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
-            -A FORWARD -j FLANNEL-FWD\n\
-            -A FLANNEL-FWD -s 10.5.0.0/16 -j ACCEPT\n-A FLANNEL-FWD-NOT -j DROP\n";
-        let mut actual = Actual::default();
-        gather(Table::Filter, listing, &mut actual);
-        gather(Table::Nat, "-P POSTROUTING ACCEPT\n", &mut actual);
-        let rules = vec!["-s 10.5.0.0/16 -j ACCEPT".to_owned()];
-        assert_eq!(actual.chains, [(FWD, rules)]);
-        assert_eq!(actual.jumps, [(FWD, 2), (POSTRTG, 0)]);
+    /// In what our rules are not as the networks' `policies` want them, in words; writes nothing.
+    pub async fn lacks(&self, policies: &[Policy]) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        if self.engine == Engine::Nftables {
+            found.extend(self.table.lacks(&nftables::table(policies)).await?);
+        }
+        for iptables in &self.programs.iptables {
+            let role = match self.engine {
+                Engine::None => continue,
+                Engine::Iptables(variant) if variant == iptables.variant => Role::Whole,
+                Engine::Iptables(_) | Engine::Nftables => Role::Opening,
+            };
+            found.extend(iptables.lacks(policies, role).await?);
+        }
+        Ok(found)
+    }
+
+    /// Brings our rules to what the networks' `policies` want; other people's are not touched. Tells whether
+    /// anything had to be written.
+    ///
+    /// What an earlier run wrote with another engine goes when the rules of this one stand. Where
+    /// others have rules that may drop packets of the overlay, the way is kept open whatever the
+    /// engine.
+    pub async fn ensure(&mut self, policies: &[Policy]) -> Result<bool, Error> {
+        let mut written = false;
+        if self.engine == Engine::Nftables {
+            written |= self.table.ensure(&nftables::table(policies)).await?;
+        }
+        let whole = |iptables: &Iptables| self.engine == Engine::Iptables(iptables.variant);
+        let (first, then): (Vec<_>, Vec<_>) =
+            self.programs.iptables.iter().partition(|it| whole(it));
+        for iptables in first.into_iter().chain(then) {
+            let role = match self.engine {
+                Engine::None if self.settled => continue,
+                Engine::None => Role::Nothing,
+                Engine::Iptables(_) if whole(iptables) => Role::Whole,
+                Engine::Iptables(_) | Engine::Nftables => Role::Opening,
+            };
+            written |= iptables.ensure(policies, role).await?;
+        }
+        if !self.settled && self.programs.nft {
+            if self.engine != Engine::Nftables {
+                written |= self.table.ensure("").await?;
+            }
+            written |= nft::drop_flannelds().await?;
+        }
+        self.settled = true;
+        Ok(written)
     }
 }

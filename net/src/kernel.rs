@@ -2,13 +2,16 @@
 
 mod device;
 mod events;
+mod leftovers;
 mod link;
 mod local_routes;
+mod sight;
 mod tables;
 mod uplink;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use futures::{Stream, TryStreamExt};
 use tokio::sync::Mutex;
@@ -16,7 +19,10 @@ use tokio::sync::Mutex;
 use crate::Error;
 
 pub use events::{Event, Events};
+pub use leftovers::MarkedRoute;
 pub use local_routes::LocalRoute;
+pub use sight::Packet;
+pub use tables::{Dump, Ground};
 pub use uplink::Choice;
 
 /// The network of the namespace in which it was opened, wherever it is used later.
@@ -28,6 +34,22 @@ pub struct Kernel {
     handle: rtnetlink::Handle,
     /// Held while a table is listed: the kernel lists one at a time for each socket.
     listing: Arc<Mutex<()>>,
+    mended: Arc<Tally>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    devices: AtomicU64,
+    addresses: AtomicU64,
+}
+
+/// How often something had to be written that was not as it should be, since the kernel was opened.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Mended {
+    /// A device was made or changed.
+    pub devices: u64,
+    /// An address of a device was added or taken away.
+    pub addresses: u64,
 }
 
 impl Kernel {
@@ -40,7 +62,14 @@ impl Kernel {
         let (connection, handle, _unsolicited) =
             rtnetlink::new_connection().map_err(|source| Error::OpenNetlink { source })?;
         tokio::spawn(connection);
-        Ok(Self { handle, listing: Arc::default() })
+        Ok(Self { handle, listing: Arc::default(), mended: Arc::default() })
+    }
+
+    /// What [`Self::ensure_device`] had to write so far.
+    #[must_use]
+    pub fn mended(&self) -> Mended {
+        let Tally { devices, addresses } = &*self.mended;
+        Mended { devices: devices.load(Relaxed), addresses: addresses.load(Relaxed) }
     }
 
     /// All rows of a table; `ask` sends the request.
@@ -56,7 +85,7 @@ impl Kernel {
         T: Send + 'static,
         S: Stream<Item = Result<T, rtnetlink::Error>> + Send,
     {
-        let Self { handle, listing } = self.clone();
+        let Self { handle, listing, mended: _ } = self.clone();
         let rows = tokio::spawn(async move {
             let _alone = listing.lock().await;
             ask(&handle).try_collect().await.map_err(reason)

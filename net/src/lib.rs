@@ -5,9 +5,15 @@
 //! whatever does not carry it is left alone: routes have [`ROUTE_PROTOCOL`], devices and chains
 //! have our names.
 
+#[cfg(feature = "agent")]
+pub mod attendant;
 pub mod blocking;
 #[cfg(feature = "agent")]
 pub mod capabilities;
+#[cfg(feature = "agent")]
+pub mod command;
+#[cfg(feature = "agent")]
+pub mod errand;
 mod error;
 #[cfg(feature = "agent")]
 pub mod firewall;
@@ -15,7 +21,13 @@ pub mod firewall;
 pub mod kernel;
 pub mod netns;
 #[cfg(feature = "agent")]
+pub mod ping;
+#[cfg(feature = "agent")]
 pub mod process;
+#[cfg(feature = "agent")]
+pub mod rights;
+#[cfg(feature = "agent")]
+pub mod survey;
 pub mod sysctl;
 
 pub use error::Error;

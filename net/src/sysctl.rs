@@ -18,12 +18,14 @@ pub fn ensure_forwarding_from(device: &str) -> Result<bool, Error> {
     ensure(of_device("ipv4", device, "forwarding"), "1")
 }
 
-/// Lets packets in through `device` whose way back leads through another interface, unless
-/// `conf/all` forbids it: `rp_filter` loose.
+/// Lets packets in through `device` whose way back leads through another interface: `rp_filter`
+/// loose.
 pub fn ensure_loose_source_check(device: &str) -> Result<bool, Error> {
-    let path = of_device("ipv4", device, "rp_filter");
-    // Off is looser still: only the strict check is in the way.
-    if read(&path)? == "1" { ensure(path, "2") } else { Ok(false) }
+    let (path, all) =
+        (of_device("ipv4", device, "rp_filter"), of_device("ipv4", "all", "rp_filter"));
+    // The kernel goes by the higher of the two. Off is looser still: only the strict check is in the
+    // way.
+    if read(&path)?.max(read(&all)?) == "1" { ensure(path, "2") } else { Ok(false) }
 }
 
 /// Takes no IPv6 configuration from whoever advertises on `device`. A kernel without IPv6 takes
@@ -78,11 +80,22 @@ mod tests {
     #[test]
     fn only_a_strict_source_check_is_loosened() {
         let Some(_scratch) = Scratch::enter() else { return };
-        for (before, after, changed) in [("0", "0", false), ("1", "2", true), ("2", "2", false)] {
-            fs::write("/proc/sys/net/ipv4/conf/lo/rp_filter", before).unwrap();
-            assert_eq!(ensure_loose_source_check("lo").unwrap(), changed, "from {before}");
-            let path = Path::new("/proc/sys/net/ipv4/conf/lo/rp_filter");
-            assert_eq!(read(path).unwrap(), after, "from {before}");
+        let path = |device| of_device("ipv4", device, "rp_filter");
+        // Of all, of the device before and after, and whether it had to be written.
+        let rows = [
+            ("0", "0", "0", false),
+            ("0", "1", "2", true),
+            ("0", "2", "2", false),
+            ("1", "0", "2", true),
+            ("1", "2", "2", false),
+            ("2", "0", "0", false),
+        ];
+        for (all, before, after, changed) in rows {
+            fs::write(path("all"), all).unwrap();
+            fs::write(path("lo"), before).unwrap();
+            let name = format!("{before} under {all}");
+            assert_eq!(ensure_loose_source_check("lo").unwrap(), changed, "{name}");
+            assert_eq!(read(&path("lo")).unwrap(), after, "{name}");
         }
     }
 

@@ -73,6 +73,8 @@ enum Command {
     Tag(commands::tag::Args),
     /// Remove images
     Rmi(commands::rmi::Args),
+    /// Look after containers' places on the overlay
+    Network(commands::network::Args),
     /// The process that looks after one container; started by `run`, not by people
     #[command(hide = true)]
     Monitor(commands::monitor::Args),
@@ -117,6 +119,7 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Images(args) => commands::images::run(&args, paths),
         Command::Tag(args) => commands::tag::run(&args, paths),
         Command::Rmi(args) => commands::rmi::run(&args, paths),
+        Command::Network(args) => commands::network::run(&args, paths),
         Command::Monitor(args) => commands::monitor::run(&args, paths),
     }
 }

@@ -1,11 +1,12 @@
 //! Why the store could not do what it was asked.
 
-use std::error::Error as _;
+mod cause;
+
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use etcd_client::Error as ClientError;
+pub use cause::Cause;
+pub(crate) use cause::Kind;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +53,43 @@ pub enum Error {
         /// What is missing.
         missing: &'static str,
     },
+    /// A file is not what it should be.
+    #[error("there is no {wanted} in {path}, in the form of PEM", path = path.display())]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// A certificate and a key cannot be used together.
+    #[error("cannot use the certificate in {certificate} with the key in {key}",
+        certificate = certificate.display(), key = key.display())]
+    Identity {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The file of the password has none.
+    #[error("the first line of {path} is empty, and should be a password", path = path.display())]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
     /// An endpoint is not an address of etcd.
     #[error("`{endpoint}` is not an endpoint of etcd")]
     Endpoint {
         /// The text.
         endpoint: String,
+    },
+    /// The place of discovery is no domain.
+    #[error("`{domain}` is not a domain of DNS")]
+    Domain {
+        /// The text.
+        domain: String,
     },
     /// There is no endpoint at all.
     #[error("the list of etcd's endpoints is empty")]
@@ -79,27 +112,19 @@ pub struct Place {
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Operation {
     ReadConfig,
+    ReadPicture,
+    Ask,
+    Answer,
     WriteConfig,
     ListLeases,
+    ReadLease,
+    Reserve,
+    Release,
     Claim,
     Renew,
     Revoke,
-    PutNode,
     ListNodes,
     Watch,
-}
-
-/// What an endpoint did instead of answering.
-#[derive(Debug)]
-pub enum Cause {
-    /// The client's own error.
-    Client(ClientError),
-    /// Nothing within this time.
-    Deadline(Duration),
-    /// It closed the stream, for this reason.
-    Closed(String),
-    /// It said no, for this reason.
-    Refused(String),
 }
 
 impl Error {
@@ -113,19 +138,22 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Unreachable { source, .. } if source.to_string().contains("certificate") => {
-                "name the authority that signed etcd's certificate with --etcd-cafile"
-            }
-            Self::Unreachable { .. } => {
+            Self::Unreachable { place, source } => source.way_out(&place.endpoint).unwrap_or(
                 "check that etcd runs and that --etcd-endpoints names it, with http:// or https:// \
-                 as it listens"
-            }
+                 as it listens",
+            ),
             Self::Denied { .. } => {
-                "check --etcd-username and --etcd-password, and that the user's role covers the prefix"
+                "check --etcd-username and the password, and that the user's role covers the prefix"
             }
             Self::Failed { .. } => "see etcd's own log, and `etcdctl endpoint status`",
             Self::ReadFile { .. } => "check the path and that this user may read it",
+            Self::NotPem { .. } => "check that the option names the file that it should",
+            Self::Identity { .. } => {
+                "give the key that the certificate was made for; new ones of both may be half written"
+            }
+            Self::NoPassword { .. } => "write the password into it, as its first line",
             Self::HalfIdentity { .. } => "give --etcd-certfile and --etcd-keyfile, or neither",
+            Self::Domain { .. } => "write the domain as --etcd-discovery-srv example.com",
             Self::Endpoint { .. } | Self::NoEndpoint => {
                 "write endpoints as http://192.168.140.22:2379, separated by commas"
             }
@@ -143,70 +171,6 @@ impl Error {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
-    Unreachable,
-    Denied,
-    Failed,
-}
-
-impl Cause {
-    pub(crate) fn kind(&self) -> Kind {
-        let error = match self {
-            Self::Client(error) => error,
-            Self::Deadline(_) | Self::Closed(_) => return Kind::Unreachable,
-            Self::Refused(_) => return Kind::Failed,
-        };
-        match error {
-            ClientError::TransportError(_) | ClientError::IoError(_) => Kind::Unreachable,
-            ClientError::GRpcStatus(status) => {
-                // https://grpc.io/docs/guides/status-codes/
-                match i32::from(status.code()) {
-                    CANCELLED | DEADLINE_EXCEEDED | UNAVAILABLE => Kind::Unreachable,
-                    PERMISSION_DENIED | UNAUTHENTICATED => Kind::Denied,
-                    // etcd answers a wrong password so, and a call that lacks one.
-                    INVALID_ARGUMENT
-                        if ["authentication failed", "user name"]
-                            .iter()
-                            .any(|words| status.message().contains(words)) =>
-                    {
-                        Kind::Denied
-                    }
-                    // The server never said it: it comes from the connection.
-                    _ if status.source().is_some() => Kind::Unreachable,
-                    _ => Kind::Failed,
-                }
-            }
-            _ => Kind::Failed,
-        }
-    }
-
-    /// Does etcd say that it has that lease already?
-    pub(crate) fn is_lease_there(&self) -> bool {
-        matches!(self, Self::Client(ClientError::GRpcStatus(status))
-            if status.message().contains("lease already exists"))
-    }
-
-    /// Does etcd say that it has no such lease?
-    pub(crate) fn is_lease_not_found(&self) -> bool {
-        match self {
-            Self::Client(ClientError::GRpcStatus(status)) => {
-                i32::from(status.code()) == NOT_FOUND && status.message().contains("lease")
-            }
-            Self::Client(ClientError::LeaseKeepAliveError(reason)) => reason == "lease not found",
-            _ => false,
-        }
-    }
-}
-
-const CANCELLED: i32 = 1;
-const INVALID_ARGUMENT: i32 = 3;
-const DEADLINE_EXCEEDED: i32 = 4;
-const NOT_FOUND: i32 = 5;
-const PERMISSION_DENIED: i32 = 7;
-const UNAVAILABLE: i32 = 14;
-const UNAUTHENTICATED: i32 = 16;
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} in etcd at {}", self.operation, self.key, self.endpoint)
@@ -217,38 +181,19 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ReadConfig => "read the network configuration",
+            Self::ReadPicture => "read configuration and leases under",
+            Self::Ask => "ask for doubles at",
+            Self::Answer => "answer the question at",
             Self::WriteConfig => "write the network configuration",
             Self::ListLeases => "list the leases under",
+            Self::ReadLease => "read the lease",
+            Self::Reserve => "reserve the subnet",
+            Self::Release => "release the reservation",
             Self::Claim => "claim the subnet",
             Self::Renew => "renew the lease",
             Self::Revoke => "revoke the lease",
-            Self::PutNode => "write the node record",
             Self::ListNodes => "list the node records under",
             Self::Watch => "watch the leases under",
         })
     }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client(ClientError::GRpcStatus(status)) => match status.source() {
-                // The innermost one names the trouble; the layers around it only pass it on.
-                Some(outermost) => write!(f, "{}", innermost(outermost)),
-                None => f.write_str(status.message()),
-            },
-            Self::Client(error) => error.fmt(f),
-            Self::Deadline(time) => write!(f, "nothing within {time:?}"),
-            Self::Closed(reason) | Self::Refused(reason) => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for Cause {}
-
-fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
 }

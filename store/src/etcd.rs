@@ -2,24 +2,40 @@
 
 mod call;
 mod connect;
-mod remaining;
+mod discover;
+mod files;
+mod inspect;
+mod members;
+mod picture;
+mod question;
+mod reserve;
 mod rpc;
+mod slot;
+mod tenure;
+mod times;
 mod watch;
 
-use etcd_client::{PutOptions, Txn, TxnOp};
-use twill_core::ids::{LeaseId, Revision};
-use twill_core::lease::{Lease, Listing};
-use twill_core::node::NodeRecord;
+use std::time::Duration;
+
+use etcd_client::{Txn, TxnOp};
+use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::lease::{Key, Lease, Listing};
+use twill_core::ownership::Challenge;
 use twill_core::pick::Over;
 
-pub use connect::{Options, Tls, User};
+pub use connect::{Options, Password, Tls, User};
+pub use discover::Discovery;
+pub use inspect::Raw;
 pub use watch::EtcdWatch;
 
 use crate::Written;
 use crate::layout::sort_nodes;
-use crate::{Bid, Claimed, ConfigText, Error, Expected, Held, Nodes, Operation, Revoked, Store};
+use crate::{
+    Alive, Asked, Bid, Claimed, ConfigText, Error, Expected, Held, Nodes, Operation, Picture,
+    Question, Renewal, Reserve, Revoked, Rewritten, Scope, Store,
+};
 use call::Endpoints;
-use rpc::{Put, absent, first_row, unchanged};
+use rpc::{Put, absent, as_read, first_row, unchanged};
 
 /// The store on a real etcd. Connects with the first call, and again whenever it has to.
 #[derive(Clone, Debug)]
@@ -60,8 +76,8 @@ impl Store for Etcd {
             Expected::At(revision) => vec![unchanged(&key, revision)],
             Expected::Anything => Vec::new(),
         };
-        let put = Put { value: text.to_owned(), lease_id: None };
-        match self.swap((Operation::WriteConfig, &key), when, put).await? {
+        let put = Put { key: key.clone(), value: text.to_owned(), lease_id: None };
+        match self.swap(Operation::WriteConfig, when, vec![put]).await? {
             Some(revision) => Ok(Written::Done(revision)),
             None => Ok(Written::Changed),
         }
@@ -70,56 +86,63 @@ impl Store for Etcd {
     async fn leases(&self) -> Result<Listing, Error> {
         let prefix = self.endpoints.layout.leases();
         let (revision, rows) = self.list(Operation::ListLeases, &prefix).await?;
-        let mut listing = Listing { revision, ..Listing::default() };
-        for row in &rows {
-            match watch::row(&prefix, row).lease() {
-                Ok(lease) => listing.leases.push(lease),
-                Err(malformed) => listing.malformed.push(malformed),
-            }
-        }
-        Ok(listing)
+        Ok(picture::listing(&prefix, revision, &rows))
+    }
+
+    async fn picture(&self, node: NodeId) -> Result<Picture, Error> {
+        self.read_picture(node).await
     }
 
     async fn claim(&self, bid: &Bid) -> Result<Claimed, Error> {
-        let granted = match bid.over {
-            Over::Reservation(_) => None,
-            Over::Lease(_, id) => Some(self.adopt_or_grant(bid, id).await?),
-            Over::Nothing => Some(self.grant(bid).await?),
+        let path = self.endpoints.layout.lease(bid.subnet.into());
+        let granted = match bid.standing() {
+            Some(id) => Some(self.adopt_or_grant(bid, id).await?),
+            None if bid.is_reservation() && bid.record.is_none() => None,
+            None => Some(self.grant((Operation::Claim, &path), bid.ttl).await?),
         };
         let result = self.put_bid(bid, granted).await;
-        // Lost, or nobody knows: an etcd lease made for this bid must not outlive it. If the write
-        // did happen after all, this takes it back.
-        if !matches!(result, Ok(Claimed::Ours(_)))
-            && let Some(granted) = granted.filter(|granted| granted.fresh)
-        {
+        // An etcd lease made for a bid that is lost must not outlive it. When nobody knows, this takes a
+        // new key back; one that was there before stays, whichever of the two it hangs on.
+        let needless = match result {
+            Ok(Claimed::Ours(_)) => false,
+            Ok(Claimed::Lost | Claimed::Outdated) => true,
+            Err(_) => bid.over == Over::Nothing,
+        };
+        if let Some(granted) = granted.filter(|granted| granted.fresh && needless) {
             self.end(granted.id).await;
         }
         result
     }
 
-    async fn renew(&self, held: &Held) -> Result<Claimed, Error> {
-        let Lease { key, ref value, revision, lease_id } = held.lease;
-        let path = self.endpoints.layout.lease(key);
-        let ttl = match lease_id {
-            None => None,
-            Some(id) => match self.keep_alive((Operation::Renew, &path), id).await? {
-                None => return Ok(Claimed::Lost),
-                alive => alive,
-            },
-        };
-        let put = Put { value: value.to_json(), lease_id };
-        let when = vec![unchanged(&path, revision)];
-        let revision = self.swap((Operation::Renew, &path), when, put).await?;
-        Ok(revision.map_or(Claimed::Lost, |revision| {
-            Claimed::Ours(Held { lease: Lease { revision, ..held.lease.clone() }, ttl })
-        }))
+    async fn renew(&self, renewal: Renewal<'_>) -> Result<Claimed, Error> {
+        self.write_again(renewal).await
+    }
+
+    async fn keep_alive(&self, held: &Held) -> Result<Alive, Error> {
+        self.stay_alive(held).await
+    }
+
+    async fn ask(
+        &self,
+        node: NodeId,
+        challenge: &Challenge,
+        ttl: Duration,
+    ) -> Result<Asked, Error> {
+        self.place_question(node, (challenge, ttl)).await
+    }
+
+    async fn unask(&self, placed: LeaseId) {
+        self.end(placed).await;
+    }
+
+    async fn answer(&self, node: NodeId, answered: &Question) -> Result<(), Error> {
+        self.write_answer(node, answered).await
     }
 
     async fn revoke(&self, lease: &Lease) -> Result<Revoked, Error> {
         let path = self.endpoints.layout.lease(lease.key);
-        let (when, revision) = (unchanged(&path, lease.revision), lease.revision);
         let txn = Txn::new()
-            .when(vec![when])
+            .when(as_read(&path, (lease.revision, lease.lease_id)))
             .and_then(vec![TxnOp::delete(path.as_str(), None)])
             .or_else(vec![TxnOp::get(path.as_str(), None)]);
         let answer = self
@@ -129,26 +152,13 @@ impl Store for Etcd {
                 async move { client.txn(txn).await }
             })
             .await?;
-        let now = answer.op_responses().into_iter().find_map(first_row);
-        if now.is_some_and(|row| row.mod_revision() != revision.0) {
+        if !answer.succeeded() && answer.op_responses().into_iter().find_map(first_row).is_some() {
             return Ok(Revoked::Changed);
         }
         if let Some(id) = lease.lease_id {
             self.end(id).await;
         }
         Ok(Revoked::Gone)
-    }
-
-    async fn put_node(&self, record: &NodeRecord, lease: Option<LeaseId>) -> Result<(), Error> {
-        let key = self.endpoints.layout.node(record.id);
-        let options = lease.map(|id| PutOptions::new().with_lease(id.0));
-        self.endpoints
-            .call((Operation::PutNode, &key), |mut client| {
-                let (key, value, options) = (key.clone(), record.to_json(), options.clone());
-                async move { client.put(key, value, options).await }
-            })
-            .await?;
-        Ok(())
     }
 
     async fn nodes(&self) -> Result<Nodes, Error> {
@@ -159,7 +169,19 @@ impl Store for Etcd {
         Ok(sort_nodes(named.iter().map(|(name, row)| (name.as_str(), row.value()))))
     }
 
-    async fn watch(&self, after: Revision) -> Result<EtcdWatch, Error> {
-        EtcdWatch::start(&self.endpoints, after).await
+    async fn watch(&self, after: Revision, scope: Scope) -> Result<EtcdWatch, Error> {
+        EtcdWatch::start(&self.endpoints, (after, scope)).await
+    }
+
+    async fn reserve(&self, wish: Reserve<'_>) -> Result<Rewritten, Error> {
+        self.write_reservation(wish).await
+    }
+
+    async fn release(&self, lease: &Lease, ttl: Duration) -> Result<Rewritten, Error> {
+        self.write_release(lease, ttl).await
+    }
+
+    async fn discard(&self, key: Key, revision: Revision) -> Result<Revoked, Error> {
+        self.delete_unread(key, revision).await
     }
 }

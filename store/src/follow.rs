@@ -1,30 +1,45 @@
-//! Everything that happens under `subnets/`, for as long as anybody asks: the one place that
-//! re-connects.
+//! Everything that happens, for as long as anybody asks: the one place that re-connects.
+
+use std::collections::VecDeque;
 
 use tokio::time::Instant;
 use twill_core::ids::Revision;
 use twill_core::lease::Event;
 
-use crate::{Backoff, Error, Seen, Store, Watch};
+use crate::{Backoff, ConfigText, Error, Picture, Question, Scope, Seen, Store, Watch};
 
 /// One step of the story.
 #[derive(Debug)]
 pub enum Update {
-    /// This happened. The first one, and the first after etcd forgot what was in between, is a
-    /// [`Event::Snapshot`].
+    /// This happened. The first one, and the first after a break or after etcd forgot what was in
+    /// between, is a [`Event::Snapshot`].
     Event(Event),
+    /// The configuration as it stands now: after every snapshot, and when it changes.
+    Config(Option<ConfigText>),
+    /// What is asked of this host now: after every snapshot, and when it changes.
+    Question(Option<Question>),
     /// etcd does not answer, or the watch broke. [`Follow`] tries again by itself.
     Away(Error),
     /// The watch stands again after [`Update::Away`].
     Back,
 }
 
-/// Lists, watches, waits, and begins again where it stopped.
+/// Lists, watches, waits, and begins again with a listing.
+///
+/// After a break it could go on where it stopped, if etcd were the same: but one that was put back from
+/// a copy, and has written more since than the copy lacks, looks the same and tells another story. One
+/// read per break is a small price.
 #[derive(Debug)]
 pub struct Follow<S: Store> {
     store: S,
-    /// All up to here was told; `None` until the first listing.
+    scope: Scope,
+    /// All that happened under `subnets/` up to here was told; `None` until the first listing.
     told: Option<Revision>,
+    /// The newest configuration and question that were told. Those come beside the leases, and perhaps
+    /// before older ones of them, so that after a break they may come again.
+    beside: (Revision, Revision),
+    /// What was read together with the last listing.
+    queue: VecDeque<Update>,
     watch: Option<Standing<S::Watch>>,
     away: bool,
     backoff: Backoff,
@@ -40,10 +55,13 @@ struct Standing<W> {
 impl<S: Store> Follow<S> {
     /// Starts with a listing.
     #[must_use]
-    pub fn new(store: S) -> Self {
+    pub fn new(store: S, scope: Scope) -> Self {
         Self {
             store,
+            scope,
             told: None,
+            beside: (Revision(0), Revision(0)),
+            queue: VecDeque::new(),
             watch: None,
             away: false,
             backoff: Backoff::default(),
@@ -53,8 +71,8 @@ impl<S: Store> Follow<S> {
 
     /// Starts after what the caller listed itself.
     #[must_use]
-    pub fn after(store: S, told: Revision) -> Self {
-        Self { told: Some(told), ..Self::new(store) }
+    pub fn after(store: S, scope: Scope, told: Revision) -> Self {
+        Self { told: Some(told), ..Self::new(store, scope) }
     }
 
     /// Waits for the next step, as long as it takes.
@@ -75,13 +93,12 @@ impl<S: Store> Follow<S> {
             tokio::time::sleep_until(moment).await;
             self.not_before = None;
         }
-        let Some(told) = self.told else {
-            let listing = self.store.leases().await?;
-            self.told = Some(listing.revision);
-            return Ok(Some(Update::Event(Event::Snapshot(listing))));
-        };
+        if let Some(update) = self.queue.pop_front() {
+            return Ok(Some(update));
+        }
+        let Some(told) = self.told else { return self.list().await.map(Some) };
         let Some(standing) = &mut self.watch else {
-            let watch = self.store.watch(told).await?;
+            let watch = self.store.watch(told, self.scope).await?;
             self.watch = Some(Standing { watch, since: Instant::now() });
             return Ok(std::mem::take(&mut self.away).then_some(Update::Back));
         };
@@ -92,6 +109,12 @@ impl<S: Store> Follow<S> {
                 self.told = Some(told.max(Revision(event.revision().0 - 1)));
                 Ok(Some(Update::Event(event)))
             }
+            Seen::Config(config, at) => {
+                Ok(is_newer(&mut self.beside.0, at).then_some(Update::Config(config)))
+            }
+            Seen::Question(question, at) => {
+                Ok(is_newer(&mut self.beside.1, at).then_some(Update::Question(question)))
+            }
             Seen::Compacted => {
                 self.watch = None;
                 self.told = None;
@@ -100,13 +123,35 @@ impl<S: Store> Follow<S> {
         }
     }
 
+    async fn list(&mut self) -> Result<Update, Error> {
+        let listing = match self.scope {
+            Scope::Leases => self.store.leases().await?,
+            Scope::Host(node) => {
+                let Picture { config, listing, question } = self.store.picture(node).await?;
+                self.queue = [Update::Config(config), Update::Question(question)].into();
+                // Also back: etcd may have been put back from a copy.
+                self.beside = (listing.revision, listing.revision);
+                listing
+            }
+        };
+        self.told = Some(listing.revision);
+        Ok(Update::Event(Event::Snapshot(listing)))
+    }
+
     fn fail(&mut self, error: Error) -> Update {
         // A watch that stood for a while was good; one that breaks at once must not spin.
         if self.watch.take().is_some_and(|watch| watch.since.elapsed() > Backoff::LONGEST) {
             self.backoff.reset();
         }
         self.not_before = Some(Instant::now() + self.backoff.next_wait());
+        self.told = None;
         self.away = true;
         Update::Away(error)
     }
+}
+
+fn is_newer(told: &mut Revision, seen: Revision) -> bool {
+    let newer = *told < seen;
+    *told = seen.max(*told);
+    newer
 }

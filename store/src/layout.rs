@@ -35,6 +35,11 @@ impl Layout {
         Self { prefix }
     }
 
+    /// What every key begins with.
+    pub(crate) fn root(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn config(&self) -> String {
         format!("{}config", self.prefix)
     }
@@ -54,6 +59,11 @@ impl Layout {
 
     pub(crate) fn node(&self, id: NodeId) -> String {
         format!("{}twill/nodes/{id}", self.prefix)
+    }
+
+    /// Where a host asks whether another one lives that has its node id.
+    pub(crate) fn double(&self, id: NodeId) -> String {
+        format!("{}twill/doubles/{id}", self.prefix)
     }
 }
 

@@ -11,22 +11,28 @@ mod follow;
 mod layout;
 mod memory;
 mod model;
+mod reservation;
+mod times;
 
 pub use backoff::Backoff;
 pub use error::{Cause, Error, Operation, Place};
-pub use etcd::{Etcd, EtcdWatch, Options, Tls, User};
+pub use etcd::{Discovery, Etcd, EtcdWatch, Options, Password, Raw, Tls, User};
 pub use follow::{Follow, Update};
 pub use memory::{Memory, MemoryWatch};
 pub use model::{
-    Bid, Claimed, ConfigText, Expected, Held, Nodes, Revoked, Seen, UnreadableNode, Written,
+    Alive, Asked, Bid, Claimed, ConfigText, Expected, Held, Nodes, Picture, Question, Renewal,
+    Revoked, Scope, Seen, UnreadableNode, Written,
 };
+pub use reservation::{Reserve, Rewritten};
+pub use times::{Life, Times};
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::time::Duration;
 
-use twill_core::ids::{LeaseId, Revision};
-use twill_core::lease::{Lease, Listing};
-use twill_core::node::NodeRecord;
+use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::lease::{Key, Lease, Listing};
+use twill_core::ownership::Challenge;
 
 /// What the agent and `twillctl` need of etcd. Every call has a deadline of its own.
 pub trait Store: Clone + Debug + Send + Sync + 'static {
@@ -46,35 +52,76 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     /// Everything under `subnets/`, at one moment.
     fn leases(&self) -> impl Future<Output = Result<Listing, Error>> + Send;
 
+    /// All that the host decides on, read at one moment.
+    fn picture(&self, node: NodeId) -> impl Future<Output = Result<Picture, Error>> + Send;
+
     /// Takes a subnet, if its key and the configuration still are what the bid says.
     ///
     /// A lost bid leaves nothing behind in etcd.
     fn claim(&self, bid: &Bid) -> impl Future<Output = Result<Claimed, Error>> + Send;
 
-    /// Makes a lease live on for its full time, and writes its value again for peers that missed
-    /// it; `held.lease.value` may have changed.
+    /// Makes a lease live on for its full time, and writes it again for peers that missed it.
     ///
     /// [`Claimed::Lost`] when the lease ran out or somebody else wrote the key.
-    fn renew(&self, held: &Held) -> impl Future<Output = Result<Claimed, Error>> + Send;
+    fn renew(&self, renewal: Renewal<'_>) -> impl Future<Output = Result<Claimed, Error>> + Send;
+
+    /// Makes the etcd lease behind a lease and its node record live on for its full time, and tells
+    /// whether the key still is as it was written. Writes nothing, so that no peer hears of it.
+    fn keep_alive(&self, held: &Held) -> impl Future<Output = Result<Alive, Error>> + Send;
+
+    /// Asks whether a host lives that has our node id. The question ends by itself after `ttl`.
+    ///
+    /// A question from the same address is replaced: it was ours.
+    fn ask(
+        &self,
+        node: NodeId,
+        challenge: &Challenge,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Asked, Error>> + Send;
+
+    /// Takes a question back, answered or not.
+    fn unask(&self, placed: LeaseId) -> impl Future<Output = ()> + Send;
+
+    /// Writes the answer into a question, if it still is the one that was read.
+    fn answer(
+        &self,
+        node: NodeId,
+        answered: &Question,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Deletes a lease, if it is still the one that was read.
     fn revoke(&self, lease: &Lease) -> impl Future<Output = Result<Revoked, Error>> + Send;
 
-    /// Writes a node record, which ends with the etcd lease if there is one.
-    fn put_node(
-        &self,
-        record: &NodeRecord,
-        lease: Option<LeaseId>,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
-
     /// All node records.
     fn nodes(&self) -> impl Future<Output = Result<Nodes, Error>> + Send;
 
-    /// What happens under `subnets/` after that revision. The watch stands when this returns.
-    fn watch(&self, after: Revision) -> impl Future<Output = Result<Self::Watch, Error>> + Send;
+    /// What happens after that revision. The watch stands when this returns.
+    fn watch(
+        &self,
+        after: Revision,
+        scope: Scope,
+    ) -> impl Future<Output = Result<Self::Watch, Error>> + Send;
+
+    /// Makes a reservation: a key that never ends.
+    fn reserve(&self, wish: Reserve<'_>) -> impl Future<Output = Result<Rewritten, Error>> + Send;
+
+    /// Gives a reservation an end, `ttl` from now unless its owner renews it, if it is still the one
+    /// that was read. Its value stays, byte for byte.
+    fn release(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Rewritten, Error>> + Send;
+
+    /// Deletes a key under `subnets/` whose value nobody can read, if it was not written since.
+    fn discard(
+        &self,
+        key: Key,
+        revision: Revision,
+    ) -> impl Future<Output = Result<Revoked, Error>> + Send;
 }
 
-/// One connection's view of what happens under `subnets/`, in etcd's order.
+/// One connection's view of what happens, in etcd's order.
 pub trait Watch: Debug + Send + 'static {
     /// Waits for the next event, as long as it takes. An error ends the watch.
     ///

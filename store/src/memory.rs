@@ -2,22 +2,28 @@
 //!
 //! It passes the same contract tests as the real one, and can be made to fail on purpose.
 
+mod look;
+mod reserve;
 mod state;
+mod tenure;
+mod times;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use twill_core::ids::{LeaseId, Revision};
-use twill_core::lease::{Lease, Listing};
+use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::lease::{Key, Lease, Listing};
 use twill_core::node::NodeRecord;
-use twill_core::pick::Over;
+use twill_core::ownership::Challenge;
 
 use crate::layout::{Layout, sort_nodes};
 use crate::{
-    Bid, Cause, Claimed, ConfigText, Error, Expected, Held, Nodes, Operation, Place, Revoked, Seen,
-    Store, Watch, Written,
+    Alive, Asked, Bid, Cause, Claimed, ConfigText, Error, Expected, Held, Nodes, Operation,
+    Picture, Place, Question, Renewal, Reserve, Revoked, Rewritten, Scope, Seen, Store, Watch,
+    Written,
 };
-use state::{Entry, State};
+use state::{Put, State, When};
 
 /// The store in memory. Clones share one content.
 #[derive(Clone, Debug)]
@@ -28,10 +34,11 @@ pub struct Memory {
     layout: Arc<Layout>,
 }
 
-/// The watch on `subnets/` of a [`Memory`].
+/// The watch of a [`Memory`].
 #[derive(Debug)]
 pub struct MemoryWatch {
     memory: Memory,
+    scope: Scope,
     /// How many changes since the beginning are told, or older than the watch; `None` when some are
     /// forgotten that were neither.
     told: Option<usize>,
@@ -61,6 +68,20 @@ impl Memory {
         self.changed.send_replace(());
     }
 
+    /// Ends the etcd leases whose time is over by tokio's clock, as etcd does by itself: only who calls
+    /// this again and again has a store in which time passes.
+    pub fn expire_due(&self) {
+        let mut state = self.state();
+        let ended = state.ended();
+        for id in &ended {
+            state.end(*id);
+        }
+        drop(state);
+        if !ended.is_empty() {
+            self.changed.send_replace(());
+        }
+    }
+
     /// History before now is forgotten.
     pub fn compact(&self) {
         let mut state = self.state();
@@ -84,6 +105,12 @@ impl Memory {
         self.changed.send_replace(());
     }
 
+    /// What stands under any key.
+    #[must_use]
+    pub fn value_raw(&self, key: &str) -> Option<Vec<u8>> {
+        self.state().rows.get(key).map(|entry| entry.value.clone())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,29 +124,34 @@ impl Memory {
         Err(Error::new(place, Cause::Closed("it was told to be away".to_owned())))
     }
 
-    /// One transaction.
+    /// One transaction: all the writes at one revision if the conditions hold. `None` when they do
+    /// not, unless the first write is there already.
     fn swap(
         &self,
-        call: (Operation, &str),
-        when: &[(&str, Expected)],
-        entry: (&str, Option<LeaseId>),
+        operation: Operation,
+        when: &[(&str, When)],
+        puts: &[Put],
     ) -> Result<Option<Revision>, Error> {
-        let (operation, key) = call;
-        let (value, lease) = entry;
+        let Some(Put { key, value, lease }) = puts.first() else { return Ok(None) };
         let mut state = self.reach(operation, key)?;
-        let lease = lease.map(|id| id.0);
-        if !when.iter().all(|(key, expected)| state.holds(key, *expected)) {
+        if !when.iter().all(|(key, when)| state.holds(key, *when)) {
             let now = state.rows.get(key);
-            let ours = now.filter(|now| now.value == value.as_bytes() && now.lease == lease);
+            let ours = now.filter(|now| now.value == value.as_bytes() && now.lease == *lease);
             return Ok(ours.map(|entry| Revision(entry.revision)));
         }
-        if lease.is_some_and(|id| !state.leases.contains_key(&id)) {
+        let mut leases = puts.iter().filter_map(|put| put.lease);
+        if !leases.all(|id| state.leases.contains_key(&id)) {
             return Ok(None);
         }
-        let revision = state.put(key, value.as_bytes().to_vec(), lease);
+        let revision = state.put_all(puts);
         drop(state);
         self.changed.send_replace(());
         Ok(Some(revision))
+    }
+
+    fn record(&self, record: &NodeRecord, presence: Option<LeaseId>) -> Put {
+        let (key, lease) = (self.layout.node(record.id), presence.map(|id| id.0));
+        Put { key, value: record.to_json(), lease }
     }
 }
 
@@ -128,84 +160,86 @@ impl Store for Memory {
 
     async fn config(&self) -> Result<Option<ConfigText>, Error> {
         let key = self.layout.config();
-        let state = self.reach(Operation::ReadConfig, &key)?;
-        Ok(state.rows.get(&key).map(|entry| ConfigText {
-            text: entry.value.clone(),
-            revision: Revision(entry.revision),
-        }))
+        Ok(self.reach(Operation::ReadConfig, &key)?.config(&key))
     }
 
     async fn write_config(&self, text: &str, expected: Expected) -> Result<Written, Error> {
         let key = self.layout.config();
-        let written =
-            self.swap((Operation::WriteConfig, &key), &[(&key, expected)], (text, None))?;
+        let put = Put { key: key.clone(), value: text.to_owned(), lease: None };
+        let written = self.swap(Operation::WriteConfig, &[(&key, expected.into())], &[put])?;
         Ok(written.map_or(Written::Changed, Written::Done))
     }
 
     async fn leases(&self) -> Result<Listing, Error> {
         let prefix = self.layout.leases();
-        let state = self.reach(Operation::ListLeases, &prefix)?;
-        let mut listing = Listing { revision: Revision(state.revision), ..Listing::default() };
-        for (name, entry) in state.under(&prefix) {
-            match entry.row(name).lease() {
-                Ok(lease) => listing.leases.push(lease),
-                Err(malformed) => listing.malformed.push(malformed),
-            }
-        }
-        Ok(listing)
+        Ok(self.reach(Operation::ListLeases, &prefix)?.listing(&prefix))
+    }
+
+    async fn picture(&self, node: NodeId) -> Result<Picture, Error> {
+        let state = self.reach(Operation::ReadPicture, self.layout.root())?;
+        Ok(Picture {
+            config: state.config(&self.layout.config()),
+            listing: state.listing(&self.layout.leases()),
+            question: state.question(&self.layout.double(node)),
+        })
     }
 
     async fn claim(&self, bid: &Bid) -> Result<Claimed, Error> {
-        let key = self.layout.lease(bid.subnet.into());
-        let call = (Operation::Claim, key.as_str());
-        let expected = match bid.over {
-            Over::Nothing => Expected::Nothing,
-            Over::Lease(revision, _) | Over::Reservation(revision) => Expected::At(revision),
-        };
-        let lease_id = match bid.over {
-            Over::Reservation(_) => None,
-            Over::Nothing | Over::Lease(..) => {
-                Some(LeaseId(self.reach(call.0, call.1)?.grant(bid.ttl)))
-            }
-        };
-        let value = bid.value.to_json();
-        let config = self.layout.config();
-        let read = bid.config.map(|revision| (config.as_str(), Expected::At(revision)));
-        let when: Vec<_> = read.into_iter().chain([(key.as_str(), expected)]).collect();
-        let Some(revision) = self.swap(call, &when, (&value, lease_id))? else {
-            let mut state = self.state();
-            if let Some(id) = lease_id {
-                state.end(id.0);
-            }
-            let valid = read.is_none_or(|(key, expected)| state.holds(key, expected));
-            return Ok(if valid { Claimed::Lost } else { Claimed::Outdated });
-        };
-        let lease = Lease { key: bid.subnet.into(), value: bid.value.clone(), revision, lease_id };
-        Ok(Claimed::Ours(Held { lease, ttl: lease_id.map(|_| bid.ttl) }))
+        self.take(bid)
     }
 
-    async fn renew(&self, held: &Held) -> Result<Claimed, Error> {
-        let Lease { key, ref value, revision, lease_id } = held.lease;
+    async fn renew(&self, renewal: Renewal<'_>) -> Result<Claimed, Error> {
+        self.write_again(renewal)
+    }
+
+    async fn keep_alive(&self, held: &Held) -> Result<Alive, Error> {
+        let Lease { key, revision, lease_id, .. } = held.lease;
         let path = self.layout.lease(key);
-        let call = (Operation::Renew, path.as_str());
-        let ttl = match lease_id {
-            None => None,
-            Some(id) => match self.reach(call.0, call.1)?.leases.get(&id.0) {
-                None => return Ok(Claimed::Lost),
-                Some(ttl) => Some(*ttl),
-            },
-        };
-        let entry = (value.to_json(), lease_id);
-        let revision = self.swap(call, &[(&path, Expected::At(revision))], (&entry.0, entry.1))?;
-        Ok(revision.map_or(Claimed::Lost, |revision| {
-            Claimed::Ours(Held { lease: Lease { revision, ..held.lease.clone() }, ttl })
-        }))
+        let mut state = self.reach(Operation::Renew, &path)?;
+        let alive = lease_id.or(held.presence).is_some_and(|id| state.prolong(id));
+        let as_written = state.holds(&path, When::AsRead(revision, lease_id));
+        Ok(if alive && as_written { Alive::Yes } else { Alive::No })
+    }
+
+    async fn ask(
+        &self,
+        node: NodeId,
+        challenge: &Challenge,
+        ttl: Duration,
+    ) -> Result<Asked, Error> {
+        let key = self.layout.double(node);
+        let mut state = self.reach(Operation::Ask, &key)?;
+        match state.question(&key) {
+            Some(there) if there.challenge.public_ip != challenge.public_ip => {
+                return Ok(Asked::There(there));
+            }
+            Some(_) | None => {}
+        }
+        let id = state.grant(ttl);
+        let put = Put { key, value: challenge.to_json(), lease: Some(id) };
+        let revision = state.put_all(&[put]);
+        drop(state);
+        self.changed.send_replace(());
+        Ok(Asked::Placed(revision, LeaseId(id)))
+    }
+
+    async fn unask(&self, placed: LeaseId) {
+        self.expire(placed);
+    }
+
+    async fn answer(&self, node: NodeId, answered: &Question) -> Result<(), Error> {
+        let key = self.layout.double(node);
+        let lease = self.reach(Operation::Answer, &key)?.rows.get(&key).and_then(|row| row.lease);
+        let put = Put { key: key.clone(), value: answered.challenge.to_json(), lease };
+        let when = [(key.as_str(), When::At(answered.revision))];
+        self.swap(Operation::Answer, &when, &[put]).map(|_written| ())
     }
 
     async fn revoke(&self, lease: &Lease) -> Result<Revoked, Error> {
         let path = self.layout.lease(lease.key);
         let mut state = self.reach(Operation::Revoke, &path)?;
-        if state.rows.get(&path).is_some_and(|entry| entry.revision != lease.revision.0) {
+        let as_read = When::AsRead(lease.revision, lease.lease_id);
+        if state.rows.contains_key(&path) && !state.holds(&path, as_read) {
             return Ok(Revoked::Changed);
         }
         state.delete(&[path]);
@@ -217,27 +251,13 @@ impl Store for Memory {
         Ok(Revoked::Gone)
     }
 
-    async fn put_node(&self, record: &NodeRecord, lease: Option<LeaseId>) -> Result<(), Error> {
-        let key = self.layout.node(record.id);
-        let entry = (record.to_json(), lease);
-        let call = (Operation::PutNode, key.as_str());
-        let put = self.swap(call, &[], (&entry.0, entry.1))?;
-        match put {
-            Some(_revision) => Ok(()),
-            None => Err(Error::new(
-                Place { operation: call.0, key: key.clone(), endpoint: "memory".to_owned() },
-                Cause::Refused("requested lease not found".to_owned()),
-            )),
-        }
-    }
-
     async fn nodes(&self) -> Result<Nodes, Error> {
         let prefix = self.layout.nodes();
         let state = self.reach(Operation::ListNodes, &prefix)?;
         Ok(sort_nodes(state.under(&prefix).map(|(name, entry)| (name, entry.value.as_slice()))))
     }
 
-    async fn watch(&self, after: Revision) -> Result<MemoryWatch, Error> {
+    async fn watch(&self, after: Revision, scope: Scope) -> Result<MemoryWatch, Error> {
         let state = self.reach(Operation::Watch, &self.layout.leases())?;
         let (forgotten, gone) = state.forgotten;
         let old = state.history.iter().take_while(|change| change.revision <= after.0).count();
@@ -246,28 +266,19 @@ impl Store for Memory {
         let missed = after.0 < forgotten || state.revision < after.0;
         let told = if missed { None } else { Some(gone + old) };
         let changed = self.changed.subscribe();
-        Ok(MemoryWatch { memory: self.clone(), told, changed })
+        Ok(MemoryWatch { memory: self.clone(), scope, told, changed })
     }
-}
 
-impl MemoryWatch {
-    fn look(&mut self) -> Result<Option<Seen>, Error> {
-        let prefix = self.memory.layout.leases();
-        let state = self.memory.reach(Operation::Watch, &prefix)?;
-        let (_revision, gone) = state.forgotten;
-        let Some(told) = self.told.filter(|told| *told >= gone) else {
-            return Ok(Some(Seen::Compacted));
-        };
-        for (index, change) in state.history.iter().enumerate().skip(told - gone) {
-            self.told = Some(gone + index + 1);
-            let Some(name) = change.key.strip_prefix(&prefix) else { continue };
-            let end = Entry { value: Vec::new(), revision: change.revision, lease: None };
-            return Ok(Some(Seen::Event(match &change.entry {
-                Some(entry) => entry.row(name).put(),
-                None => end.row(name).gone(),
-            })));
-        }
-        Ok(None)
+    async fn reserve(&self, wish: Reserve<'_>) -> Result<Rewritten, Error> {
+        self.write_reservation(wish)
+    }
+
+    async fn release(&self, lease: &Lease, ttl: Duration) -> Result<Rewritten, Error> {
+        self.write_release(lease, ttl)
+    }
+
+    async fn discard(&self, key: Key, revision: Revision) -> Result<Revoked, Error> {
+        self.delete_unread(key, revision)
     }
 }
 

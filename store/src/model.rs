@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use twill_core::ids::{Revision, Subnet};
-use twill_core::lease::{Event, Lease, LeaseValue};
+use twill_core::ids::{LeaseId, NodeId, Revision, Subnet};
+use twill_core::lease::{Event, Lease, LeaseValue, Listing};
 use twill_core::node::NodeRecord;
+use twill_core::ownership::Challenge;
 use twill_core::pick::Over;
 
 /// The network's configuration, unread.
@@ -48,17 +49,94 @@ pub struct Bid {
     /// When the configuration was written that the bid is made under, if it must still be the one.
     pub config: Option<Revision>,
     /// How long the lease shall live without renewal, in whole seconds, at least one. A reservation
-    /// ignores it: it never ends.
+    /// never ends; then it is only the node record that does.
     pub ttl: Duration,
+    /// Written in the same transaction. It ends with the lease, or by itself beside a reservation.
+    pub record: Option<NodeRecord>,
 }
 
-/// A lease that is ours, and how long it lives from the moment of the answer.
+impl Bid {
+    /// Will the key have no end?
+    pub(crate) fn is_reservation(&self) -> bool {
+        matches!(self.over, Over::Reservation(_) | Over::Unreadable(_, None))
+    }
+
+    /// The etcd lease that the key hung on until now.
+    pub(crate) fn standing(&self) -> Option<LeaseId> {
+        match self.over {
+            Over::Lease(_, id) | Over::Unreadable(_, Some(id)) => Some(id),
+            Over::Nothing | Over::Reservation(_) | Over::Unreadable(_, None) => None,
+        }
+    }
+}
+
+/// A lease that is ours, and how long it lives from the moment it was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Held {
     /// The lease.
     pub lease: Lease,
-    /// What etcd granted; `None` for a reservation.
+    /// What etcd granted; `None` for a reservation, or when somebody else granted it.
     pub ttl: Option<Duration>,
+    /// The etcd lease of the node record: the lease's own, or another beside a reservation.
+    pub presence: Option<LeaseId>,
+}
+
+/// A wish to write a lease again.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal<'a> {
+    /// The lease as it was written or read last; its value may have changed.
+    pub held: &'a Held,
+    /// Written in the same transaction.
+    pub record: Option<&'a NodeRecord>,
+    /// How long the record lives beside a reservation.
+    pub ttl: Duration,
+}
+
+/// Does a lease live on?
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Alive {
+    /// For its full time again, and the key stands as it was written.
+    Yes,
+    /// Its time is over, or somebody else wrote the key: look.
+    No,
+}
+
+/// All that a host decides on, at one revision.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Picture {
+    /// The network's configuration; `None` when nobody wrote one.
+    pub config: Option<ConfigText>,
+    /// Everybody's leases.
+    pub listing: Listing,
+    /// What another host with this node id asks.
+    pub question: Option<Question>,
+}
+
+/// The question of a host whose node id another one may have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// Who asks, and perhaps who answered.
+    pub challenge: Challenge,
+    /// When that was written.
+    pub revision: Revision,
+}
+
+/// What came of asking.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// The question is there, since that revision, until this etcd lease ends.
+    Placed(Revision, LeaseId),
+    /// Another question was there already.
+    There(Question),
+}
+
+/// Whose news a watch brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// What happens under `subnets/`.
+    Leases,
+    /// That, the network's configuration, and questions to the host with this node id.
+    Host(NodeId),
 }
 
 /// What came of a bid or a renewal.
@@ -104,6 +182,10 @@ pub struct UnreadableNode {
 pub enum Seen {
     /// This happened.
     Event(Event),
+    /// The configuration was written, or deleted, at that revision.
+    Config(Option<ConfigText>, Revision),
+    /// A question to this host was written, answered or withdrawn, at that revision.
+    Question(Option<Question>, Revision),
     /// etcd forgot what happened in between; list again. The watch has ended.
     Compacted,
 }

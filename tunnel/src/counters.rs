@@ -66,13 +66,29 @@ events! {
 
 /// The numbers of one tunnel since it started.
 #[derive(Debug, Default)]
-pub struct Counters([AtomicU64; Event::ALL.len()]);
+pub struct Counters {
+    events: [AtomicU64; Event::ALL.len()],
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
+}
 
 impl Counters {
     /// How often `event` happened.
     #[must_use]
     pub fn count(&self, event: Event) -> u64 {
-        self.0[event as usize].load(Ordering::Relaxed)
+        self.events[event as usize].load(Ordering::Relaxed)
+    }
+
+    /// The bytes of all packets that were sent to peers, without what the underlay puts in front.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of all packets that were received from peers.
+    #[must_use]
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes_received.load(Ordering::Relaxed)
     }
 
     /// Every event with its number.
@@ -81,7 +97,17 @@ impl Counters {
     }
 
     pub(crate) fn add(&self, event: Event) {
-        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
+        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.add(Event::Sent);
+        self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.add(Event::Received);
+        self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -100,5 +126,15 @@ mod tests {
         assert_eq!(counts, (1..=Event::ALL.len() as u64).collect::<Vec<_>>());
         let names: std::collections::BTreeSet<_> = Event::ALL.iter().map(|e| e.name()).collect();
         assert_eq!(names.len(), Event::ALL.len());
+    }
+
+    #[test]
+    fn a_packet_that_crosses_is_counted_with_its_bytes() {
+        let counters = Counters::default();
+        counters.sent(20);
+        counters.sent(1472);
+        counters.received(28);
+        assert_eq!((counters.count(Event::Sent), counters.bytes_sent()), (2, 1492));
+        assert_eq!((counters.count(Event::Received), counters.bytes_received()), (1, 28));
     }
 }

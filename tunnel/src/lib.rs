@@ -22,7 +22,7 @@ mod wait;
 pub use counters::{Counters, Event};
 pub use device::Device;
 pub use peers::Peers;
-pub use tunnel::{Endpoint, Tunnel, check_port};
+pub use tunnel::{Accept, Endpoint, Tunnel, check_port};
 
 use std::io;
 use std::net::SocketAddrV4;

@@ -6,6 +6,7 @@ use crate::counters::Event;
 use crate::icmp::{Answer, Complaint};
 use crate::ipv4::Packet;
 use crate::peers::Peers;
+use crate::tunnel::Accept;
 
 /// What a host knows about its own end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,6 +15,8 @@ pub(crate) struct Local {
     pub(crate) subnet: Subnet,
     /// The longest packet the tunnel carries.
     pub(crate) mtu: Mtu,
+    /// Whose packets the tunnel takes.
+    pub(crate) accept: Accept,
 }
 
 /// What to do with a packet that a container sent.
@@ -69,14 +72,19 @@ pub(crate) fn inbound(
     (sender, bytes): (Underlay, &mut [u8]),
 ) -> Result<(), Event> {
     // Strangers first, so that their bytes are not even parsed.
-    if !peers.knows(sender) {
+    if local.accept != Accept::Anyone && !peers.knows(sender) {
         return Err(Event::UnknownSender);
     }
     let packet = Packet::parse(bytes)?;
     if packet.ttl() == 0 {
         return Err(Event::Expired);
     }
-    if peers.owner(packet.source()) != Some(sender) {
+    let theirs = match local.accept {
+        Accept::Anyone => true,
+        Accept::PeersAndOutside(network) if !network.contains(packet.source()) => true,
+        Accept::Peers | Accept::PeersAndOutside(_) => peers.owner(packet.source()) == Some(sender),
+    };
+    if !theirs {
         return Err(Event::ForeignSource);
     }
     if !local.subnet.contains(packet.destination()) {
@@ -135,6 +143,33 @@ mod tests {
         comes("the last hop", 2, &Sample { ttl: 1, ..good() }, Ok(()));
     }
 
+    #[test]
+    fn what_else_may_come() {
+        let network = "10.5.0.0/16".parse().unwrap();
+        let outside = Accept::PeersAndOutside(network);
+        for (name, accept, (from, source), wanted) in [
+            ("a peer's client", outside, (2, [8, 8, 8, 8]), Ok(())),
+            ("a peer's container", outside, (2, [10, 5, 2, 2]), Ok(())),
+            ("another's name", outside, (2, [10, 5, 3, 2]), Err(Event::ForeignSource)),
+            ("our name", outside, (2, [10, 5, 1, 3]), Err(Event::ForeignSource)),
+            ("nobody's block", outside, (2, [10, 5, 9, 9]), Err(Event::ForeignSource)),
+            ("a stranger's client", outside, (7, [8, 8, 8, 8]), Err(Event::UnknownSender)),
+            ("a stranger, for those who want it", Accept::Anyone, (7, [10, 5, 2, 2]), Ok(())),
+        ] {
+            let sample = Sample { source, destination: [10, 5, 1, 2], ..Sample::default() };
+            let local = Local { accept, ..local() };
+            let judged = inbound(&local, &peers(), (host(from), &mut sample.bytes()));
+            assert_eq!(judged, wanted, "{name}");
+        }
+        let third = Sample { destination: [10, 5, 3, 1], ..Sample::default() };
+        let judged = inbound(
+            &Local { accept: Accept::Anyone, ..local() },
+            &peers(),
+            (host(7), &mut third.bytes()),
+        );
+        assert_eq!(judged, Err(Event::ForeignDestination), "never for a third host");
+    }
+
     proptest! {
         #[test]
         fn never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..100), near in any::<bool>()) {
@@ -175,7 +210,7 @@ mod tests {
     }
 
     fn local() -> Local {
-        Local { subnet: subnet(1), mtu: Mtu::new(1472).unwrap() }
+        Local { subnet: subnet(1), mtu: Mtu::new(1472).unwrap(), accept: Accept::Peers }
     }
 
     fn peers() -> Peers {

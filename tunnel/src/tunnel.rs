@@ -10,6 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use twill_core::ids::{Mtu, Subnet, Underlay};
 
 use crate::counters::{Counters, Event};
@@ -33,6 +34,19 @@ pub struct Endpoint {
     pub subnet: Subnet,
     /// The longest packet the tunnel carries: the device's MTU.
     pub mtu: Mtu,
+    /// Whose packets it takes.
+    pub accept: Accept,
+}
+
+/// Whose packets a tunnel takes. What is inside must be for this host in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accept {
+    /// Those of peers, with sources that are theirs.
+    Peers,
+    /// And with sources outside of this network: of clients that a peer forwards for.
+    PeersAndOutside(Subnet),
+    /// Everybody's, with any source.
+    Anyone,
 }
 
 /// A running tunnel. Dropping it stops both threads; the device stays, see [`Device`].
@@ -185,13 +199,16 @@ impl Shared {
             result = wait(&self.stop, &Ready::ToWrite(&self.socket))
                 .and_then(|()| self.socket.send_to(packet, address));
         }
-        self.counters.add(result.map_or_else(|error| reason(&error), |_len| Event::Sent));
+        match result {
+            Ok(bytes) => self.counters.sent(bytes),
+            Err(error) => self.counters.add(reason(&error)),
+        }
     }
 
     fn receive(&self, peers: &Peers, (sender, packet): (Underlay, &mut [u8])) {
         match path::inbound(&self.local(), peers, (sender, packet)) {
             Ok(()) => {
-                self.counters.add(Event::Received);
+                self.counters.received(packet.len());
                 self.write(packet);
             }
             Err(why) => self.counters.add(why),
@@ -205,7 +222,8 @@ impl Shared {
     }
 
     fn local(&self) -> Local {
-        Local { subnet: self.endpoint.subnet, mtu: self.endpoint.mtu }
+        let Endpoint { subnet, mtu, accept, .. } = self.endpoint;
+        Local { subnet, mtu, accept }
     }
 }
 
@@ -220,6 +238,9 @@ pub fn check_port(underlay: Underlay, port: u16) -> Result<(), Error> {
 fn listen(address: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
+    // A router on the way that carries less cuts them, and need not be believed, or even heard, about
+    // it: of a path that says nothing no packet is lost.
+    set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DONT)?;
     // Bursts are long and we are two threads; less than asked for costs speed, not correctness.
     if setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err()
         || setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err()

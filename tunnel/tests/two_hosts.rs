@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, gettid};
 use twill_core::ids::{Mtu, Subnet, Underlay};
-use twill_tunnel::{Device, Endpoint, Error, Event, Tunnel};
+use twill_tunnel::{Accept, Device, Endpoint, Error, Event, Tunnel};
 
 const DEVICE: &str = "flannel0";
 const PORT: u16 = 8285;
@@ -61,6 +61,7 @@ fn near(far: &Receiver<Word>, tell: &Sender<Word>) {
 
     let counters = tunnel.counters();
     assert!(counters.count(Event::Sent) > 100 && counters.count(Event::Received) > 100);
+    assert!(counters.bytes_sent() > 4 << 20 && counters.bytes_received() > 4 << 20);
     assert_eq!(counters.count(Event::SocketError), 0);
     assert!(matches!(Device::open(DEVICE), Err(Error::Held { .. })), "held by ourselves");
 
@@ -203,6 +204,7 @@ fn start(n: u8, device: Device, lost: impl FnOnce(Error) + Send + 'static) -> Tu
         port: PORT,
         subnet: own.0,
         mtu: Mtu::new(MTU).expect("in range"),
+        accept: Accept::Peers,
     };
     let tunnel = Tunnel::start(device, endpoint, lost).expect("a tunnel");
     tunnel.set_peers(vec![peer]);

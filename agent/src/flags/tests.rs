@@ -11,8 +11,13 @@ fn defaults_are_those_of_flannel() {
     assert_eq!(flags.etcd.prefix, "/coreos.com/network");
     assert_eq!(flags.subnet_lease_renew_margin, Duration::from_hours(1));
     assert_eq!(flags.files.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
-    assert!(!flags.firewall.ip_masq && !flags.firewall.ip_masq_fully_random_disable);
-    assert!(flags.firewall.iptables_forward_rules);
+    assert!(
+        !flags.firewall.masquerade.ip_masq
+            && !flags.firewall.masquerade.ip_masq_fully_random_disable
+    );
+    assert!(flags.firewall.iptables_forward_rules && !flags.firewall.masquerade.preserve_client_ip);
+    assert_eq!(flags.firewall.engine, Engine::Auto);
+    assert_eq!(flags.firewall.accept(), Accept::Peers(Sources::Own));
     assert_eq!(flags.firewall.iptables_resync, Duration::from_secs(5));
     assert_eq!((flags.healthz_ip.to_string().as_str(), flags.healthz_port), ("0.0.0.0", 0));
     assert_eq!((flags.verbosity, flags.log_format), (0, LogFormat::Text));
@@ -28,12 +33,24 @@ fn flag_then_our_variable_then_flannels_then_default() {
     prefix("an empty one is none", &[], &[("TWILLD_ETCD_PREFIX", ""), theirs], "/theirs");
     prefix("both empty", &[], &[("FLANNELD_ETCD_PREFIX", "")], "/coreos.com/network");
     let bools = [("FLANNELD_IP_MASQ", "true"), ("TWILLD_IP_MASQ", "0")];
-    assert!(!parse(&[], &bools).unwrap().flags.firewall.ip_masq);
-    assert!(parse(&["-ip-masq"], &bools).unwrap().flags.firewall.ip_masq);
+    assert!(!parse(&[], &bools).unwrap().flags.firewall.masquerade.ip_masq);
+    assert!(parse(&["-ip-masq"], &bools).unwrap().flags.firewall.masquerade.ip_masq);
     let one = parse(&[], &[("FLANNELD_IFACE", "eth1")]).unwrap();
     assert_eq!(one.flags.address.iface, ["eth1"]);
     assert_eq!(one.inherited, ["FLANNELD_IFACE"]);
     assert_eq!(parse(&["--iface=eth0"], &[("FLANNELD_IFACE", "eth1")]).unwrap().inherited.len(), 0);
+}
+
+#[test]
+fn whose_packets_are_taken() {
+    for (arguments, wanted) in [
+        (&["--preserve-client-ip"][..], Accept::Peers(Sources::OwnAndOutside)),
+        (&["--accept-from=anyone"], Accept::Anyone),
+        (&["--accept-from=anyone", "--preserve-client-ip"], Accept::Anyone),
+    ] {
+        let flags = parse(arguments, &[]).unwrap().flags;
+        assert_eq!(flags.firewall.accept(), wanted, "{arguments:?}");
+    }
 }
 
 #[test]
@@ -52,7 +69,20 @@ fn go_writes_flags_with_one_dash() {
         ("-ip-masq=T", true),
         ("-ip-masq=false", false),
     ] {
-        assert_eq!(parse(&[argument], &[]).unwrap().flags.firewall.ip_masq, wanted, "{argument}");
+        assert_eq!(
+            parse(&[argument], &[]).unwrap().flags.firewall.masquerade.ip_masq,
+            wanted,
+            "{argument}"
+        );
+    }
+    for (argument, wanted) in [
+        ("--firewall=iptables", Some(Engine::Iptables)),
+        ("-firewall=nftables", Some(Engine::Nftables)),
+        ("--firewall=none", Some(Engine::None)),
+        ("--firewall=ipfw", None),
+    ] {
+        let found = parse(&[argument], &[]).ok().map(|parsed| parsed.flags.firewall.engine);
+        assert_eq!(found, wanted, "{argument}");
     }
     let off = parse(&["-iptables-forward-rules=false"], &[]).unwrap().flags;
     assert!(!off.firewall.iptables_forward_rules);

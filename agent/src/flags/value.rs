@@ -4,6 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use twill_core::firewall::choose::Wish;
+
+use crate::ownership::{DEFAULT_TTL, SHORTEST_TTL};
+
 /// A word that must not be seen: it prints as `***`.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Secret(String);
@@ -50,6 +54,39 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What firewall rules are written with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Engine {
+    /// What the host uses
+    Auto,
+    /// iptables, in the variant that the host uses
+    Iptables,
+    /// nftables, in a table of our own
+    Nftables,
+    /// Nothing: you look after the rules yourself
+    None,
+}
+
+/// Whose encapsulated packets are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum AcceptFrom {
+    /// Those of peers, with sources inside their own subnets
+    Peers,
+    /// Everybody's, as with flannel
+    Anyone,
+}
+
+impl From<Engine> for Wish {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Auto => Self::Auto,
+            Engine::Iptables => Self::Iptables,
+            Engine::Nftables => Self::Nftables,
+            Engine::None => Self::None,
+        }
+    }
+}
+
 /// What Go's `strconv.ParseBool` takes.
 pub(super) fn go_bool(text: &str) -> Result<bool, &'static str> {
     match text {
@@ -64,6 +101,15 @@ pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
         Ok(number @ 1..=86_400) => Ok(Duration::from_secs(number)),
         _other => Err("not a number of seconds from 1 to 86400"),
     }
+}
+
+/// At least as long as etcd may hiccup; no longer than flannel's peers believe a lease.
+pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|it| it.try_into().ok());
+    let range = SHORTEST_TTL..=DEFAULT_TTL;
+    duration
+        .filter(|ttl| range.contains(ttl))
+        .ok_or_else(|| "not a time from 30s to 24h, such as 90s, 15m or 24h".to_owned())
 }
 
 /// Minutes; a day less a minute at most, because leases live for a day.

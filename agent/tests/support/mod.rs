@@ -2,23 +2,26 @@
 
 #![expect(clippy::disallowed_methods, reason = "the test starts programs and looks at the kernel")]
 
+pub(crate) mod lease;
+pub(crate) mod network;
+pub(crate) mod process;
+
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
+
+use process::{PATH, Process, TIED, run, tied, wait_for};
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
 pub(crate) const ENDPOINT: &str = "http://127.0.0.1:2379";
-/// No test waits longer for anything.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// A private `/run`, loopback, and an uplink `u0` with 192.0.2.1/24 and the default route.
 ///
@@ -45,12 +48,7 @@ impl World {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(nothing, "/", nothing, private, nothing).expect("mounts of our own");
         hide("/run");
-        ip("link set lo up");
-        ip("link add u0 type veth peer name u1");
-        ip("addr add 192.0.2.1/24 dev u0");
-        ip("link set u0 up");
-        ip("link set u1 up");
-        ip("route add default via 192.0.2.254");
+        connect("192.0.2.1/24");
         Some(Self { etcd: None, started: Cell::new(0) })
     }
 
@@ -58,7 +56,7 @@ impl World {
     pub(crate) fn with_config(text: &str) -> Option<Self> {
         let mut world = Self::new()?;
         world.start_etcd();
-        world.etcdctl(&["put", &format!("{PREFIX}/config"), text]);
+        world.configure(text);
         Some(world)
     }
 
@@ -73,6 +71,36 @@ impl World {
         wait_for("etcd", || Self::try_etcdctl(&["endpoint", "health"]).is_ok());
     }
 
+    /// The kernel's, after a reboot.
+    pub(crate) const BOOT_ID: &str = "/run/boot_id";
+
+    /// What a reboot leaves: the disk. Devices, rules, everything under `/run` but the state directory
+    /// and etcd's data are gone, and the kernel has another name for its run. Nothing may run in here.
+    pub(crate) fn reboots(&mut self, address: &str) {
+        assert!(self.etcd.is_none(), "it would live on in the network that is gone");
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network that nobody touched");
+        for gone in ["/run/flannel", "/run/twill"] {
+            fs::remove_dir_all(gone).expect("what the agent made");
+        }
+        fs::write(Self::BOOT_ID, "00000000-0000-0000-0000-000000000002\n").expect("a boot id");
+        let (kernels, nothing) = ("/proc/sys/kernel/random/boot_id", None::<&str>);
+        mount(Some(Self::BOOT_ID), kernels, nothing, MsFlags::MS_BIND, nothing).expect("mounted");
+        connect(address);
+    }
+
+    /// `twilld` on a host that was started so long ago.
+    pub(crate) fn twilld_up_for(&self, time: Duration, flags: &[&str]) -> Process {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).expect("a clock");
+        let offset = i64::try_from(time.as_secs()).expect("short") - now.tv_sec();
+        let twilld = Self::command(flags);
+        let mut command = tied("/usr/bin/unshare");
+        command.args(["--time", "--boottime", &offset.to_string(), "--", "/usr/bin/env"]);
+        command.arg(env!("CARGO_BIN_EXE_twilld"));
+        // Behind `setpriv` and the program itself.
+        command.args(twilld.get_args().skip(TIED.len() + 1));
+        self.start(command)
+    }
+
     pub(crate) fn stop_etcd(&mut self) {
         self.etcd = None;
     }
@@ -82,16 +110,18 @@ impl World {
         Self::try_etcdctl(words).unwrap_or_else(|error| panic!("etcdctl {words:?}: {error}"))
     }
 
-    fn try_etcdctl(words: &[&str]) -> Result<String, String> {
-        run(Command::new("etcdctl").env("ETCDCTL_API", "3").args(words))
+    /// Puts back a copy of etcd's data, which must be gone.
+    pub(crate) fn restore(&self, copy: &str) {
+        assert!(self.etcd.is_none(), "it would go on with what it knows");
+        let words = ["snapshot", "restore", copy, "--data-dir", "/run/etcd", "--name", "default"];
+        let peer = "http://127.0.0.1:2380";
+        let cluster = format!("default={peer}");
+        let more = ["--initial-cluster", &cluster, "--initial-advertise-peer-urls", peer];
+        Self::try_etcdctl(&[&words[..], &more].concat()).expect("restored");
     }
 
-    /// The only lease: the last part of its key.
-    pub(crate) fn lease(&self) -> String {
-        let keys = self.etcdctl(&["get", "--prefix", "--keys-only", &format!("{PREFIX}/subnets/")]);
-        let keys: Vec<&str> = keys.split_whitespace().collect();
-        assert_eq!(keys.len(), 1, "{keys:?}");
-        keys[0].rsplit('/').next().unwrap_or_default().to_owned()
+    fn try_etcdctl(words: &[&str]) -> Result<String, String> {
+        run(Command::new("etcdctl").env("ETCDCTL_API", "3").args(words))
     }
 
     /// `twilld` with the usual flags and these.
@@ -107,7 +137,18 @@ impl World {
     /// To be changed before it is started.
     pub(crate) fn command(flags: &[&str]) -> Command {
         let mut command = tied(env!("CARGO_BIN_EXE_twilld"));
-        command.args(["--etcd-endpoints", ENDPOINT, "--state-dir", "/run/state"]).args(flags);
+        command.args(["--etcd-endpoints", ENDPOINT, "--state-dir", "/run/state"]);
+        // Files of this machine's own containers are not hidden.
+        command.args(["--subnet-hook", "none"]).args(flags);
+        command
+    }
+
+    /// With these capabilities, in the form of `setpriv`, and without new privileges.
+    pub(crate) fn bounded(bounds: &str, flags: &[&str]) -> Command {
+        let plain = Self::command(flags);
+        let mut command = Command::new(plain.get_program());
+        command.args(["--no-new-privs", "--bounding-set", bounds]).args(plain.get_args());
+        command.env("PATH", PATH);
         command
     }
 
@@ -127,110 +168,6 @@ impl World {
     }
 }
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A child that does not outlive the test.
-pub(crate) struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn start(mut command: Command, log: &str) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("a log");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        Self { child: command.spawn().expect("started"), log: log.into() }
-    }
-
-    /// What it said on stderr.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).expect("the log")
-    }
-
-    /// Waits until it said that.
-    pub(crate) fn says(&mut self, words: &str) {
-        let deadline = Instant::now() + LIMIT;
-        while !self.said().contains(words) {
-            let ended = self.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "ended without saying `{words}`:\n{}", self.said());
-            assert!(Instant::now() < deadline, "did not say `{words}`:\n{}", self.said());
-            pause();
-        }
-    }
-
-    pub(crate) fn count(&self, words: &str) -> usize {
-        self.said().matches(words).count()
-    }
-
-    /// Waits for its end.
-    pub(crate) fn ends(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "still runs:\n{}", self.said());
-            pause();
-        }
-    }
-
-    /// Waits for its end with that code and one line that holds these words, then a hint.
-    pub(crate) fn refuses(&mut self, code: i32, words: &[&str]) {
-        let status = self.ends();
-        let said = self.said();
-        assert_eq!(status.code(), Some(code), "{said}");
-        let lines: Vec<&str> = said.lines().collect();
-        let complaints: Vec<&&str> =
-            lines.iter().filter(|line| line.starts_with("twilld: ")).collect();
-        assert_eq!(complaints.len(), 1, "{said}");
-        assert!(words.iter().all(|word| complaints[0].contains(word)), "{words:?}:\n{said}");
-        assert!(lines.last().is_some_and(|line| line.starts_with("hint: ")), "{said}");
-        let noise = lines.iter().any(|line| line.contains("ERROR") || line.contains("WARN"));
-        assert!(!noise && !said.contains("panicked"), "{said}");
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a pid");
-        kill(Pid::from_raw(pid), signal).expect("signalled");
-    }
-
-    /// SIGTERM, and a good end.
-    pub(crate) fn stops(mut self) {
-        self.signal(Signal::SIGTERM);
-        let status = self.ends();
-        assert_eq!(status.code(), Some(0), "{}", self.said());
-    }
-
-    /// `kill -9`.
-    pub(crate) fn dies(mut self) {
-        self.signal(Signal::SIGKILL);
-        self.ends();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Waits until it is so.
-#[track_caller]
-pub(crate) fn wait_for(what: &str, mut so: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < LIMIT, "no {what} in {LIMIT:?}");
-        pause();
-    }
-    start.elapsed()
-}
-
-/// Only between two looks at a condition that has a limit.
-fn pause() {
-    std::thread::park_timeout(Duration::from_millis(5));
-}
-
 /// An empty file system over a directory.
 pub(crate) fn hide(path: &str) {
     let flags = MsFlags::empty();
@@ -238,8 +175,33 @@ pub(crate) fn hide(path: &str) {
 }
 
 pub(crate) fn ip(words: &str) -> String {
-    run(Command::new("ip").args(words.split(' ')))
-        .unwrap_or_else(|error| panic!("ip {words}: {error}"))
+    command("ip", words)
+}
+
+pub(crate) fn iptables(words: &str) -> String {
+    command("iptables", words)
+}
+
+/// Runs a program to its good end.
+pub(crate) fn command(program: &str, words: &str) -> String {
+    run(Command::new(program).env("PATH", PATH).args(words.split(' ')))
+        .unwrap_or_else(|error| panic!("{program} {words}: {error}"))
+}
+
+/// Somebody may be about to run the one that is there.
+pub(crate) fn write_program(path: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let new = format!("{path}.new");
+    fs::write(&new, text).expect("written");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("executable");
+    fs::rename(new, path).expect("in place");
+}
+
+/// Types a line of words.
+pub(crate) fn try_command(line: &str) -> Result<String, String> {
+    let mut words = line.split(' ');
+    let program = words.next().unwrap_or_default();
+    run(Command::new(program).env("PATH", PATH).args(words))
 }
 
 /// `GET path` on the agent's socket: status line and all.
@@ -249,15 +211,12 @@ pub(crate) fn get(path: &str) -> String {
     std::io::read_to_string(stream).expect("answered")
 }
 
-fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| error.to_string())?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-}
-
-/// Killed by the kernel when the test is.
-fn tied(program: &str) -> Command {
-    let mut command = Command::new("/usr/bin/setpriv");
-    command.args(["--pdeathsig", "KILL", "--", program]).env("PATH", PATH);
-    command
+/// Loopback, and an uplink with that address and the default route.
+fn connect(address: &str) {
+    ip("link set lo up");
+    ip("link add u0 type veth peer name u1");
+    ip(&format!("addr add {address} dev u0"));
+    ip("link set u0 up");
+    ip("link set u1 up");
+    ip("route add default via 192.0.2.254");
 }

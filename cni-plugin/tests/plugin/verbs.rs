@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use twill_core::ids::Mac;
 use twill_net::blocking::Kernel;
 use twill_net::netns::Netns;
@@ -154,7 +154,7 @@ fn gc_takes_back_what_the_runtime_does_not_know() {
     let (one, two) = (world.pod(), world.pod());
     add("one", &one, &network).result();
     add("two", &two, &network).result();
-    let gc = |network: &serde_json::Value| call(&[("CNI_COMMAND", "GC")], &network.to_string());
+    let gc = |network: &Value| call(&[("CNI_COMMAND", "GC")], &network.to_string());
     assert_eq!(gc(&network).failure().0, 7, "no list is not an empty list");
     network["cni.dev/valid-attachments"] = json!([{ "containerID": "one", "ifname": "eth0" }]);
     gc(&network).is_silent_success();
@@ -167,6 +167,43 @@ fn gc_takes_back_what_the_runtime_does_not_know() {
 }
 
 /// Wherever an ADD is cut short, a DEL finds what it has left, and the next ADD goes through.
+#[test]
+fn check_says_whether_a_pod_is_as_add_left_it() {
+    let Some(world) = World::new() else { return };
+    let pod = world.pod();
+    let mut network = world.network("1.0.0");
+    let check = |network: &Value| {
+        let netns = pod.path().to_str().unwrap();
+        call(&with("CHECK", "one", &[("CNI_NETNS", netns)]), &network.to_string())
+    };
+    let name = "eth0 of container one (cni:pods)";
+    let unknown = format!("{name} is not joined to this host's subnet");
+    assert_eq!(check(&network).failure(), (105, unknown));
+    let result = add("one", &pod, &network).result();
+    check(&network).is_silent_success();
+    network["prevResult"] = result;
+    check(&network).is_silent_success();
+    assert_eq!(check(&with_version(&network, "0.3.1")).failure().0, 1);
+
+    let mut other = network.clone();
+    other["prevResult"]["ips"][0]["address"] = json!("10.88.2.77/24");
+    let (code, message) = check(&other).failure();
+    assert!(code == 105 && message.contains("`prevResult` does not name"), "{message}");
+
+    // The host has another subnet: only a new pod is of use there.
+    let text = fs::read_to_string(world.subnet_env()).unwrap();
+    fs::write(world.subnet_env(), text.replace("10.88.2.1", "10.88.3.1")).unwrap();
+    let answer = check(&network);
+    let stranded = format!("{name} has 10.88.2.2, but this host's subnet is 10.88.3.0/24 now");
+    assert_eq!(answer.failure(), (105, stranded));
+    assert!(answer.stdout.contains("make it again"), "{answer:?}");
+    del("one", &network).is_silent_success();
+    assert_eq!(world.records(), 0);
+    network["prevResult"] = add("one", &pod, &world.network("1.0.0")).result();
+    assert_eq!(network["prevResult"]["ips"][0]["address"], "10.88.3.2/24");
+    check(&network).is_silent_success();
+}
+
 #[test]
 fn an_add_that_was_killed_leaves_nothing_after_a_del() {
     let Some(world) = World::new() else { return };
@@ -184,4 +221,10 @@ fn an_add_that_was_killed_leaves_nothing_after_a_del() {
         assert_eq!((links(), world.records()), (vec!["twill0".to_owned()], 0), "cut {cut}");
     }
     add("whole", &pod, &network).result();
+}
+
+fn with_version(network: &Value, version: &str) -> Value {
+    let mut network = network.clone();
+    network["cniVersion"] = json!(version);
+    network
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::extension::Command;
 use crate::golden;
 
 #[track_caller]
@@ -20,7 +21,8 @@ fn fills_the_defaults_in() {
             subnet_len: 24,
             subnet_min: subnet("10.5.1.0/24"),
             subnet_max: subnet("10.5.255.0/24"),
-            backend: Backend::Udp(Udp { port: 8285 }),
+            backend: Backend::Udp(Udp { port: 8285, direct_routing: false }),
+            nftables: false,
         }
     );
     let vxlan = read(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#);
@@ -73,8 +75,8 @@ fn reads_as_go_does() {
                 "Backend":{"Type":"vxlan","VNI":null,"Port":0,"MTU":0,"GBP":null}}"#,
         ),
         (
-            "both families spelled out, and nftables, which is for flannel",
-            r#"{"EnableIPv4":true,"EnableIPv6":false,"EnableNFTables":true,
+            "both families and iptables spelled out",
+            r#"{"EnableIPv4":true,"EnableIPv6":false,"EnableNFTables":false,
                 "Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan"}}"#,
         ),
     ];
@@ -87,19 +89,24 @@ fn reads_as_go_does() {
 fn reads_every_option() {
     let config = read(
         r#"{"Network":"10.5.0.0/16","SubnetLen":26,"SubnetMin":"10.5.0.0","SubnetMax":"10.5.9.192",
+            "EnableNFTables":true,
             "Backend":{"Type":"vxlan","VNI":16777215,"Port":4789,"MTU":9000,"GBP":true,
             "Learning":true,"DirectRouting":true}}"#,
     );
     assert_eq!(config.subnet_min, subnet("10.5.0.0/26"), "the first subnet, if it is asked for");
     assert_eq!(config.subnet_max, subnet("10.5.9.192/26"));
+    assert!(config.nftables);
+    assert_eq!(NetworkConfig::parse(config.to_json().as_bytes()), Ok(config.clone()));
     let Backend::Vxlan(vxlan) = config.backend else { panic!("it says vxlan") };
     assert_eq!(
         (vxlan.vni.number(), vxlan.port, vxlan.mtu),
         (16_777_215, Some(4789), Mtu::new(9000))
     );
     assert!(vxlan.gbp && vxlan.learning && vxlan.direct_routing);
+    let plain = read(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"Host-GW","Port":"any"}}"#);
+    assert_eq!(plain.backend, Backend::HostGw, "it has no option that could be wrong");
     let udp = read(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp","Port":7000}}"#);
-    assert_eq!(udp.backend, Backend::Udp(Udp { port: 7000 }));
+    assert_eq!(udp.backend, Backend::Udp(Udp { port: 7000, direct_routing: false }));
 }
 
 #[rustfmt::skip]
@@ -140,12 +147,12 @@ const REFUSED: [&str; 51] = [
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":7}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":"vxlan"}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"nosuch"}}"#,
-    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"Host-GW"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"ipip"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"ipsec"}}"#,
-    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"alloc"}}"#,
-    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"extension"}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"extension","SubnetAddCommand":7}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"extension","SubnetAddCommand":["ip",7]}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"extension","ShutdownCommand":[""]}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"tencent-vpc"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan","VNI":"x"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan","VNI":0}}"#,
@@ -184,8 +191,24 @@ fn what_is_written_reads_back() {
         direct_routing: true,
     });
     let network = subnet("10.88.0.0/16");
+    let words = ["sh", "-c", "echo $SUBNET"].map(str::to_owned);
+    let extension = Backend::Extension(Box::new(Extension {
+        pre_startup: Some(Command::Line("echo hello".to_owned())),
+        subnet_add: Some(Command::Words(words.to_vec())),
+        ..Extension::default()
+    }));
     let rows = [
         ("config-udp.json", Draft::new(network)),
+        (
+            "config-udp-direct.json",
+            Draft {
+                backend: Backend::Udp(Udp { port: 7000, direct_routing: true }),
+                ..Draft::new(network)
+            },
+        ),
+        ("config-alloc.json", Draft { backend: Backend::Alloc, ..Draft::new(network) }),
+        ("config-extension.json", Draft { backend: extension, ..Draft::new(network) }),
+        ("config-host-gw.json", Draft { backend: Backend::HostGw, ..Draft::new(network) }),
         (
             "config-vxlan.json",
             Draft { backend: Backend::Vxlan(Vxlan::default()), ..Draft::new(network) },
@@ -230,7 +253,7 @@ proptest::proptest! {
         network in "\\PC{0,4}|[0-9.]{1,15}/[0-9]{1,3}",
         len: i64,
         min in "\\PC{0,4}|[0-9.]{7,15}",
-        kind in "udp|vxlan|\\PC{0,6}",
+        kind in "udp|vxlan|host-gw|alloc|extension|\\PC{0,6}",
         option: u64,
     ) {
         let text = serde_json::json!({

@@ -6,12 +6,17 @@ use std::str::FromStr;
 use serde_json::{Map, Value, json};
 
 use super::{Backend, Draft, Error, NetworkConfig, Udp, Vxlan};
+use crate::extension::{Command, Extension};
 use crate::ids::{Mtu, Subnet, Vni};
 use crate::json::Members;
 
-/// What flannel has and this version has not.
-const NOT_BUILT: [&str; 7] =
-    ["host-gw", "wireguard", "ipip", "ipsec", "alloc", "extension", "tencent-vpc"];
+/// What flannel has and this version has not, and what would have to be there.
+const NOT_BUILT: [(&str, &str); 4] = [
+    ("wireguard", "keys for each host, and a way into the kernel's wireguard module"),
+    ("ipip", "a device for IP in IP"),
+    ("ipsec", "an IKE daemon (flannel brings strongSwan's)"),
+    ("tencent-vpc", "a client of that cloud's route tables"),
+];
 
 pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
     let members: Members = serde_json::from_slice(text)
@@ -30,27 +35,44 @@ pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
     let subnet_min = address(&members, "SubnetMin")?;
     let subnet_max = address(&members, "SubnetMax")?;
     let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
-    Ok(Draft { network, subnet_len, subnet_min, subnet_max, backend })
+    let nftables = flag(&members, "EnableNFTables")?.unwrap_or(false);
+    Ok(Draft { network, subnet_len, subnet_min, subnet_max, backend, nftables })
 }
 
 pub(super) fn write(config: &NetworkConfig) -> String {
-    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend } = config;
-    json!({
+    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables } = config;
+    let mut text = json!({
         "Network": network,
         "SubnetLen": subnet_len,
         "SubnetMin": subnet_min.base(),
         "SubnetMax": subnet_max.base(),
         "Backend": options(backend),
-    })
-    .to_string()
+    });
+    if *nftables {
+        text["EnableNFTables"] = true.into();
+    }
+    text.to_string()
 }
 
-fn options(backend: &Backend) -> Value {
+pub(crate) fn options(backend: &Backend) -> Value {
     let mut options = Map::new();
     let mut put = |name: &str, value: Value| drop(options.insert(name.to_owned(), value));
     put("Type", backend.name().into());
     match backend {
-        Backend::Udp(Udp { port }) => put("Port", (*port).into()),
+        Backend::HostGw | Backend::Alloc => {}
+        Backend::Extension(extension) => {
+            for (name, command) in extension.commands() {
+                if let Some(command) = command {
+                    put(name, command.to_json());
+                }
+            }
+        }
+        Backend::Udp(Udp { port, direct_routing }) => {
+            put("Port", (*port).into());
+            if *direct_routing {
+                put("DirectRouting", true.into());
+            }
+        }
         Backend::Vxlan(Vxlan { vni, port, mtu, gbp, learning, direct_routing }) => {
             put("VNI", vni.number().into());
             if let Some(port) = port {
@@ -69,8 +91,6 @@ fn options(backend: &Backend) -> Value {
 }
 
 fn families(members: &Members) -> Result<(), Error> {
-    // The agent's firewall is iptables whatever this says; a wrong kind of value is still a slip.
-    flag(members, "EnableNFTables")?;
     let only = |member, found: bool, rule: &str| Error::Rule {
         member,
         found: found.to_string(),
@@ -85,7 +105,7 @@ fn families(members: &Members) -> Result<(), Error> {
     Ok(())
 }
 
-fn backend(found: &Value) -> Result<Backend, Error> {
+pub(crate) fn backend(found: &Value) -> Result<Backend, Error> {
     let members = match found {
         Value::Null => return Err(Error::Missing { member: "Backend.Type" }),
         Value::Object(members) => Members::from(members),
@@ -99,8 +119,13 @@ fn backend(found: &Value) -> Result<Backend, Error> {
         "" => Err(Error::Missing { member: "Backend.Type" }),
         "udp" => udp(&members).map(Backend::Udp),
         "vxlan" => vxlan(&members).map(Backend::Vxlan),
-        known if NOT_BUILT.contains(&known) => Err(Error::NotBuilt { name: known.to_owned() }),
-        _ => Err(Error::UnknownBackend { name: name.to_owned() }),
+        "host-gw" => Ok(Backend::HostGw),
+        "alloc" => Ok(Backend::Alloc),
+        "extension" => extension(&members).map(|found| Backend::Extension(Box::new(found))),
+        other => Err(match NOT_BUILT.iter().find(|(known, _lacks)| *known == other) {
+            Some((name, lacks)) => Error::NotBuilt { name, lacks },
+            None => Error::UnknownBackend { name: name.to_owned() },
+        }),
     }
 }
 
@@ -109,7 +134,9 @@ fn udp(members: &Members) -> Result<Udp, Error> {
     if port == Some(0) {
         return Err(out_of_range("Backend.Port", 0, "be from 1 to 65535"));
     }
-    Ok(port.map_or_else(Udp::default, |port| Udp { port }))
+    let direct_routing = flag(members, "Backend.DirectRouting")?.unwrap_or(false);
+    let port = port.unwrap_or(Udp::default().port);
+    Ok(Udp { port, direct_routing })
 }
 
 fn vxlan(members: &Members) -> Result<Vxlan, Error> {
@@ -137,6 +164,39 @@ fn vxlan(members: &Members) -> Result<Vxlan, Error> {
         learning: flag(members, "Backend.Learning")?.unwrap_or(false),
         direct_routing: flag(members, "Backend.DirectRouting")?.unwrap_or(false),
     })
+}
+
+fn extension(members: &Members) -> Result<Extension, Error> {
+    Ok(Extension {
+        pre_startup: command(members, "Backend.PreStartupCommand")?,
+        post_startup: command(members, "Backend.PostStartupCommand")?,
+        shutdown: command(members, "Backend.ShutdownCommand")?,
+        subnet_add: command(members, "Backend.SubnetAddCommand")?,
+        subnet_remove: command(members, "Backend.SubnetRemoveCommand")?,
+    })
+}
+
+/// A line, or a list of words of which the first is a program. Without any word there is no command.
+fn command(members: &Members, member: &'static str) -> Result<Option<Command>, Error> {
+    let Some(found) = members.all(own_name(member)).rfind(|found| !found.is_null()) else {
+        return Ok(None);
+    };
+    let wanted = || kind(member, found, "a command line in quotes, or a list of words in quotes");
+    match found {
+        Value::String(line) if line.trim().is_empty() => Ok(None),
+        Value::String(line) => Ok(Some(Command::Line(line.clone()))),
+        Value::Array(words) => {
+            let words: Option<Vec<String>> =
+                words.iter().map(|word| word.as_str().map(str::to_owned)).collect();
+            let words = words.ok_or_else(wanted)?;
+            match words.first() {
+                None => Ok(None),
+                Some(program) if program.is_empty() => Err(wanted()),
+                Some(_program) => Ok(Some(Command::Words(words))),
+            }
+        }
+        _other => Err(wanted()),
+    }
 }
 
 fn network(found: &Value) -> Result<Subnet, Error> {

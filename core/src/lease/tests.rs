@@ -64,7 +64,7 @@ fn values_are_written_as_flannel_writes_them() {
     let rows = [
         value(vxlan(Some(1))),
         value(LeaseBackend::Unnamed),
-        value(LeaseBackend::Other { name: "host-gw".to_owned() }),
+        value(LeaseBackend::HostGw),
         LeaseValue { public_ipv6: "fd00::3".parse().ok(), ..value(LeaseBackend::Unnamed) },
         ours,
         nameless,
@@ -108,7 +108,7 @@ fn values_are_read_with_flannels_tolerance() {
         (
             "another backend with data of its own",
             r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"extension","BackendData":"{\"k\":1}"}"#,
-            value(LeaseBackend::Other { name: "extension".to_owned() }),
+            value(LeaseBackend::Extension { data: Some("{\"k\":1}".to_owned()) }),
         ),
         (
             "both families",

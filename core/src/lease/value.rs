@@ -34,6 +34,13 @@ pub enum LeaseBackend {
         /// The hardware address of the owner's tunnel device.
         mac: Mac,
     },
+    /// `host-gw`: by a plain route to its public address.
+    HostGw,
+    /// `extension`: by commands, which get what the owner says.
+    Extension {
+        /// What the owner's own first command said.
+        data: Option<String>,
+    },
     /// One that this version cannot send to.
     Other {
         /// Its name.
@@ -73,9 +80,16 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     backend_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    backend_data: Option<VxlanData>,
+    backend_data: Option<Data<'a>>,
     #[serde(rename = "TwillNodeID", skip_serializing_if = "Option::is_none")]
     node: Option<NodeId>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Vxlan(VxlanData),
+    Text(&'a str),
 }
 
 #[derive(Serialize)]
@@ -93,7 +107,11 @@ impl LeaseValue {
         let (backend_type, backend_data) = match &self.backend {
             LeaseBackend::Unnamed => (None, None),
             LeaseBackend::Vxlan { vni, mac } => {
-                (Some("vxlan"), Some(VxlanData { vni: *vni, mac: *mac }))
+                (Some("vxlan"), Some(Data::Vxlan(VxlanData { vni: *vni, mac: *mac })))
+            }
+            LeaseBackend::HostGw => (Some("host-gw"), None),
+            LeaseBackend::Extension { data } => {
+                (Some("extension"), data.as_deref().map(Data::Text))
             }
             LeaseBackend::Other { name } => (Some(name.as_str()), None),
         };
@@ -136,6 +154,8 @@ impl LeaseBackend {
         match self {
             Self::Unnamed => "",
             Self::Vxlan { .. } => "vxlan",
+            Self::HostGw => "host-gw",
+            Self::Extension { .. } => "extension",
             Self::Other { name } => name,
         }
     }
@@ -147,6 +167,12 @@ impl LeaseBackend {
         };
         match name.as_str() {
             "" => Ok(Self::Unnamed),
+            "host-gw" => Ok(Self::HostGw),
+            "extension" => match plain(members, "BackendData") {
+                None => Ok(Self::Extension { data: None }),
+                Some(Value::String(text)) => Ok(Self::Extension { data: Some(text.clone()) }),
+                Some(other) => Err(mismatch(other, "BackendData", "a text")),
+            },
             "vxlan" => {
                 let data = members.last("BackendData").unwrap_or(&Value::Null);
                 let wanted = "an object with VNI and VtepMAC";

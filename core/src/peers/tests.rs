@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Udp, Vxlan};
+use crate::config::{Backend, Udp, Vxlan};
 use crate::ids::{LeaseId, Revision, Vni};
 use crate::lease::LeaseValue;
 
@@ -30,7 +30,7 @@ fn takes_what_it_can_send_to() {
         &[
             with(lease(2), |value| value.backend = LeaseBackend::Unnamed),
             with(lease(3), |value| {
-                value.backend = LeaseBackend::Other { name: "host-gw".to_owned() };
+                value.backend = LeaseBackend::HostGw;
             }),
         ],
         &[],
@@ -133,7 +133,8 @@ fn of_two_that_exclude_each_other_one_holds() {
 
 #[test]
 fn udp_takes_nameless_leases_only() {
-    let own = Own { backend: Backend::Udp(Udp::default()), mac: None, ..own() };
+    let serving = Serving::new(Backend::Udp(Udp::default()), Revision(1));
+    let own = Own { serving, mac: None, ..own() };
     let mut known = Known::default();
     let nameless = with(lease(2), |value| value.backend = LeaseBackend::Unnamed);
     known.fold(snapshot(&[nameless, lease(3)], &[]));
@@ -227,7 +228,7 @@ fn own() -> Own {
         subnet: subnet(OWN),
         public_ip: host(OWN),
         mac: Some(mac(OWN)),
-        backend: Backend::Vxlan(Vxlan::default()),
+        serving: Serving::new(Backend::Vxlan(Vxlan::default()), Revision(1)),
     }
 }
 

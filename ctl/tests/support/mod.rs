@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
@@ -20,7 +21,8 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(2379);
 pub(crate) struct Etcd {
     child: Child,
     endpoint: String,
-    _data: TempDir,
+    peer: String,
+    data: TempDir,
 }
 
 impl Etcd {
@@ -34,34 +36,19 @@ impl Etcd {
             let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
             format!("http://{}:{port}", own_address())
         });
-        // Dies with us, also when the test is killed.
-        let mut child = command("setpriv")
-            .args(["--pdeathsig", "KILL", "etcd", "--data-dir"])
-            .arg(data.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("etcd is installed by `make deps`");
-        let (tell, told) = mpsc::channel();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            let mut transcript = String::new();
-            for line in log.lines().map_while(Result::ok) {
-                transcript += &line;
-                transcript.push('\n');
-                if line.contains("ready to serve client requests") {
-                    // The test may have given up.
-                    _ = tell.send(Ok(()));
-                }
-            }
-            _ = tell.send(Err(transcript));
-        });
-        let served = told.recv_timeout(PATIENCE).expect("etcd serves within its time");
-        served.unwrap_or_else(|transcript: String| panic!("etcd ended:\n{transcript}"));
-        Self { child, endpoint: client, _data: data }
+        let child = serve(data.path(), &client, &peer);
+        Self { child, endpoint: client, peer, data }
+    }
+
+    /// Pulls the plug.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Comes back with the same data at the same place.
+    pub(crate) fn start_again(&mut self) {
+        self.child = serve(self.data.path(), &self.endpoint, &self.peer);
     }
 
     /// Where it answers.
@@ -82,9 +69,36 @@ impl Etcd {
 
     /// Writes a key that ends after `seconds`.
     pub(crate) fn put_for(&self, key: &str, value: &str, seconds: u32) {
+        let id = self.grant(seconds);
+        self.put_under(&id, key, value);
+    }
+
+    /// An etcd lease of `seconds`.
+    pub(crate) fn grant(&self, seconds: u32) -> String {
         let granted = self.etcdctl(&["lease", "grant", &seconds.to_string()]);
-        let id = granted.split_whitespace().nth(1).unwrap();
+        granted.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    /// Writes a key that ends with that etcd lease.
+    pub(crate) fn put_under(&self, id: &str, key: &str, value: &str) {
         self.etcdctl(&["put", key, value, &format!("--lease={id}")]);
+    }
+
+    /// Writes what a key holds again, whatever it ends with.
+    pub(crate) fn put_again(&self, key: &str) {
+        self.etcdctl(&["put", key, "--ignore-value", "--ignore-lease"]);
+    }
+
+    /// The time of an etcd lease is over.
+    pub(crate) fn end(&self, id: &str) {
+        self.etcdctl(&["lease", "revoke", id]);
+    }
+
+    /// The etcd lease that a key ends with, as twillctl writes it.
+    pub(crate) fn lease_of(&self, key: &str) -> Option<String> {
+        let text = self.etcdctl(&["get", key, "-w", "json"]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["kvs"][0]["lease"].as_i64().map(|id| format!("{id:x}"))
     }
 
     /// What a key holds; empty when it is not there.
@@ -102,6 +116,37 @@ impl Etcd {
         assert!(output.status.success(), "etcdctl {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
+}
+
+fn serve(data: &Path, client: &str, peer: &str) -> Child {
+    // Dies with us, also when the test is killed.
+    let mut child = command("setpriv")
+        .args(["--pdeathsig", "KILL", "etcd", "--data-dir"])
+        .arg(data)
+        .args(["--listen-client-urls", client, "--advertise-client-urls", client])
+        .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+        .args(["--initial-cluster", &format!("default={peer}")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("etcd is installed by `make deps`");
+    let (tell, told) = mpsc::channel();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        let mut transcript = String::new();
+        for line in log.lines().map_while(Result::ok) {
+            transcript += &line;
+            transcript.push('\n');
+            if line.contains("ready to serve client requests") {
+                // The test may have given up.
+                _ = tell.send(Ok(()));
+            }
+        }
+        _ = tell.send(Err(transcript));
+    });
+    let served = told.recv_timeout(PATIENCE).expect("etcd serves within its time");
+    served.unwrap_or_else(|transcript: String| panic!("etcd ended:\n{transcript}"));
+    child
 }
 
 impl Drop for Etcd {
@@ -154,6 +199,26 @@ pub(crate) fn twillctl_in(environment: &[(&str, &str)], arguments: &[&str]) -> A
         data: String::from_utf8(stdout).unwrap(),
         words: String::from_utf8(stderr).unwrap(),
     }
+}
+
+/// Starts a twillctl that goes on for as long as the test likes.
+pub(crate) fn start(arguments: &[&str]) -> Child {
+    let mut command = command("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_twillctl")])
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Sends a signal to a program that this test started.
+pub(crate) fn signal(name: &str, id: u32) {
+    let status = command("kill").args(["-s", name, &id.to_string()]).status().unwrap();
+    assert!(status.success());
 }
 
 /// A loopback address that belongs to this process.

@@ -89,13 +89,19 @@ impl Pool {
 
     /// What belongs to `owner`, if anything does.
     pub(crate) fn find(&self, owner: &Owner) -> Result<Option<Entry>, Error> {
+        Ok(self.entries_of(owner)?.into_iter().next())
+    }
+
+    /// All that belongs to `owner`: two while it moves from one subnet to another.
+    pub(crate) fn entries_of(&self, owner: &Owner) -> Result<Vec<Entry>, Error> {
         let names: Vec<String> = host_interfaces(owner).collect();
+        let mut found = Vec::new();
         for entry in self.entries()? {
             if names.contains(&entry.host_interface) && self.belongs_to(&entry, owner)? {
-                return Ok(Some(entry));
+                found.push(entry);
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     fn belongs_to(&self, entry: &Entry, owner: &Owner) -> Result<bool, Error> {

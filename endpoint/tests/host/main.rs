@@ -5,4 +5,6 @@ mod attach;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod renumber;
+#[cfg(test)]
 mod world;

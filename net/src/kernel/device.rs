@@ -1,18 +1,20 @@
 //! Makes the tunnel device, or mends the one that is there, with as little disturbance as it takes.
 
+mod vxlan;
+
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::Ordering::Relaxed;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::InfoVxlan;
 use nix::libc;
-use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
 use twill_core::ids::{Gateway, Mac, Mtu};
 
-use super::link::{Kind, Link, Shape};
+use super::link::{Kind, Link};
 use super::{Kernel, reason, unless};
-use crate::{Error, sysctl};
+use crate::Error;
 
 /// The port that Linux gives a VXLAN device which asks for none. It predates the one that IANA
 /// assigned, 4789, and is what flannel uses.
@@ -41,6 +43,29 @@ impl Kernel {
         Ok(link.index)
     }
 
+    /// VXLAN devices of one port share a socket, which carries group policy for all of them or for
+    /// none. Takes those of `specs` away that stand and are to change in that, if there is more than
+    /// one of a port: each alone would find the socket of the others in its way.
+    pub async fn make_room(&self, specs: &[DeviceSpec]) -> Result<(), Error> {
+        let vxlans = || {
+            specs.iter().filter_map(|spec| match spec {
+                DeviceSpec::Vxlan(vxlan) => Some(vxlan),
+                DeviceSpec::Tun(_) => None,
+            })
+        };
+        for spec in vxlans() {
+            let port = |spec: &Vxlan| spec.port.unwrap_or(LINUX_PORT);
+            if vxlans().filter(|other| port(other) == port(spec)).count() < 2 {
+                continue;
+            }
+            let Some(link) = self.link(&spec.name).await? else { continue };
+            if matches!(&link.kind, Kind::Vxlan(shape) if shape.gbp != spec.gbp) {
+                self.delete(&link).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The hardware address of a VXLAN device that is there; `None` if there is no such device, or
     /// if it is something else. A host that took over from flanneld goes on with this address.
     pub async fn vxlan_mac(&self, name: &str) -> Result<Option<Mac>, Error> {
@@ -56,6 +81,21 @@ impl Kernel {
         }
     }
 
+    /// Gives a TUN device its name back that somebody renamed; tells whether that was so.
+    pub async fn restore_name(&self, index: IfIndex, name: &str) -> Result<bool, Error> {
+        let renamed =
+            |link: &Link| link.index == index && link.name != name && link.kind == Kind::Tun;
+        let Some(link) = self.links().await?.into_iter().find(renamed) else { return Ok(false) };
+        self.rename(link, name).await.map(|_link| true)
+    }
+
+    async fn rename(&self, link: Link, name: &str) -> Result<Link, Error> {
+        // Kernels before 6.2 rename nothing that is up.
+        self.set(&link, "state", LinkMessageBuilder::down).await?;
+        self.set(&link, "name", |message| message.name(name.to_owned())).await?;
+        Ok(Link { name: name.to_owned(), up: false, ..link })
+    }
+
     async fn existing_tun(&self, name: &str) -> Result<Link, Error> {
         let link = self.link(name).await?;
         let link = link.ok_or_else(|| Error::NoInterface { name: name.to_owned() })?;
@@ -63,61 +103,6 @@ impl Kernel {
             Kind::Tun => Ok(link),
             _other => Err(Error::ForeignInterface { name: link.name, wanted: "a TUN device" }),
         }
-    }
-
-    async fn ensure_vxlan(&self, spec: &Vxlan) -> Result<Link, Error> {
-        let link = match self.link(&spec.name).await? {
-            Some(link) => self.mend(spec, link).await?,
-            None => self.create(spec).await?,
-        };
-        if link.mac != Some(spec.mac) {
-            let address =
-                LinkUnspec::new_with_index(link.index.0).address(spec.mac.0.to_vec()).build();
-            let set = self.handle.link().set(address).execute().await;
-            set.map_err(|error| Error::SetInterface {
-                name: link.name.clone(),
-                property: "hardware address",
-                source: reason(error),
-            })?;
-        }
-        // Before the device is up, so that no router advertisement is ever believed.
-        sysctl::ensure_no_router_advertisements(&spec.name)?;
-        Ok(link)
-    }
-
-    /// A device that is there and may be wrong: as it is, changed in place, or made anew.
-    async fn mend(&self, spec: &Vxlan, link: Link) -> Result<Link, Error> {
-        if link.kind == Kind::Vxlan(wanted(spec)) {
-            return Ok(link);
-        }
-        if matches!(link.kind, Kind::Vxlan(_)) {
-            let change = attributes(spec, LinkVxlan::new(&spec.name, spec.vni.number()));
-            // What the kernel refuses to change, a new device gets.
-            let changed = self.handle.link().change(change.index(link.index.0).build());
-            if changed.execute().await.is_ok()
-                && let Some(link) = self.link(&spec.name).await?
-                && link.kind == Kind::Vxlan(wanted(spec))
-            {
-                return Ok(link);
-            }
-        }
-        self.delete(&link).await?;
-        self.create(spec).await
-    }
-
-    async fn create(&self, spec: &Vxlan) -> Result<Link, Error> {
-        let message = attributes(spec, LinkVxlan::new(&spec.name, spec.vni.number()))
-            .port(spec.port.unwrap_or(LINUX_PORT))
-            .address(spec.mac.0.to_vec())
-            .mtu(spec.mtu.bytes());
-        let message = if spec.gbp { message.append_info_data(InfoVxlan::Gbp) } else { message };
-        let created = self.handle.link().add(message.build()).execute().await;
-        created.map_err(|error| Error::CreateInterface {
-            name: spec.name.clone(),
-            source: reason(error),
-        })?;
-        let link = self.link(&spec.name).await?;
-        link.ok_or_else(|| Error::NoInterface { name: spec.name.clone() })
     }
 
     async fn delete(&self, link: &Link) -> Result<(), Error> {
@@ -146,6 +131,7 @@ impl Kernel {
         property: &'static str,
         with: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
     ) -> Result<(), Error> {
+        self.mended.devices.fetch_add(1, Relaxed);
         let message = with(LinkUnspec::new_with_index(link.index.0)).build();
         let set = self.handle.link().set(message).execute().await;
         set.map_err(|error| Error::SetInterface {
@@ -166,6 +152,7 @@ impl Kernel {
             .partition(|address| *address == wanted.0);
         // The new one first: with its last address a device loses its routes as well.
         if present.is_empty() {
+            self.mended.addresses.fetch_add(1, Relaxed);
             let add = self.handle.address().add(link.index.0, IpAddr::V4(wanted.0), 32);
             unless(add.execute().await, &[libc::EEXIST]).map_err(|source| Error::AddAddress {
                 name: link.name.clone(),
@@ -174,6 +161,7 @@ impl Kernel {
             })?;
         }
         for address in stale {
+            self.mended.addresses.fetch_add(1, Relaxed);
             self.drop_address(link, address).await?;
         }
         Ok(())
@@ -192,38 +180,4 @@ impl Kernel {
             source,
         })
     }
-
-    // Peers send to the address in our lease. Others (udev, for one) are known to change it as
-    // soon as a device appears.
-    async fn check_mac(&self, spec: &Vxlan) -> Result<(), Error> {
-        let link = self.link(&spec.name).await?;
-        let link = link.ok_or_else(|| Error::NoInterface { name: spec.name.clone() })?;
-        match link.mac {
-            Some(found) if found != spec.mac => {
-                Err(Error::ChangedMac { name: link.name, wanted: spec.mac, found })
-            }
-            _right => Ok(()),
-        }
-    }
-}
-
-fn wanted(spec: &Vxlan) -> Shape {
-    Shape {
-        vni: spec.vni.number(),
-        link: spec.uplink.0,
-        local: Some(spec.local.0),
-        port: spec.port.unwrap_or(LINUX_PORT),
-        learning: spec.learning,
-        gbp: spec.gbp,
-        alien: false,
-    }
-}
-
-/// What can be said to the kernel both of a new device and of one that is there. A port is not
-/// among it, not even the one that the device has.
-fn attributes(
-    spec: &Vxlan,
-    message: LinkMessageBuilder<LinkVxlan>,
-) -> LinkMessageBuilder<LinkVxlan> {
-    message.dev(spec.uplink.0).local(spec.local.0).learning(spec.learning)
 }

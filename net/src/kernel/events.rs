@@ -28,19 +28,25 @@ pub enum Event {
     Route(IfIndex),
     /// A neighbour on an interface, or a row of its forwarding database, changed.
     Neighbour(IfIndex),
+    /// A switch of an interface was set, such as `forwarding` or `rp_filter`; of all of them without
+    /// a number.
+    Setting(Option<IfIndex>),
     /// More happened than the kernel could keep for us: anything may have moved.
     Missed,
 }
 
 impl Event {
-    /// Can it have to do with the tunnel device, or with the interface under it? Neighbours of the
+    /// Can it have to do with the tunnel devices, or with the interface under them? Neighbours of the
     /// latter come and go all day and do not count.
     #[must_use]
-    pub fn concerns(self, device: IfIndex, uplink: IfIndex) -> bool {
+    pub fn concerns(self, devices: &[IfIndex], uplink: IfIndex) -> bool {
         match self {
-            Self::Link(index) | Self::Address(index) => index == device || index == uplink,
-            Self::Route(index) | Self::Neighbour(index) => index == device,
-            Self::Missed => true,
+            Self::Link(index)
+            | Self::Address(index)
+            | Self::Route(index)
+            | Self::Setting(Some(index)) => devices.contains(&index) || index == uplink,
+            Self::Neighbour(index) => devices.contains(&index),
+            Self::Setting(None) | Self::Missed => true,
         }
     }
 }
@@ -65,11 +71,12 @@ impl std::fmt::Debug for Events {
 /// One datagram of the kernel is at most this long (see `NLMSG_GOODSIZE` in `linux/netlink.h`).
 const DATAGRAM: usize = 32 * 1024;
 
-const GROUPS: [MulticastGroup; 4] = [
+const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Netconf,
 ];
 
 impl Kernel {
@@ -121,6 +128,11 @@ impl Events {
 
 fn parse(mut datagram: &[u8], events: &mut VecDeque<Event>) {
     while !datagram.is_empty() {
+        if let Some((event, rest)) = setting(datagram) {
+            events.extend(event);
+            datagram = rest;
+            continue;
+        }
         let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram) else {
             // It moved, whatever it was.
             events.push_back(Event::Missed);
@@ -133,6 +145,43 @@ fn parse(mut datagram: &[u8], events: &mut VecDeque<Event>) {
         if let NetlinkPayload::InnerMessage(message) = message.payload {
             events.extend(event(&message));
         }
+    }
+}
+
+/// `RTM_NEWNETCONF` and `RTM_DELNETCONF` of `linux/rtnetlink.h`, which the crate does not read.
+const NETCONF: std::ops::RangeInclusive<u16> = 80..=81;
+/// `NETCONFA_IFINDEX` of `linux/netconf.h`.
+const OF_INTERFACE: u16 = 1;
+/// A message's header, and the family behind it.
+const NETCONF_HEADER: usize = 16 + 4;
+
+/// The first message, if it is about a switch of an interface, and what lies behind it.
+fn setting(datagram: &[u8]) -> Option<(Option<Event>, &[u8])> {
+    let (length, rest) = datagram.split_first_chunk()?;
+    let (kind, _rest) = rest.split_first_chunk()?;
+    if !NETCONF.contains(&u16::from_ne_bytes(*kind)) {
+        return None;
+    }
+    let length = usize::try_from(u32::from_ne_bytes(*length)).ok()?;
+    let mut attributes = datagram.get(NETCONF_HEADER..length)?;
+    let behind = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    while let Some((header, value)) = attributes.split_first_chunk::<4>() {
+        let [len @ .., _, _] = header;
+        let len = usize::from(u16::from_ne_bytes(*len));
+        let kind = u16::from_ne_bytes([header[2], header[3]]);
+        if let (OF_INTERFACE, Some(index)) = (kind, value.first_chunk()) {
+            return Some((of_interface(i32::from_ne_bytes(*index)), behind));
+        }
+        attributes = attributes.get(len.next_multiple_of(4).max(4)..).unwrap_or_default();
+    }
+    Some((Some(Event::Missed), behind))
+}
+
+/// `NETCONFA_IFINDEX_ALL`, and `…_DEFAULT`, which says something about interfaces that are to come.
+fn of_interface(index: i32) -> Option<Event> {
+    match index {
+        -1 => Some(Event::Setting(None)),
+        index => u32::try_from(index).ok().map(|index| Event::Setting(Some(IfIndex(index)))),
     }
 }
 

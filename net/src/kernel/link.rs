@@ -43,6 +43,8 @@ pub(super) struct Shape {
     pub(super) port: u16,
     pub(super) learning: bool,
     pub(super) gbp: bool,
+    /// Whether routers may cut its packets: 0 is yes (`IFLA_VXLAN_DF`).
+    pub(super) df: u8,
     /// Anything that a device of ours never has: a default destination, an IPv6 end, misses
     /// reported to user space, metadata mode.
     pub(super) alien: bool,
@@ -58,6 +60,11 @@ pub(super) struct Address {
 }
 
 impl Kernel {
+    /// What each interface carries, in bytes, by name.
+    pub async fn sizes(&self) -> Result<Vec<(String, u32)>, Error> {
+        Ok(self.links().await?.into_iter().map(|link| (link.name, link.mtu)).collect())
+    }
+
     pub(super) async fn links(&self) -> Result<Vec<Link>, Error> {
         let links = self.list("interfaces", |handle| handle.link().get().execute()).await?;
         Ok(links.iter().map(Link::from).collect())
@@ -146,6 +153,7 @@ fn shape(attributes: &[InfoVxlan]) -> Shape {
             InfoVxlan::Port(port) => shape.port = *port,
             InfoVxlan::Learning(learning) => shape.learning = *learning,
             InfoVxlan::Gbp => shape.gbp = true,
+            InfoVxlan::Df(mark) => shape.df = u8::from(*mark),
             InfoVxlan::Group(_)
             | InfoVxlan::Group6(_)
             | InfoVxlan::Local6(_)

@@ -1,13 +1,14 @@
 //! What this host already has in its routing table, to find a network that would clash with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use netlink_packet_route::route::RouteHeader;
 use twill_core::device::IfIndex;
 use twill_core::ids::Subnet;
 
 use super::Kernel;
-use super::tables::{destination, device_of};
+use super::tables::{destination, device_of, gateway_of, is_marked};
 use crate::Error;
 
 /// A block of addresses that leads to an interface of this host.
@@ -19,30 +20,33 @@ pub struct LocalRoute {
     pub device: Option<IfIndex>,
     /// The interface's name, `-` without one.
     pub name: String,
+    /// The gateway, if there is one.
+    pub via: Option<Ipv4Addr>,
 }
 
 impl Kernel {
-    /// The routes of the main table, and the ranges of the interfaces' addresses. The default route
-    /// is left out: it overlaps with everything and clashes with nothing.
+    /// The routes of the main table that do not carry our mark, and the ranges of the interfaces'
+    /// addresses. The default route is left out: it overlaps with everything and clashes with nothing.
     pub async fn local_routes(&self) -> Result<Vec<LocalRoute>, Error> {
         let links = self.links().await?.into_iter();
         let names: BTreeMap<_, _> = links.map(|link| (link.index, link.name)).collect();
         let mut found = BTreeSet::new();
         for route in self.routes().await? {
-            if route.header.table == RouteHeader::RT_TABLE_MAIN {
-                found.extend(destination(&route).map(|block| (block, device_of(&route))));
+            if route.header.table == RouteHeader::RT_TABLE_MAIN && !is_marked(&route) {
+                let block = destination(&route);
+                found.extend(block.map(|block| (block, device_of(&route), gateway_of(&route))));
             }
         }
         for address in self.addresses().await? {
             let block = Subnet::containing(address.local, address.prefix_len);
-            found.extend(block.map(|block| (block, Some(address.index))));
+            found.extend(block.map(|block| (block, Some(address.index), None)));
         }
-        let found = found.into_iter().filter(|(block, _device)| block.len() > 0);
+        let found = found.into_iter().filter(|(block, ..)| block.len() > 0);
         Ok(found
-            .map(|(block, device)| {
+            .map(|(block, device, via)| {
                 let name = device.and_then(|device| names.get(&device));
                 let name = name.map_or_else(|| "-".to_owned(), Clone::clone);
-                LocalRoute { block, device, name }
+                LocalRoute { block, device, name, via }
             })
             .collect())
     }

@@ -1,6 +1,6 @@
 //! The tunnel device is made once, kept, mended, and made anew only when there is no other way.
 
-use crate::host::{OWN, device, gateway, host, mac, named, on_a_host, run, spec, subnet};
+use crate::host::{OWN, device, dump, gateway, host, mac, named, on_a_host, run, spec, subnet};
 use twill_core::device::{DeviceSpec, Tun, Vxlan};
 use twill_core::ids::{Mac, Mtu, Vni};
 use twill_core::plan::{Change, Hop};
@@ -101,6 +101,47 @@ fn a_device_on_another_uplink_moves() {
     });
 }
 
+/// Each thing that somebody can do, and whether a device and an address are said to have been mended.
+#[test]
+fn what_was_mended_is_told() {
+    let rows = [
+        ("ip link set flannel.1 mtu 1300", true, false),
+        ("ip link set flannel.1 address 02:00:00:00:00:0f", true, false),
+        ("ip address del 10.5.1.0/32 dev flannel.1", false, true),
+        ("ip address add 10.5.7.0/32 dev flannel.1", false, true),
+        ("ip link set flannel.1 down", true, false),
+        ("ip link set flannel.1 type vxlan df set", true, false),
+        ("ip link set flannel.1 type vxlan df inherit", true, false),
+    ];
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let index = device(&kernel).await;
+        for (deed, a_device, an_address) in rows {
+            run(deed);
+            let before = kernel.mended();
+            assert_eq!(device(&kernel).await, index, "{deed}");
+            check_shape(deed);
+            let after = kernel.mended();
+            let told = (after.devices > before.devices, after.addresses > before.addresses);
+            assert_eq!(told, (a_device, an_address), "{deed}");
+        }
+    });
+}
+
+#[test]
+fn a_device_that_was_renamed_has_its_name_back() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let index = device(&kernel).await;
+        run("ip link set flannel.1 down");
+        run("ip link set flannel.1 name elsewhere");
+        run("ip link set elsewhere up");
+        assert_eq!(device(&kernel).await, index, "the same device");
+        check_shape("name");
+        assert!(!run("ip -o link show").contains("elsewhere"));
+    });
+}
+
 #[test]
 fn what_has_our_name_and_is_no_vxlan_device_makes_way() {
     on_a_host(async |_scratch| {
@@ -189,21 +230,64 @@ fn a_tun_device_is_configured_and_never_made() {
         assert!(shown.contains("mtu 1472") && shown.contains("inet 10.5.1.0/32"), "{shown}");
         // The network's one route, into the device.
         let network = subnet(1);
-        kernel.apply(first, Change::PutRoute(network, Hop::Device)).await.unwrap();
+        kernel.apply(Change::PutRoute(network, Hop::Device(first))).await.unwrap();
         assert!(run("ip route").contains("10.5.1.0/24 dev flannel0 proto 84"));
-        let tables = kernel.dump_tables(first).await.unwrap();
-        assert_eq!(tables.routes, [(network, Hop::Device)].into());
+        let tables = dump(&kernel, first).await.unwrap();
+        assert_eq!(tables.routes, [(network, Hop::Device(first))].into());
+    });
+}
+
+/// While hosts move from one port to another, a host listens on both.
+#[test]
+fn two_ports_of_one_identifier_stand_side_by_side() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let first = device(&kernel).await;
+        let other = Vxlan { name: "twill1.1".to_owned(), port: Some(4789), ..spec(&kernel).await };
+        let second = kernel.ensure_device(&DeviceSpec::Vxlan(other.clone())).await.unwrap();
+        assert_ne!(first, second);
+        assert_eq!(device(&kernel).await, first, "and the first one is as it was");
+        let ports = run("ss -Hlun");
+        assert!(ports.contains(":8472 ") && ports.contains(":4789 "), "{ports}");
+        kernel.drop_device("flannel.1").await.unwrap();
+        assert_eq!(kernel.ensure_device(&DeviceSpec::Vxlan(other)).await.unwrap(), second);
+    });
+}
+
+/// One socket a port, with group policy or without.
+#[test]
+fn two_identifiers_on_one_port_change_their_group_policy_together() {
+    on_a_host(async |_scratch| {
+        let kernel = Kernel::open().unwrap();
+        let both = async |gbp| {
+            let one = Vxlan { gbp, ..spec(&kernel).await };
+            let vni = Vni::new(7).unwrap();
+            let other = Vxlan { name: "flannel.7".to_owned(), vni, ..one.clone() };
+            [one, other].map(DeviceSpec::Vxlan)
+        };
+        for gbp in [false, true, true, false] {
+            let specs = both(gbp).await;
+            kernel.make_room(&specs).await.unwrap();
+            for spec in &specs {
+                kernel.ensure_device(spec).await.unwrap();
+                let shown = run(&format!("ip -d link show {}", spec.name()));
+                assert_eq!(shown.contains(" gbp"), gbp, "{shown}");
+            }
+        }
+        let before = run("ip -o link show flannel.7");
+        kernel.make_room(&both(false).await).await.unwrap();
+        assert_eq!(run("ip -o link show flannel.7"), before, "what is right is not touched");
     });
 }
 
 async fn plant_peer(kernel: &Kernel) {
     let index = device_index(kernel).await;
     for change in [
-        Change::PutForwarding(mac(2), host(23)),
-        Change::PutNeighbour(gateway(2), mac(2)),
-        Change::PutRoute(subnet(2), Hop::Onlink(gateway(2))),
+        Change::PutForwarding(index, mac(2), host(23)),
+        Change::PutNeighbour(index, gateway(2), mac(2)),
+        Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2))),
     ] {
-        kernel.apply(index, change).await.unwrap();
+        kernel.apply(change).await.unwrap();
     }
 }
 

@@ -12,13 +12,15 @@ use twill_net::kernel::{Event, Events};
 type OfDevice = fn(IfIndex) -> Event;
 
 /// What is done, and what has to be heard of it, the number of the device left open.
-const DEEDS: [(&str, OfDevice); 8] = [
+const DEEDS: [(&str, OfDevice); 10] = [
     ("ip route del 10.5.2.0/24", Event::Route),
     ("ip neigh del 10.5.2.0 dev flannel.1", Event::Neighbour),
     ("bridge fdb del 02:00:00:00:01:02 dev flannel.1 dst 192.168.140.23 self", Event::Neighbour),
     ("ip address del 10.5.1.0/32 dev flannel.1", Event::Address),
     ("ip link set flannel.1 mtu 1300", Event::Link),
     ("ip link set flannel.1 address 02:00:00:00:00:0f", Event::Link),
+    ("sysctl -q net/ipv4/conf/flannel.1/forwarding=1", |index| Event::Setting(Some(index))),
+    ("sysctl -q net/ipv4/conf/flannel.1/rp_filter=1", |index| Event::Setting(Some(index))),
     ("ip link set flannel.1 down", Event::Link),
     ("ip link del flannel.1", Event::Link),
 ];
@@ -48,10 +50,15 @@ fn a_change_of_the_uplink_is_heard_of() {
         let index = device(&kernel).await;
         let uplink = kernel.uplink(&named("eth0")).await.unwrap().index;
         let mut events = Kernel::events().unwrap();
-        for deed in ["ip link set eth0 mtu 1400", "ip address add 192.168.140.5/24 dev eth0"] {
+        for deed in [
+            "ip link set eth0 mtu 1400",
+            "ip address add 192.168.140.5/24 dev eth0",
+            "sysctl -q net/ipv4/conf/eth0/rp_filter=1",
+            "sysctl -q net/ipv4/ip_forward=1",
+        ] {
             drain(&mut events).await;
             run(deed);
-            hear(&mut events, deed, |heard| heard.concerns(index, uplink)).await;
+            hear(&mut events, deed, |heard| heard.concerns(&[index], uplink)).await;
         }
     });
 }
@@ -64,12 +71,15 @@ fn what_is_not_ours_does_not_concern_us() {
         ("the uplink's address", Event::Address(uplink), true),
         ("a neighbour of ours", Event::Neighbour(device), true),
         ("a neighbour of the uplink, all day long", Event::Neighbour(uplink), false),
-        ("a route of the uplink", Event::Route(uplink), false),
+        ("a route of the uplink, perhaps to a peer", Event::Route(uplink), true),
         ("a container's link", Event::Link(other), false),
+        ("a switch of a container's link", Event::Setting(Some(other)), false),
+        ("a switch of the uplink", Event::Setting(Some(uplink)), true),
+        ("a switch of the whole host", Event::Setting(None), true),
         ("who knows", Event::Missed, true),
     ];
     for (name, event, concerns) in cases {
-        assert_eq!(event.concerns(device, uplink), concerns, "{name}");
+        assert_eq!(event.concerns(&[device], uplink), concerns, "{name}");
     }
 }
 
@@ -82,12 +92,12 @@ fn a_slow_listener_is_told_that_it_missed_something() {
         // Far more than a socket buffer of a few hundred kilobytes holds.
         for _round in 0..40 {
             for n in 2..60 {
-                let put = Change::PutRoute(subnet(n), Hop::Onlink(gateway(n)));
-                kernel.apply(index, put).await.unwrap();
+                let put = Change::PutRoute(subnet(n), Hop::Onlink(index, gateway(n)));
+                kernel.apply(put).await.unwrap();
             }
             for n in 2..60 {
-                let drop = Change::DropRoute(subnet(n), Hop::Onlink(gateway(n)));
-                kernel.apply(index, drop).await.unwrap();
+                let drop = Change::DropRoute(subnet(n), Hop::Onlink(index, gateway(n)));
+                kernel.apply(drop).await.unwrap();
             }
         }
         hear(&mut events, "the flood", |heard| heard == Event::Missed).await;
@@ -100,11 +110,11 @@ fn a_slow_listener_is_told_that_it_missed_something() {
 
 async fn plant(kernel: &Kernel, index: IfIndex) {
     for change in [
-        Change::PutForwarding(mac(2), host(23)),
-        Change::PutNeighbour(gateway(2), mac(2)),
-        Change::PutRoute(subnet(2), Hop::Onlink(gateway(2))),
+        Change::PutForwarding(index, mac(2), host(23)),
+        Change::PutNeighbour(index, gateway(2), mac(2)),
+        Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2))),
     ] {
-        kernel.apply(index, change).await.unwrap();
+        kernel.apply(change).await.unwrap();
     }
 }
 

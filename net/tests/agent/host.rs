@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
 use twill_core::ids::{Gateway, Mac, Mtu, Subnet, Underlay, Vni};
+use twill_core::plan::Tables;
 use twill_net::Kernel;
+use twill_net::kernel::Ground;
 use twill_net::netns::Scratch;
 
 pub(crate) const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -64,6 +66,21 @@ pub(crate) async fn spec(kernel: &Kernel) -> Vxlan {
 pub(crate) async fn device(kernel: &Kernel) -> IfIndex {
     let spec = spec(kernel).await;
     kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.expect("the device")
+}
+
+/// Our rows on that device and on the uplink.
+pub(crate) async fn dump(kernel: &Kernel, device: IfIndex) -> Result<Tables, twill_net::Error> {
+    let uplink = kernel.uplink(&named("eth0")).await?.index;
+    let network = Subnet::new(Ipv4Addr::new(10, 5, 0, 0), 16).unwrap();
+    let ground = Ground { devices: &[device], uplink, networks: &[network] };
+    Ok(kernel.dump(ground).await?.tables)
+}
+
+/// Is 192.168.140.`n` on the link of the uplink?
+pub(crate) async fn on_link(kernel: &Kernel, n: u8) -> bool {
+    let uplink = kernel.uplink(&named("eth0")).await.expect("eth0").index;
+    let dump = kernel.dump(Ground { devices: &[], uplink, networks: &[] }).await;
+    dump.expect("rows").link.holds(host(n))
 }
 
 pub(crate) fn named(name: &str) -> twill_net::kernel::Choice {

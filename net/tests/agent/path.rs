@@ -48,11 +48,11 @@ async fn join(own: u8, peer: u8) {
     let spec = Vxlan { mac: mac(own), address: gateway(own), ..spec };
     let device = kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.unwrap();
     for change in [
-        Change::PutForwarding(mac(peer), host(21 + peer)),
-        Change::PutNeighbour(gateway(peer), mac(peer)),
-        Change::PutRoute(subnet(peer), Hop::Onlink(gateway(peer))),
+        Change::PutForwarding(device, mac(peer), host(21 + peer)),
+        Change::PutNeighbour(device, gateway(peer), mac(peer)),
+        Change::PutRoute(subnet(peer), Hop::Onlink(device, gateway(peer))),
     ] {
-        kernel.apply(device, change).await.unwrap();
+        kernel.apply(change).await.unwrap();
     }
 }
 

@@ -11,6 +11,7 @@ pub mod kill;
 pub mod load;
 pub mod logs;
 pub mod monitor;
+pub mod network;
 pub mod ps;
 pub mod rm;
 pub mod rmi;

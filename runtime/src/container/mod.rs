@@ -20,6 +20,7 @@ pub mod liveness;
 pub mod names;
 pub mod reap;
 pub mod record;
+pub mod renumber;
 pub mod state;
 pub mod store;
 

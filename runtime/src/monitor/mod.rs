@@ -37,7 +37,7 @@ use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
-use crate::container::{Container, Record, State, Status, Store, liveness, reap};
+use crate::container::{Container, Record, State, Status, Store, liveness, reap, renumber};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::signals::Signal;
 
@@ -89,6 +89,8 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
             ..State::default()
         };
         store.write_state(record, &state)?;
+        // It runs; what cannot be moved now, `twill network sync` moves or reports.
+        drop(renumber::catch_up(store, record, state.address.as_ref()));
         Ok((launched, state))
     });
     let (launched, state) = match launched {
@@ -104,6 +106,8 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         .is_ok_and(|hierarchies| hierarchies.cgroup(&record.cgroup()).was_out_of_memory());
     let state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
     if !record.auto_remove {
+        // Whoever moves the container to another subnet must not write over its end.
+        let _lock = store.lock_container(&record.id)?;
         // A full disk keeps neither the code from the clients nor anything from being cleared up;
         // the next command sees that nobody runs.
         drop(store.write_state(record, &state));

@@ -12,6 +12,7 @@ mod hostile;
 mod inside;
 mod logs;
 mod many;
+mod renumber;
 mod running;
 mod terminal;
 mod world;

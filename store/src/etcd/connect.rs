@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::ConnectOptions;
 
+use super::discover::Discovery;
+use super::files::{Access, Files};
 use crate::Error;
 
 /// How to reach etcd.
@@ -14,6 +16,8 @@ use crate::Error;
 pub struct Options {
     /// One or more of `http://host:port`, `https://host:port`; the first that answers is used.
     pub endpoints: Vec<String>,
+    /// If DNS names the endpoints; then the list above counts for nothing.
+    pub discovery: Option<Discovery>,
     /// Where the network's keys are, `/coreos.com/network` by default.
     pub prefix: String,
     /// For `https://` endpoints.
@@ -25,9 +29,26 @@ pub struct Options {
     /// How often a silent connection is probed, and how long an answer to that may take. etcd closes
     /// connections that are probed more often than each 5 s.
     pub probe: (Duration, Duration),
+    /// How often the files of certificates and password are looked at while all is well; when it is
+    /// not, they are looked at at once.
+    pub reread: Duration,
 }
 
-/// The certificates of a TLS connection, each a PEM file.
+/// What every connection is made with.
+pub(super) struct Reach {
+    pub(super) files: Files,
+    pub(super) limits: Limits,
+}
+
+/// How long anything may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) deadline: Duration,
+    pub(super) reread: Duration,
+    probe: (Duration, Duration),
+}
+
+/// The certificates of a TLS connection, each a PEM file that is read again when it changes.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// Who may sign etcd's certificate; without it, whoever the operating system trusts.
@@ -39,74 +60,72 @@ pub struct Tls {
 }
 
 /// A user of etcd.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct User {
     /// The name.
     pub name: String,
-    /// The password, which no log ever shows.
-    pub password: String,
+    /// The password.
+    pub password: Password,
+}
+
+/// A password, which no log ever shows.
+#[derive(Clone)]
+pub enum Password {
+    /// This one.
+    Word(String),
+    /// The first line of this file, read again when it changes.
+    File(PathBuf),
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             endpoints: vec!["http://127.0.0.1:4001".to_owned(), "http://127.0.0.1:2379".to_owned()],
+            discovery: None,
             prefix: "/coreos.com/network".to_owned(),
             tls: Tls::default(),
             user: None,
             deadline: Duration::from_secs(3),
             probe: (Duration::from_secs(6), Duration::from_secs(3)),
+            reread: Duration::from_secs(30),
         }
     }
 }
 
-impl fmt::Debug for User {
+impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+        match self {
+            Self::Word(_) => f.write_str("***"),
+            Self::File(path) => path.fmt(f),
+        }
     }
 }
 
-impl Options {
-    /// The client's options for an endpoint.
-    pub(super) fn for_endpoint(&self, tls: &TlsOptions, endpoint: &str) -> ConnectOptions {
-        let (interval, timeout) = self.probe;
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(self.deadline)
+impl From<&Options> for Limits {
+    fn from(options: &Options) -> Self {
+        let Options { deadline, reread, probe, .. } = *options;
+        Self { deadline, reread, probe }
+    }
+}
+
+impl Reach {
+    /// Reads the files.
+    pub(super) fn new(options: &Options) -> Result<Self, Error> {
+        let files = Files::open(options)?;
+        Ok(Self { files, limits: options.into() })
+    }
+
+    /// The client's options for an endpoint, but for the user.
+    pub(super) fn for_endpoint(&self, access: &Access, endpoint: &str) -> ConnectOptions {
+        let Limits { deadline, probe: (interval, timeout), .. } = self.limits;
+        let options = ConnectOptions::new()
+            .with_connect_timeout(deadline)
             .with_keep_alive(interval, timeout)
             .with_keep_alive_while_idle(true)
             .with_require_leader(true);
-        if let Some(User { name, password }) = &self.user {
-            options = options.with_user(name, password).with_auto_token_refresh(true);
-        }
         // As in flannel, plain HTTP stays plain whatever certificates there are.
-        if endpoint.starts_with("https://") {
-            options = options.with_tls(tls.clone());
-        }
-        options
+        if endpoint.starts_with("https://") { options.with_tls(access.tls()) } else { options }
     }
-}
-
-impl Tls {
-    /// Reads the files.
-    pub(super) fn load(&self) -> Result<TlsOptions, Error> {
-        let mut options = TlsOptions::new();
-        options = match &self.ca_file {
-            Some(path) => options.ca_certificate(Certificate::from_pem(read(path)?)),
-            None => options.with_enabled_roots(),
-        };
-        match (&self.cert_file, &self.key_file) {
-            (Some(cert), Some(key)) => {
-                Ok(options.identity(Identity::from_pem(read(cert)?, read(key)?)))
-            }
-            (None, None) => Ok(options),
-            (Some(_), None) => Err(Error::HalfIdentity { missing: "key" }),
-            (None, Some(_)) => Err(Error::HalfIdentity { missing: "certificate" }),
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::ReadFile { path: path.to_owned(), source })
 }
 
 /// Without a scheme it is plain HTTP, as for etcdctl.

@@ -8,6 +8,7 @@ use etcd_client::{
 };
 use twill_core::ids::{LeaseId, Revision};
 use twill_core::lease::{Lease, LeaseValue};
+use twill_core::node::NodeRecord;
 use twill_core::pick::Over;
 
 use super::Etcd;
@@ -25,6 +26,7 @@ pub(super) struct Granted {
 
 /// What a transaction writes.
 pub(super) struct Put {
+    pub(super) key: String,
     pub(super) value: String,
     pub(super) lease_id: Option<LeaseId>,
 }
@@ -54,21 +56,32 @@ impl Etcd {
     ) -> Result<Claimed, Error> {
         let key = bid.subnet.into();
         let path = self.endpoints.layout.lease(key);
-        let when = match bid.over {
-            Over::Nothing => absent(&path),
-            Over::Lease(revision, _) | Over::Reservation(revision) => unchanged(&path, revision),
+        let mut when = match bid.over {
+            Over::Nothing => vec![absent(&path)],
+            Over::Lease(revision, id) => as_read(&path, (revision, Some(id))),
+            Over::Reservation(revision) => as_read(&path, (revision, None)),
+            Over::Unreadable(revision, _) => vec![unchanged(&path, revision)],
         };
         let config = self.endpoints.layout.config();
         let read = bid.config.map(|revision| unchanged(&config, revision));
-        let when = read.into_iter().chain([when]).collect();
-        let lease_id = granted.map(|granted| granted.id);
-        let put = Put { value: bid.value.to_json(), lease_id };
-        let Some(revision) = self.swap((Operation::Claim, &path), when, put).await? else {
+        when.extend(read);
+        let presence = granted.map(|granted| granted.id);
+        let ends = granted.filter(|_| !bid.is_reservation());
+        let lease_id = ends.map(|granted| granted.id);
+        let mut puts = vec![Put { key: path, value: bid.value.to_json(), lease_id }];
+        puts.extend(bid.record.as_ref().map(|record| self.record(record, presence)));
+        let Some(revision) = self.swap(Operation::Claim, when, puts).await? else {
             return self.why_lost(bid).await;
         };
         let value: LeaseValue = bid.value.clone();
         let lease = Lease { key, value, revision, lease_id };
-        Ok(Claimed::Ours(Held { lease, ttl: granted.map(|granted| granted.ttl) }))
+        let ttl = ends.map(|granted| granted.ttl);
+        Ok(Claimed::Ours(Held { lease, ttl, presence }))
+    }
+
+    pub(super) fn record(&self, record: &NodeRecord, presence: Option<LeaseId>) -> Put {
+        let key = self.endpoints.layout.node(record.id);
+        Put { key, value: record.to_json(), lease_id: presence }
     }
 
     async fn why_lost(&self, bid: &Bid) -> Result<Claimed, Error> {
@@ -77,24 +90,28 @@ impl Etcd {
         Ok(if now == Some(read) { Claimed::Lost } else { Claimed::Outdated })
     }
 
-    /// Writes if the conditions hold. `None` when they do not, unless what we wanted to write is
-    /// there already: then an earlier try got through whose answer did not.
+    /// Writes if the conditions hold. `None` when they do not, unless what we wanted to write first
+    /// is there already: then an earlier try got through whose answer did not.
     pub(super) async fn swap(
         &self,
-        call: (Operation, &str),
+        operation: Operation,
         when: Vec<Compare>,
-        put: Put,
+        puts: Vec<Put>,
     ) -> Result<Option<Revision>, Error> {
-        let (_operation, key) = call;
-        let lease = put.lease_id.map_or(0, |id| id.0);
-        let options = PutOptions::new().with_lease(lease);
+        let Some(first) = puts.first() else { return Ok(None) };
+        let (key, wanted) = (first.key.as_str(), first.value.as_bytes());
+        let lease = first.lease_id.map_or(0, |id| id.0);
+        let write = |put: &Put| {
+            let options = PutOptions::new().with_lease(put.lease_id.map_or(0, |id| id.0));
+            TxnOp::put(put.key.as_str(), put.value.as_str(), Some(options))
+        };
         let txn = Txn::new()
             .when(when)
-            .and_then(vec![TxnOp::put(key, put.value.as_str(), Some(options))])
+            .and_then(puts.iter().map(write).collect::<Vec<_>>())
             .or_else(vec![TxnOp::get(key, None)]);
         let answer = self
             .endpoints
-            .try_call(call, |mut client| {
+            .try_call((operation, key), |mut client| {
                 let txn = txn.clone();
                 async move { client.txn(txn).await }
             })
@@ -108,19 +125,22 @@ impl Etcd {
             return Ok(answer.header().map(|header| Revision(header.revision())));
         }
         let now = answer.op_responses().into_iter().find_map(first_row);
-        let ours = now.filter(|row| row.value() == put.value.as_bytes() && row.lease() == lease);
+        let ours = now.filter(|row| row.value() == wanted && row.lease() == lease);
         Ok(ours.map(|row| Revision(row.mod_revision())))
     }
 
-    pub(super) async fn grant(&self, bid: &Bid) -> Result<Granted, Error> {
-        let path = self.endpoints.layout.lease(bid.subnet.into());
-        let seconds = seconds(bid.ttl);
+    pub(super) async fn grant(
+        &self,
+        call: (Operation, &str),
+        ttl: Duration,
+    ) -> Result<Granted, Error> {
+        let seconds = seconds(ttl);
         // A number of our own choice, so that a grant whose answer is lost can be taken back: a slow
         // etcd would collect an empty lease with each try.
         let id = LeaseId(rand::random_range(1..=i64::MAX));
         let answer = self
             .endpoints
-            .try_call((Operation::Claim, &path), |mut client| async move {
+            .try_call(call, |mut client| async move {
                 let options = LeaseGrantOptions::new().with_id(id.0);
                 client.lease_grant(seconds, Some(options)).await
             })
@@ -142,16 +162,16 @@ impl Etcd {
     /// empty ones; makes a new one when that has ended or has another length.
     pub(super) async fn adopt_or_grant(&self, bid: &Bid, id: LeaseId) -> Result<Granted, Error> {
         let path = self.endpoints.layout.lease(bid.subnet.into());
-        match self.keep_alive((Operation::Claim, &path), id).await? {
+        match self.keep_alive_for((Operation::Claim, &path), id).await? {
             Some(ttl) if ttl.as_secs() == bid.ttl.as_secs() => {
                 Ok(Granted { id, ttl, fresh: false })
             }
-            _ => self.grant(bid).await,
+            _ => self.grant((Operation::Claim, &path), bid.ttl).await,
         }
     }
 
-    /// `None` when etcd has no such lease any more.
-    pub(super) async fn keep_alive(
+    /// For how long; `None` when etcd has no such lease any more.
+    pub(super) async fn keep_alive_for(
         &self,
         call: (Operation, &str),
         id: LeaseId,
@@ -196,6 +216,13 @@ pub(super) fn absent(key: &str) -> Compare {
 
 pub(super) fn unchanged(key: &str, revision: Revision) -> Compare {
     Compare::mod_revision(key, CompareOp::Equal, revision.0)
+}
+
+/// Nobody wrote the key since, and it hangs on the same etcd lease. Revisions come again when etcd is put
+/// back from a copy; the number of an etcd lease, which is random, does not.
+pub(super) fn as_read(key: &str, (at, lease): (Revision, Option<LeaseId>)) -> Vec<Compare> {
+    let lease = lease.map_or(0, |id| id.0);
+    vec![unchanged(key, at), Compare::lease(key, CompareOp::Equal, lease)]
 }
 
 pub(super) fn first_row(answer: TxnOpResponse) -> Option<KeyValue> {

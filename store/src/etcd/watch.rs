@@ -1,51 +1,57 @@
-//! The watch on `subnets/`.
+//! The watch on everything that a host must know.
 
 use std::collections::VecDeque;
 
-use etcd_client::{EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{
+    Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream,
+};
 use twill_core::ids::{LeaseId, Revision};
+use twill_core::ownership::Challenge;
 
 use super::call::{Endpoints, LARGEST_ANSWER};
-use crate::layout::Row;
-use crate::{Cause, Error, Operation, Place, Seen, Watch};
+use super::picture::config_text;
+use crate::layout::{Layout, Row};
+use crate::{Cause, Error, Operation, Place, Question, Scope, Seen, Watch};
 
-/// The watch on `subnets/` of a real etcd.
+/// The watch of a real etcd: one stream, with a watcher for each kind of key.
 #[derive(Debug)]
 pub struct EtcdWatch {
     stream: WatchStream,
-    prefix: String,
+    keys: Keys,
     place: Place,
     waiting: VecDeque<Seen>,
 }
 
+/// What is watched. The last two are for the agent alone.
+#[derive(Clone, Debug)]
+struct Keys {
+    leases: String,
+    config: Option<String>,
+    double: Option<String>,
+}
+
 impl EtcdWatch {
-    pub(super) async fn start(endpoints: &Endpoints, after: Revision) -> Result<Self, Error> {
-        let prefix = endpoints.layout.leases();
-        let call = (Operation::Watch, prefix.as_str());
+    pub(super) async fn start(
+        endpoints: &Endpoints,
+        (after, scope): (Revision, Scope),
+    ) -> Result<Self, Error> {
+        let keys = Keys::new(&endpoints.layout, scope);
         let (stream, first) = endpoints
-            .call(call, |client| {
-                let mut client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
-                let options = WatchOptions::new()
-                    .with_prefix()
-                    .with_start_revision(after.0.saturating_add(1));
-                let prefix = prefix.clone();
-                async move {
-                    let mut stream = client.watch(prefix, Some(options)).await?;
-                    let first = stream.message().await?;
-                    Ok((stream, first))
-                }
+            .call((Operation::Watch, keys.leases.as_str()), |client| {
+                let client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
+                open(client, (keys.clone(), after))
             })
             .await?;
-        let endpoint = endpoints.current_url().to_owned();
-        let place = Place { operation: Operation::Watch, key: prefix.clone(), endpoint };
-        let mut watch = Self { stream, prefix, place, waiting: VecDeque::new() };
-        let first = first.ok_or_else(|| watch.closed("the stream ended".to_owned()))?;
+        let endpoint = endpoints.current_url();
+        let place = Place { operation: Operation::Watch, key: keys.leases.clone(), endpoint };
+        let mut watch = Self { stream, keys, place, waiting: VecDeque::new() };
+        let mut first = first.ok_or_else(|| watch.closed("the stream ended".to_owned()))?;
         // A store that is younger than what we know was put back from a copy: it would let us wait
         // for revisions that are years away.
-        if first.header().is_some_and(|header| header.revision() < after.0) {
+        if first.iter().filter_map(WatchResponse::header).any(|head| head.revision() < after.0) {
             watch.waiting.push_back(Seen::Compacted);
         }
-        watch.take_in(&first)?;
+        first.drain(..).try_for_each(|answer| watch.take_in(&answer))?;
         Ok(watch)
     }
 
@@ -57,16 +63,8 @@ impl EtcdWatch {
         if answer.canceled() {
             return Err(self.closed(answer.cancel_reason().to_owned()));
         }
-        let prefix = &self.prefix;
-        let events = answer.events().iter().filter_map(|event| {
-            let row = event.kv()?;
-            let row = self::row(prefix, row);
-            Some(Seen::Event(match event.event_type() {
-                EventType::Put => row.put(),
-                EventType::Delete => row.gone(),
-            }))
-        });
-        self.waiting.extend(events);
+        let seen = answer.events().iter().filter_map(|event| self.keys.seen(event));
+        self.waiting.extend(seen);
         Ok(())
     }
 
@@ -88,6 +86,66 @@ impl Watch for EtcdWatch {
             }
         }
     }
+}
+
+/// Returns when every watcher stands, with what etcd said until then; `None` if it hung up.
+async fn open(
+    mut client: WatchClient,
+    (keys, after): (Keys, Revision),
+) -> Result<(WatchStream, Option<Vec<WatchResponse>>), Cause> {
+    let options = || WatchOptions::new().with_start_revision(after.0.saturating_add(1));
+    let mut stream = client.watch(keys.leases, Some(options().with_prefix())).await?;
+    let mut missing = 1;
+    for key in keys.config.into_iter().chain(keys.double) {
+        stream.watch(key, Some(options())).await?;
+        missing += 1;
+    }
+    let mut said = Vec::new();
+    while missing > 0 {
+        let Some(answer) = stream.message().await? else { return Ok((stream, None)) };
+        // One that is refused is created and cancelled at once, as is one for which the login ended:
+        // the client sees no error in that, and would not log in again.
+        if answer.canceled() && answer.compact_revision() == 0 {
+            return Err(Cause::Closed(answer.cancel_reason().to_owned()));
+        }
+        missing -= usize::from(answer.created());
+        said.push(answer);
+    }
+    Ok((stream, Some(said)))
+}
+
+impl Keys {
+    fn new(layout: &Layout, scope: Scope) -> Self {
+        let leases = layout.leases();
+        match scope {
+            Scope::Leases => Self { leases, config: None, double: None },
+            Scope::Host(node) => {
+                Self { leases, config: Some(layout.config()), double: Some(layout.double(node)) }
+            }
+        }
+    }
+
+    fn seen(&self, event: &Event) -> Option<Seen> {
+        let found = event.kv()?;
+        let revision = Revision(found.mod_revision());
+        let put = event.event_type() == EventType::Put;
+        let is =
+            |key: &Option<String>| key.as_ref().is_some_and(|key| key.as_bytes() == found.key());
+        if is(&self.config) {
+            return Some(Seen::Config(put.then(|| config_text(found)), revision));
+        }
+        if is(&self.double) {
+            return Some(Seen::Question(Some(found).filter(|_| put).and_then(question), revision));
+        }
+        let row = row(&self.leases, found);
+        Some(Seen::Event(if put { row.put() } else { row.gone() }))
+    }
+}
+
+/// `None` if somebody else wrote something else there.
+pub(super) fn question(row: &KeyValue) -> Option<Question> {
+    let challenge = Challenge::parse(row.value()).ok()?;
+    Some(Question { challenge, revision: Revision(row.mod_revision()) })
 }
 
 /// A key and value of etcd, without the prefix of their kind.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use twill_core::ids::{LeaseId, Revision};
+use twill_core::lease::Listing;
+use twill_core::ownership::Challenge;
 
-use crate::Expected;
 use crate::layout::Row;
+use crate::{ConfigText, Expected, Question};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -17,6 +20,10 @@ pub(super) struct State {
     /// The last revision that is no longer in `history`, and how many changes are not.
     pub(super) forgotten: (i64, usize),
     pub(super) leases: BTreeMap<i64, Duration>,
+    /// When somebody last made them live on.
+    pub(super) alive: BTreeMap<i64, Instant>,
+    /// How long ago that was by what a test said, unless just now.
+    pub(super) idle: BTreeMap<i64, Duration>,
     pub(super) away: bool,
 }
 
@@ -35,13 +42,76 @@ pub(super) struct Change {
     pub(super) entry: Option<Entry>,
 }
 
+/// One write of a transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Put {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) lease: Option<i64>,
+}
+
+/// What must stand under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    Anything,
+    Absent,
+    At(Revision),
+    /// And hanging on that etcd lease, or on none.
+    AsRead(Revision, Option<LeaseId>),
+}
+
+impl From<Expected> for When {
+    fn from(expected: Expected) -> Self {
+        match expected {
+            Expected::Nothing => Self::Absent,
+            Expected::At(revision) => Self::At(revision),
+            Expected::Anything => Self::Anything,
+        }
+    }
+}
+
 impl State {
+    /// All at one revision.
+    pub(super) fn put_all(&mut self, puts: &[Put]) -> Revision {
+        self.revision += 1;
+        for Put { key, value, lease } in puts {
+            let value = value.as_bytes().to_vec();
+            let entry = Entry { value, revision: self.revision, lease: *lease };
+            self.record(key, Some(entry.clone()));
+            self.rows.insert(key.clone(), entry);
+        }
+        Revision(self.revision)
+    }
+
     pub(super) fn put(&mut self, key: &str, value: Vec<u8>, lease: Option<i64>) -> Revision {
         self.revision += 1;
         let entry = Entry { value, revision: self.revision, lease };
         self.record(key, Some(entry.clone()));
         self.rows.insert(key.to_owned(), entry);
         Revision(self.revision)
+    }
+
+    pub(super) fn listing(&self, prefix: &str) -> Listing {
+        let mut listing = Listing { revision: Revision(self.revision), ..Listing::default() };
+        for (name, entry) in self.under(prefix) {
+            match entry.row(name).lease() {
+                Ok(lease) => listing.leases.push(lease),
+                Err(malformed) => listing.malformed.push(malformed),
+            }
+        }
+        listing
+    }
+
+    pub(super) fn config(&self, key: &str) -> Option<ConfigText> {
+        let text = |entry: &Entry| ConfigText {
+            text: entry.value.clone(),
+            revision: Revision(entry.revision),
+        };
+        self.rows.get(key).map(text)
+    }
+
+    pub(super) fn question(&self, key: &str) -> Option<Question> {
+        self.rows.get(key).and_then(question)
     }
 
     /// All at one revision, as when an etcd lease ends.
@@ -60,12 +130,16 @@ impl State {
         self.history.push(Change { key: key.to_owned(), revision: self.revision, entry });
     }
 
-    pub(super) fn holds(&self, key: &str, expected: Expected) -> bool {
+    pub(super) fn holds(&self, key: &str, when: When) -> bool {
         let now = self.rows.get(key);
-        match expected {
-            Expected::Nothing => now.is_none(),
-            Expected::At(revision) => now.is_some_and(|entry| entry.revision == revision.0),
-            Expected::Anything => true,
+        match when {
+            When::Anything => true,
+            When::Absent => now.is_none(),
+            When::At(at) => now.is_some_and(|entry| entry.revision == at.0),
+            When::AsRead(at, lease) => {
+                let lease = lease.map(|id| id.0);
+                now.is_some_and(|entry| (entry.revision, entry.lease) == (at.0, lease))
+            }
         }
     }
 
@@ -73,11 +147,33 @@ impl State {
         // Numbers are never used twice: revisions only grow, and so does the count with them.
         let id = self.leases.keys().next_back().map_or(1, |last| last + 1).max(self.revision + 1);
         self.leases.insert(id, ttl);
+        self.alive.insert(id, Instant::now());
         id
+    }
+
+    /// Makes it live on for its full time, if there is one.
+    pub(super) fn prolong(&mut self, lease: LeaseId) -> bool {
+        self.idle.remove(&lease.0);
+        let there = self.leases.contains_key(&lease.0);
+        if there {
+            self.alive.insert(lease.0, Instant::now());
+        }
+        there
+    }
+
+    /// Leases whose time is over.
+    pub(super) fn ended(&self) -> Vec<i64> {
+        let over = |id: &i64| {
+            let idle = self.alive.get(id).map_or(Duration::ZERO, Instant::elapsed);
+            self.leases.get(id).is_some_and(|ttl| idle > *ttl)
+        };
+        self.alive.keys().copied().filter(over).collect()
     }
 
     pub(super) fn end(&mut self, lease: i64) {
         self.leases.remove(&lease);
+        self.alive.remove(&lease);
+        self.idle.remove(&lease);
         let attached = self.rows.iter().filter(|(_key, entry)| entry.lease == Some(lease));
         let keys: Vec<String> = attached.map(|(key, _entry)| key.clone()).collect();
         self.delete(&keys);
@@ -102,4 +198,10 @@ impl Entry {
             lease_id: self.lease.map(LeaseId),
         }
     }
+}
+
+/// `None` if somebody else wrote something else there.
+pub(super) fn question(entry: &Entry) -> Option<Question> {
+    let challenge = Challenge::parse(&entry.value).ok()?;
+    Some(Question { challenge, revision: Revision(entry.revision) })
 }

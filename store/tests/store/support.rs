@@ -7,7 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 /// Longer than any start on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,14 +33,22 @@ impl Throwaway {
 
     /// With more options of etcd.
     pub(crate) fn with(scheme: &'static str, extra: &[&str]) -> Self {
+        Self::with_options(scheme, extra.iter().map(ToString::to_string).collect())
+    }
+
+    /// The same.
+    pub(crate) fn with_options(scheme: &'static str, extra: Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
         let (child, port) = spawn(dir.path(), scheme, 0, &extra);
         Self { child, dir, scheme, extra, port }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Pulls the plug.
@@ -60,9 +72,14 @@ impl Throwaway {
 
     /// Stops answering without closing anything, like a host whose cable is pulled; or goes on.
     pub(crate) fn freeze(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        let status = command("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, if frozen { Signal::SIGSTOP } else { Signal::SIGCONT }).unwrap();
+        if frozen {
+            // The signal is sent at once, but threads answer on until each has noticed.
+            let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            let state = waitid(Id::Pid(pid), flags).unwrap();
+            assert!(matches!(state, WaitStatus::Stopped(..)), "{state:?}");
+        }
     }
 }
 
@@ -79,6 +96,12 @@ impl Drop for Throwaway {
 )]
 pub(crate) fn command(program: &str) -> Command {
     Command::new(program)
+}
+
+/// Waits until it is so, with a limit.
+pub(crate) async fn eventually<F: Future<Output = bool>>(holds: impl Fn() -> F) {
+    let checked = async { while !holds().await {} };
+    timeout(PATIENCE, checked).await.expect("it becomes true");
 }
 
 fn spawn(dir: &Path, scheme: &str, port: u16, extra: &[String]) -> (Child, u16) {

@@ -3,15 +3,15 @@
 use std::error::Error as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Throwaway, command};
+use crate::support::{PATIENCE, Throwaway, command, eventually};
 use tokio::time::timeout;
-use twill_core::lease::{Event, LeaseValue};
+use twill_core::lease::{Event, LeaseValue, Listing};
 use twill_core::pick::Over;
 use twill_store::{
-    Bid, Error, Etcd, Expected, Follow, Memory, Options, Store, Tls, Update, User, Watch,
+    Bid, Error, Etcd, Expected, Follow, Memory, Options, Password, Scope, Store, Tls, Update, User,
+    Watch,
 };
 
 /// Nothing listens there: the port is reserved (RFC 6335), and loopback refuses at once.
@@ -39,7 +39,7 @@ async fn a_dead_endpoint_does_not_disturb_the_others() {
     for _ in 0..20 {
         store.leases().await.unwrap();
     }
-    store.watch(store.leases().await.unwrap().revision).await.unwrap();
+    store.watch(store.leases().await.unwrap().revision, Scope::Leases).await.unwrap();
 }
 
 #[tokio::test]
@@ -67,6 +67,7 @@ async fn a_slow_etcd_does_not_collect_empty_leases() {
         over: Over::Nothing,
         config: None,
         ttl: Duration::from_hours(1),
+        record: None,
     };
     let error = slow.claim(&bid).await.unwrap_err();
     assert!(error.is_unreachable(), "{error}");
@@ -111,7 +112,8 @@ fn pass_on((mut from, mut to): (TcpStream, TcpStream), delay: Duration) {
 async fn a_watch_notices_that_the_other_end_is_silent() {
     let etcd = Throwaway::start();
     let store = brisk(&[&etcd.url()]);
-    let mut watch = store.watch(store.leases().await.unwrap().revision).await.unwrap();
+    let mut watch =
+        store.watch(store.leases().await.unwrap().revision, Scope::Leases).await.unwrap();
     etcd.freeze(true);
     let error = timeout(PATIENCE, watch.next()).await.expect("it must not hang").unwrap_err();
     assert!(error.is_unreachable(), "{error:?}");
@@ -122,7 +124,7 @@ async fn a_watch_notices_that_the_other_end_is_silent() {
 async fn following_survives_an_outage_and_misses_nothing() {
     let mut etcd = Throwaway::start();
     let store = brisk(&[&etcd.url()]);
-    let mut follow = Follow::new(store.clone());
+    let mut follow = Follow::new(store.clone(), Scope::Leases);
     assert!(matches!(step(&mut follow).await, Update::Event(Event::Snapshot(_))));
     put(&etcd, 1).await;
     assert!(matches!(step(&mut follow).await, Update::Event(Event::Put(_))));
@@ -132,22 +134,9 @@ async fn following_survives_an_outage_and_misses_nothing() {
     etcd.start_again();
     put(&etcd, 2).await;
     let back = Instant::now();
-    let mut seen = Vec::new();
-    while seen.len() < 2 {
-        match step(&mut follow).await {
-            Update::Away(_) => {}
-            other => seen.push(other),
-        }
-    }
-    assert!(matches!(seen[0], Update::Back), "{seen:?}");
-    // What came before the break may come again; what came during it must come.
-    loop {
-        let Some(Update::Event(Event::Put(lease))) = seen.pop() else { panic!("only puts") };
-        if lease.key.to_string() == "10.88.2.0-24" {
-            break;
-        }
-        seen.push(step(&mut follow).await);
-    }
+    let listing = next_listing(&mut follow).await;
+    assert_eq!(listing.leases.len(), 2, "what came before the break, and what came during it");
+    assert!(matches!(step(&mut follow).await, Update::Back), "and the watch stands again");
     assert!(back.elapsed() < Duration::from_secs(8), "{:?}", back.elapsed());
 }
 
@@ -156,21 +145,31 @@ async fn following_lists_again_when_etcd_comes_back_younger() {
     let mut etcd = Throwaway::start();
     put(&etcd, 1).await;
     put(&etcd, 2).await;
-    let mut follow = Follow::new(brisk(&[&etcd.url()]));
+    let mut follow = Follow::new(brisk(&[&etcd.url()]), Scope::Leases);
     assert!(matches!(step(&mut follow).await, Update::Event(Event::Snapshot(_))));
     // It may or may not have begun to watch by now: both must end the same.
     etcd.stop();
     etcd.start_empty();
-    loop {
-        match step(&mut follow).await {
-            Update::Event(Event::Snapshot(listing)) => {
-                assert_eq!(listing.leases, []);
-                break;
-            }
-            Update::Event(other) => panic!("nothing else happened: {other:?}"),
-            Update::Away(_) | Update::Back => {}
-        }
+    assert_eq!(next_listing(&mut follow).await.leases, []);
+}
+
+/// The copy lacks what was told, and revisions of that age are there again: with another meaning.
+#[tokio::test]
+async fn following_is_not_deaf_to_an_etcd_that_was_put_back_and_has_overtaken_it() {
+    let mut etcd = Throwaway::start();
+    put(&etcd, 1).await;
+    let mut follow = Follow::new(brisk(&[&etcd.url()]), Scope::Leases);
+    assert_eq!(next_listing(&mut follow).await.leases.len(), 1);
+    put(&etcd, 2).await;
+    assert!(matches!(step(&mut follow).await, Update::Event(Event::Put(_))));
+    etcd.stop();
+    etcd.start_empty();
+    for third in 3..=7 {
+        put(&etcd, third).await;
     }
+    let listing = next_listing(&mut follow).await;
+    let thirds = listing.leases.iter().map(|lease| lease.subnet().base().octets()[2]);
+    assert_eq!(thirds.collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
 }
 
 #[tokio::test]
@@ -183,8 +182,10 @@ async fn a_wrong_password_is_a_denial_and_so_is_a_key_beyond_the_role() {
     root.user_add("nobody", "secret", None).await.unwrap();
     root.auth_enable().await.unwrap();
     let as_user = |user: Option<(&str, &str)>| {
-        let user = user
-            .map(|(name, password)| User { name: name.to_owned(), password: password.to_owned() });
+        let user = user.map(|(name, password)| User {
+            name: name.to_owned(),
+            password: Password::Word(password.to_owned()),
+        });
         let endpoints = vec![etcd.url()];
         Etcd::new(&Options { endpoints, user, ..Options::default() }).unwrap()
     };
@@ -202,31 +203,9 @@ async fn a_wrong_password_is_a_denial_and_so_is_a_key_beyond_the_role() {
 }
 
 #[tokio::test]
-async fn tls_works_with_a_ca_alone_and_refuses_a_stranger() {
-    let certs = tempfile::tempdir().unwrap();
-    make_certificates(certs.path());
-    let file = |name: &str| certs.path().join(name).to_str().unwrap().to_owned();
-    let etcd = Throwaway::with(
-        "https",
-        &["--cert-file", &file("server.pem"), "--key-file", &file("server.key")],
-    );
-    let with = |ca: Option<&str>| {
-        let tls = Tls { ca_file: ca.map(|ca| file(ca).into()), ..Tls::default() };
-        Etcd::new(&Options { endpoints: vec![etcd.url()], tls, ..Options::default() }).unwrap()
-    };
-    with(Some("ca.pem")).leases().await.unwrap();
-    for (name, ca) in [("another CA", Some("other.pem")), ("the system's CAs", None)] {
-        let error = with(ca).leases().await.unwrap_err();
-        let source = error.source().unwrap().to_string();
-        assert!(error.is_unreachable() && source.contains("certificate"), "{name}: {source}");
-        assert!(error.hint().contains("--etcd-cafile"), "{name}");
-    }
-}
-
-#[tokio::test]
 async fn the_twin_can_be_away_too() {
     let store = Memory::default();
-    let mut follow = Follow::new(store.clone());
+    let mut follow = Follow::new(store.clone(), Scope::Leases);
     assert!(matches!(step(&mut follow).await, Update::Event(Event::Snapshot(_))));
     store.put_raw("/coreos.com/network/subnets/10.88.1.0-24", br#"{"PublicIP":"192.0.2.1"}"#);
     assert!(matches!(step(&mut follow).await, Update::Event(Event::Put(_))));
@@ -236,10 +215,8 @@ async fn the_twin_can_be_away_too() {
     assert!(matches!(step(&mut follow).await, Update::Away(_)), "and it tries again");
     store.delete_raw("/coreos.com/network/subnets/10.88.1.0-24");
     store.set_away(false);
+    assert_eq!(next_listing(&mut follow).await.leases, []);
     assert!(matches!(step(&mut follow).await, Update::Back));
-    // What came right before the break comes again, which changes nothing.
-    assert!(matches!(step(&mut follow).await, Update::Event(Event::Put(_))));
-    assert!(matches!(step(&mut follow).await, Update::Event(Event::Gone(..))));
 }
 
 #[test]
@@ -294,30 +271,18 @@ async fn put(etcd: &Throwaway, third: u8) {
     client.put(key, r#"{"PublicIP":"192.0.2.1"}"#, None).await.unwrap();
 }
 
+/// The next one, after whatever a break brings.
+async fn next_listing<S: Store>(follow: &mut Follow<S>) -> Listing {
+    loop {
+        match step(follow).await {
+            Update::Event(Event::Snapshot(listing)) => return listing,
+            Update::Event(other) => panic!("a listing comes first: {other:?}"),
+            Update::Away(_) | Update::Back => {}
+            Update::Config(_) | Update::Question(_) => panic!("nobody asked for it"),
+        }
+    }
+}
+
 async fn step<S: Store>(follow: &mut Follow<S>) -> Update {
     timeout(PATIENCE, follow.next()).await.expect("it goes on")
-}
-
-async fn eventually<F: Future<Output = bool>>(holds: impl Fn() -> F) {
-    let checked = async { while !holds().await {} };
-    timeout(PATIENCE, checked).await.expect("it becomes true");
-}
-
-/// A CA with a server certificate for 127.0.0.1, and a CA that signed nothing.
-fn make_certificates(dir: &Path) {
-    let openssl = |arguments: &str| {
-        let output = command("openssl").args(arguments.split(' ')).current_dir(dir).output();
-        let output = output.expect("openssl is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    for ca in ["ca", "other"] {
-        openssl(&format!("req -x509 {key} -keyout {ca}.key -out {ca}.pem -days 2 -subj /CN={ca}"));
-    }
-    openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=etcd"));
-    std::fs::write(dir.join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl(
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext \
-         -out server.pem",
-    );
 }

@@ -1,0 +1,163 @@
+//! What this host should be like: by the word of the agent that runs, or by what it left on disk.
+
+use std::fs;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use twill_core::config::Backend;
+use twill_core::device::{IfIndex, Uplink, mtu};
+use twill_core::firewall::{Engine, Policy};
+use twill_core::ids::{Mtu, Underlay};
+use twill_core::lease::Event;
+use twill_core::peers::{Known, Own, View};
+use twill_core::picture::Picture;
+use twill_core::serving::{Served, Serving};
+use twill_core::subnet_env::SubnetEnv;
+use twill_net::Kernel;
+use twill_net::kernel::Choice;
+
+use crate::bootstrap::choice;
+use crate::failure::Failure;
+use crate::firewall::policy;
+use crate::flags::{self, Flags};
+use crate::identity::Identity;
+use crate::memory;
+use crate::publish;
+use crate::setup::Setup;
+use crate::shelf::Shelf;
+
+/// What nearly every Ethernet carries.
+const USUAL: Mtu = Mtu::new(1500).expect("in range");
+
+/// This host as it should be at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) setup: Setup,
+    pub(crate) view: View,
+    pub(crate) policy: Policy,
+    /// What containers are told to send.
+    pub(crate) mtu: Mtu,
+    /// What the rules are written with, if anybody knows.
+    pub(crate) engine: Option<Engine>,
+    /// What the rules are for: all networks of the host.
+    pub(crate) policies: Vec<Policy>,
+}
+
+/// Where a session keeps what it goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub(crate) setup: watch::Receiver<Setup>,
+    pub(crate) view: watch::Receiver<View>,
+    pub(crate) policy: watch::Receiver<Policy>,
+    pub(crate) env: watch::Receiver<SubnetEnv>,
+}
+
+impl Sources {
+    /// As of now.
+    pub(crate) fn blueprint(&self, rules: Option<(Engine, Vec<Policy>)>) -> Blueprint {
+        let policy = self.policy.borrow().clone();
+        let (engine, policies) = rules.unzip();
+        Blueprint {
+            setup: self.setup.borrow().clone(),
+            view: self.view.borrow().clone(),
+            policies: policies.unwrap_or_else(|| vec![policy.clone()]),
+            policy,
+            mtu: self.env.borrow().mtu,
+            engine,
+        }
+    }
+}
+
+impl Blueprint {
+    /// By the state directory and `subnet.env`, which are only read: another process may be at work on
+    /// them.
+    pub(crate) async fn from_disk(flags: &Flags, kernel: &Kernel) -> Result<Self, Failure> {
+        let picture = picture(flags)?;
+        let (own, config) = (&picture.own, picture.config.clone());
+        let env = publish::previous(&flags.files);
+        let state = &flags.files.state_dir;
+        let mut serving = Serving::new(config.backend.clone(), picture.written);
+        let shelf = Shelf::new(state);
+        if let Some(earlier) = shelf.serving() {
+            serving = earlier;
+            serving.adopt(config.backend.clone(), picture.written);
+        }
+        let vxlan = |served: &Served| matches!(served.backend, Backend::Vxlan(_));
+        let mac = shelf.known_mac().filter(|_mac| serving.all().any(vxlan));
+        let (node, subnet, public_ip) = (picture.node, own.subnet(), own.value.public_ip);
+        let uplink = match uplink(flags, kernel, public_ip).await {
+            Some(uplink) => uplink,
+            None => gone(flags, public_ip, (&config.backend, env.as_ref())),
+        };
+        let setup = Setup {
+            written: picture.written,
+            serving: serving.clone(),
+            mac,
+            uplink,
+            public_ip,
+            said: None,
+            accept: flags.firewall.accept(),
+            subnet,
+            networks: vec![config.network],
+            config,
+        };
+        let network = setup.config.network;
+        let mut known = Known::default();
+        known.fold(Event::Snapshot(picture.listing));
+        let view = known.view(&Own { node, network, subnet, public_ip, mac, serving });
+        let mtu = match env {
+            Some(env) if env.subnet == subnet => env.mtu,
+            _other => setup.mtu()?,
+        };
+        // The agent's options may not be ours: whether it masquerades stands in the file as well.
+        let mut wanted = flags.firewall.clone();
+        wanted.masquerade.ip_masq |= env.is_some_and(|env| env.ip_masq);
+        let policy = policy(&wanted, &setup);
+        let engine = match flags.firewall.engine {
+            flags::Engine::None => Some(Engine::None),
+            flags::Engine::Nftables => Some(Engine::Nftables),
+            // Which variant is for whoever looks at the host.
+            flags::Engine::Auto | flags::Engine::Iptables => None,
+        };
+        let policies = vec![policy.clone()];
+        Ok(Self { setup, view, policy, mtu, engine, policies })
+    }
+}
+
+fn picture(flags: &Flags) -> Result<Picture, Failure> {
+    let state = &flags.files.state_dir;
+    let path = state.join(memory::FILE);
+    let hint = "without it only a running agent knows what this host should be like: start twilld, or \
+                name the --state-dir that it used";
+    let read = fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
+    let read = read.map_err(|error| Failure::refused(error).hint(hint))?;
+    let picture = Picture::parse(&read).with_context(|| format!("cannot use {}", path.display()));
+    let picture = picture.map_err(|error| Failure::refused(error).hint(hint))?;
+    let node = Identity::known(state).unwrap_or(picture.node);
+    let judged = picture.is_of(&flags.etcd.prefix, node);
+    let judged = judged.with_context(|| format!("cannot use {}", path.display()));
+    judged.map_err(|error| Failure::refused(error).hint(hint))?;
+    Ok(picture)
+}
+
+/// The interface that peers know, or the one that the agent would take in its place.
+async fn uplink(flags: &Flags, kernel: &Kernel, Underlay(address): Underlay) -> Option<Uplink> {
+    let same = Choice { public_ip: Some(address), ..Choice::default() };
+    match kernel.uplink(&same).await {
+        Ok(uplink) => Some(uplink),
+        Err(_away) => kernel.uplink(&choice(&flags.address)).await.ok(),
+    }
+}
+
+/// What is known of an uplink that is not there: containers were told what it carried.
+fn gone(
+    flags: &Flags,
+    address: Underlay,
+    (backend, env): (&Backend, Option<&SubnetEnv>),
+) -> Uplink {
+    let name = flags.address.iface.first().cloned().unwrap_or_else(|| "interface".to_owned());
+    let uplink = Uplink { index: IfIndex(0), name, address, mtu: USUAL };
+    let overhead = mtu(backend, &uplink).map_or(0, |inside| USUAL.bytes() - inside.bytes());
+    let carried = env.and_then(|env| Mtu::new(env.mtu.bytes() + overhead));
+    Uplink { mtu: carried.unwrap_or(USUAL), ..uplink }
+}

@@ -1,0 +1,238 @@
+//! `twilld cleanup`: takes everything off this host that Twill made on it, and nothing else.
+//!
+//! All is looked at before anything is touched. What says whose a device is goes last, so that a
+//! clean-up that was cut off can be done again.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use twill_core::serving::is_tunnel;
+use twill_endpoint::BRIDGE;
+use twill_net::Kernel;
+use twill_net::blocking::{self, Link};
+use twill_net::capabilities::Capabilities;
+use twill_net::firewall::Programs;
+use twill_net::kernel::MarkedRoute;
+
+use crate::failure::{self, Failure};
+use crate::flags::{Files, complete};
+use crate::lock::{self, Lock};
+
+/// What it is called.
+pub(crate) const COMMAND: &str = "cleanup";
+
+/// What the agent keeps in its state directory; the last one is what keeps others off it.
+const STATE: [&str; 7] =
+    ["picture", "picture.refused", "backends", "machine", "mac", "node-id", "lock"];
+
+/// Takes everything off this host that Twill made on it, and nothing else: devices, routes, firewall
+/// rules, the bridge, files in /run, the agent's state.
+///
+/// Images and containers of `twill` stay, the settings of the kernel that the agent made as well, and
+/// the lease in etcd: `twillctl lease revoke`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "twilld cleanup", disable_version_flag = true)]
+struct Cleanup {
+    #[command(flatten)]
+    consent: Consent,
+    /// Go on though an agent runs, or containers are on the bridge
+    #[arg(long)]
+    force: bool,
+    /// Keep the state directory, so that this host comes back with its node id and subnet
+    #[arg(long)]
+    keep_state: bool,
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Debug, clap::Args)]
+struct Consent {
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+}
+
+/// All there is.
+struct Found {
+    firewall: Vec<String>,
+    routes: Vec<MarkedRoute>,
+    devices: Vec<Link>,
+    files: Vec<PathBuf>,
+    /// These go when nothing is left in them.
+    directories: Vec<PathBuf>,
+}
+
+/// The whole of it, for `main`; `arguments` begin with the command's name.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cleanup: Cleanup = match complete(arguments, |name| std::env::var_os(name)) {
+        Ok((cleanup, _inherited)) => cleanup,
+        Err(answer) => return failure::usage(&answer),
+    };
+    match start(&cleanup) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn start(cleanup: &Cleanup) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(clean(cleanup))
+}
+
+async fn clean(cleanup: &Cleanup) -> Result<(), Failure> {
+    Capabilities::probe().need_net_admin()?;
+    let locks = locks(cleanup)?;
+    let (kernel, programs) = (Kernel::open()?, Programs::probe().await?);
+    let found = look(cleanup, &kernel, &programs).await?;
+    let names = found.names();
+    if names.is_empty() {
+        return say("nothing of Twill is on this host");
+    }
+    let verb = if cleanup.consent.dry_run { "would remove" } else { "remove" };
+    for name in &names {
+        say(&format!("{verb} {name}"))?;
+    }
+    if cleanup.consent.dry_run || !(cleanup.consent.yes || asked()?) {
+        return Ok(());
+    }
+    let errors = remove(found, &kernel, &programs, locks).await;
+    match errors.into_iter().reduce(|first, other| first.besides(&other.line())) {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// Nobody starts an agent while we work. Without them with `--force`.
+fn locks(cleanup: &Cleanup) -> Result<Vec<Lock>, Failure> {
+    let mut locks = Vec::new();
+    let mut taken = Vec::new();
+    if cleanup.files.state_dir.is_dir() {
+        taken.push(Lock::directory(&cleanup.files.state_dir));
+    }
+    let devices = Lock::devices()?;
+    taken.extend(devices.iter().map(|device| Lock::device(device)));
+    for lock in taken {
+        match lock {
+            Ok(lock) => locks.push(lock),
+            Err(_held) if cleanup.force => {}
+            Err(held) => return Err(held.hint("systemctl stop twilld; or --force")),
+        }
+    }
+    Ok(locks)
+}
+
+async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result<Found, Failure> {
+    let links = blocking::Kernel::here().and_then(|mut kernel| kernel.links());
+    let links = links.context("cannot list the interfaces")?;
+    let served = Lock::devices()?;
+    let of_kind = |link: &Link, kinds: &[&str]| {
+        link.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
+    };
+    let tunnel = |link: &&Link| {
+        is_tunnel(&link.name) && served.contains(&link.name) && of_kind(link, &["vxlan", "tun"])
+    };
+    let mut devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
+    if let Some(bridge) = links.iter().find(|it| it.name == BRIDGE && of_kind(it, &["bridge"])) {
+        let ports = links.iter().filter(|link| link.bridge == Some(bridge.index)).count();
+        if ports > 0 && !cleanup.force {
+            let plural = if ports == 1 { " is" } else { "s are" };
+            let text = format!("{ports} container{plural} on the bridge {BRIDGE}");
+            let failure = Failure::refused(anyhow::Error::msg(text));
+            return Err(failure.hint("`twill rm -f` them and delete the pods first; or --force"));
+        }
+        devices.push(bridge.clone());
+    }
+    let (firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
+    Ok(Found {
+        firewall,
+        routes,
+        devices,
+        files: files(cleanup),
+        directories: directories(cleanup),
+    })
+}
+
+fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
+    let Files { subnet_file, docker_options_file, socket, state_dir, .. } = &cleanup.files;
+    let mut files = vec![subnet_file.clone(), docker_options_file.clone(), socket.clone()];
+    if !cleanup.keep_state {
+        files.extend(STATE.map(|name| state_dir.join(name)));
+    }
+    files.retain(|file| fs::symlink_metadata(file).is_ok());
+    files
+}
+
+fn directories(cleanup: &Cleanup) -> Vec<PathBuf> {
+    let Files { subnet_file, docker_options_file, socket, state_dir, .. } = &cleanup.files;
+    let parents = [subnet_file, docker_options_file, socket].map(|file| file.parent());
+    let mut directories: Vec<PathBuf> = parents.into_iter().flatten().map(Path::to_owned).collect();
+    directories.extend([lock::DEVICES.into(), state_dir.clone()]);
+    directories
+}
+
+impl Found {
+    fn names(&self) -> Vec<String> {
+        let Self { firewall, routes, devices, files, directories: _ } = self;
+        let routes = routes.iter().map(ToString::to_string);
+        let devices = devices.iter().map(|link| format!("interface {}", link.name));
+        let files = files.iter().map(|file| file.display().to_string());
+        firewall.iter().cloned().chain(routes).chain(devices).chain(files).collect()
+    }
+}
+
+/// Goes on after an error: less is left then.
+async fn remove(
+    found: Found,
+    kernel: &Kernel,
+    programs: &Programs,
+    locks: Vec<Lock>,
+) -> Vec<Failure> {
+    let mut errors: Vec<Failure> = Vec::new();
+    for route in found.routes {
+        errors.extend(kernel.drop_marked_route(route).await.err().map(Failure::from));
+    }
+    for link in found.devices {
+        errors.extend(kernel.drop_device(&link.name).await.err().map(Failure::from));
+    }
+    errors.extend(programs.clear().await.err().map(Failure::from));
+    // Without its device a lock says nothing any more; with it, it is needed the next time.
+    let complete = errors.is_empty();
+    for file in found.files {
+        let gone =
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()));
+        errors.extend(gone.err().map(Failure::from));
+    }
+    for lock in locks.into_iter().filter(|lock| complete && lock.is_on_a_device()) {
+        errors.extend(lock.remove().err().map(Failure::from));
+    }
+    for directory in found.directories {
+        // Somebody else's files keep it, and that is as it should be.
+        drop(fs::remove_dir(directory));
+    }
+    errors
+}
+
+fn asked() -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        let text = "nobody is there to be asked, and --yes is not given";
+        return Err(Failure::refused(anyhow::Error::msg(text)).hint("add --yes, or --dry-run"));
+    }
+    let mut stderr = io::stderr();
+    let mut line = String::new();
+    let answer = write!(stderr, "all of it? [y/N] ")
+        .and_then(|()| stderr.flush())
+        .and_then(|()| io::stdin().read_line(&mut line));
+    answer.context("cannot ask")?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    Ok(writeln!(io::stdout(), "{line}").context("cannot write")?)
+}

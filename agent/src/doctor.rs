@@ -1,0 +1,143 @@
+//! `/doctor`: looks at this host and at the ways to its peers, and has it judged. Changes nothing.
+
+mod firewall;
+mod peers;
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use twill_core::device::{address_differences, differences};
+use twill_core::doctor::{self, Finding, Mtus};
+use twill_core::trace;
+use twill_net::{Kernel, survey};
+
+use crate::blueprint::Blueprint;
+use crate::memory::clock_is_kept;
+use crate::site::Site;
+use crate::status::Board;
+
+pub(crate) use firewall::firewall;
+
+/// Where containers of ours, of Docker and of Podman are.
+const BRIDGES: [&str; 4] = ["twill0", "docker0", "cni0", "cni-podman0"];
+
+/// More rows say nothing more.
+const MOST_ROWS: usize = 20;
+
+/// One host.
+#[derive(Clone, Debug)]
+pub(crate) struct Doctor {
+    board: Board,
+    kernel: Kernel,
+    /// Two at a time would count each other's load.
+    busy: Arc<Mutex<()>>,
+}
+
+impl Doctor {
+    pub(crate) fn new(board: &Board, kernel: &Kernel) -> Self {
+        Self { board: board.clone(), kernel: kernel.clone(), busy: Arc::default() }
+    }
+
+    /// Everything that was looked at, good or bad.
+    pub(crate) async fn examine(&self) -> Vec<Finding> {
+        let _alone = self.busy.lock().await;
+        let mut findings = self.agent();
+        // Before that there is nothing of ours to look at.
+        findings.extend(examine(&self.kernel, self.board.blueprint().ok().as_ref()).await);
+        findings
+    }
+
+    /// What the agent knows to be wrong.
+    fn agent(&self) -> Vec<Finding> {
+        let fail =
+            |why: String| Finding::fail("agent", why, "`twillctl status`, `journalctl -u twilld`");
+        let warn =
+            |why: String| Finding::warn("agent", why, "`twillctl status`, `journalctl -u twilld`");
+        let mut findings: Vec<_> = self.board.unready().into_iter().map(fail).collect();
+        findings.extend(self.board.degraded().into_iter().map(warn));
+        if let Ok(status) = self.board.status() {
+            findings.extend(status.ignored.into_iter().map(|lease| {
+                let what = format!("the lease {} is not used: {}", lease.key, lease.why);
+                Finding::warn("leases", what, "`twillctl lease show`")
+            }));
+        }
+        let refused = self.board.refused_lately().into_iter();
+        findings.extend(refused.map(|(refusal, packets)| doctor::refused(refusal, packets)));
+        if findings.is_empty() {
+            findings.push(Finding::ok("agent", "ready"));
+        }
+        findings
+    }
+}
+
+/// The host, and what of ours should be on it.
+pub(crate) async fn examine(kernel: &Kernel, blueprint: Option<&Blueprint>) -> Vec<Finding> {
+    let mut findings = vec![
+        doctor::forwarding(&survey::setting("ipv4/ip_forward").unwrap_or_default()),
+        doctor::bridge_filter(survey::setting("bridge/bridge-nf-call-iptables").as_deref()),
+        doctor::clock(clock_is_kept()),
+    ];
+    let Some(blueprint) = blueprint else { return findings };
+    findings.extend(switches(blueprint));
+    findings.extend(firewall(blueprint).await);
+    match Site::look(kernel, blueprint).await {
+        Ok(site) => findings.extend(network(blueprint, &site)),
+        Err(error) => findings.push(unknown("rows", error)),
+    }
+    findings.extend(peers::peers(blueprint).await);
+    findings
+}
+
+/// Of each interface that packets of peers come in by.
+fn switches(blueprint: &Blueprint) -> Vec<Finding> {
+    let of = |name: &str, setting: &str| survey::setting(&format!("ipv4/conf/{name}/{setting}"));
+    let all = of("all", "rp_filter").unwrap_or_else(|| "0".to_owned());
+    let mut findings = Vec::new();
+    for entrance in &blueprint.policy.entrances {
+        let name = entrance.interface();
+        let own = of(name, "rp_filter");
+        findings.extend(own.map(|own| doctor::source_check(name, [&all, &own])));
+        let forwarding = of(name, "forwarding");
+        findings.extend(forwarding.map(|value| doctor::forwarding_from(name, &value)));
+    }
+    findings
+}
+
+/// Interfaces, their addresses, and the rows towards peers.
+fn network(blueprint: &Blueprint, site: &Site) -> Vec<Finding> {
+    let uplink = trace::uplink(&blueprint.setup.uplink, site.uplink(blueprint));
+    let mut findings = vec![Finding::from(uplink)];
+    for spec in site.specs.values() {
+        findings.extend(doctor::devices(differences(spec, &site.interfaces)));
+        findings.extend(doctor::addresses(address_differences(spec, &site.interfaces)));
+    }
+    findings.extend(sizes(blueprint, site));
+    // With their device all rows are gone: one finding is enough.
+    if site.is_complete() {
+        let rows = doctor::rows(&site.wanted, &site.actual);
+        let more = rows.len().saturating_sub(MOST_ROWS);
+        let hint = "`twillctl status` lists them all";
+        findings.extend(rows.into_iter().take(MOST_ROWS));
+        let rest = (more > 0).then(|| Finding::fail("rows", format!("and {more} rows more"), hint));
+        findings.extend(rest);
+    }
+    findings
+}
+
+fn sizes(blueprint: &Blueprint, site: &Site) -> Vec<Finding> {
+    let of = |name: &str| site.interface(name).map(|seen| seen.mtu);
+    let bridges = BRIDGES.iter().filter_map(|name| Some(((*name).to_owned(), of(name)?)));
+    let name = blueprint.setup.device_name().to_owned();
+    let carried = of(&name);
+    doctor::mtus(&Mtus {
+        told: blueprint.mtu.bytes(),
+        device: (name, carried),
+        bridges: bridges.collect(),
+    })
+}
+
+/// It may be well, but nobody could look.
+fn unknown(check: &str, error: twill_net::Error) -> Finding {
+    let hint = error.hint().unwrap_or("journalctl -u twilld").to_owned();
+    Finding::warn(check, format!("{:#}", anyhow::Error::new(error)), hint)
+}

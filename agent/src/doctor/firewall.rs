@@ -1,0 +1,72 @@
+//! Rules that may stop packets of the overlay, and rules of ours that should keep the way open.
+
+use twill_core::doctor::{self, Finding};
+use twill_core::firewall::choose::Wish;
+use twill_core::firewall::{Engine, Policy};
+use twill_net::firewall::{Firewall, Programs};
+use twill_net::survey;
+
+use super::unknown;
+use crate::blueprint::Blueprint;
+
+/// More lines say nothing more.
+const MOST_LINES: usize = 4;
+
+/// Everything that was looked at, good or bad.
+pub(crate) async fn firewall(blueprint: &Blueprint) -> Vec<Finding> {
+    let mut findings = vec![ours(blueprint).await, forward_chain().await, raw(blueprint).await];
+    let devices = blueprint.policy.entrances.iter().map(|entrance| entrance.interface().to_owned());
+    let devices: Vec<String> = devices.collect();
+    match survey::ruleset().await {
+        Ok(None) => {}
+        Ok(Some(ruleset)) => {
+            let network = blueprint.setup.config.network;
+            findings.extend(doctor::foreign_tables(&ruleset, network, &devices));
+        }
+        Err(error) => findings.push(unknown("nftables", error)),
+    }
+    findings
+}
+
+async fn ours(blueprint: &Blueprint) -> Finding {
+    match lacks(&blueprint.policies, blueprint.engine).await {
+        Ok(mut lacks) => {
+            let more = lacks.len().saturating_sub(MOST_LINES);
+            lacks.truncate(MOST_LINES);
+            lacks.extend((more > 0).then(|| format!("and {more} lines more")));
+            doctor::rules(&lacks)
+        }
+        Err(error) => unknown("rules", error),
+    }
+}
+
+/// With the engine that is in use; nobody knows which one that is if no agent runs, but for what is
+/// there.
+async fn lacks(
+    policies: &[Policy],
+    engine: Option<Engine>,
+) -> Result<Vec<String>, twill_net::Error> {
+    let programs = Programs::probe().await?;
+    let engine = engine.map_or(programs.present().await?, Some);
+    let engine = if let Some(engine) = engine {
+        engine
+    } else {
+        let nftables = policies.iter().any(|policy| policy.nftables);
+        programs.choose(Wish::Auto, nftables).await?
+    };
+    Firewall::new(programs, engine).lacks(policies).await
+}
+
+async fn forward_chain() -> Finding {
+    match survey::rules("filter", None).await {
+        Ok(rules) => doctor::forward_chain(&rules.unwrap_or_default()),
+        Err(error) => unknown("FORWARD", error),
+    }
+}
+
+async fn raw(blueprint: &Blueprint) -> Finding {
+    match survey::rules("raw", Some("PREROUTING")).await {
+        Ok(rules) => doctor::raw_chain(&rules.unwrap_or_default(), blueprint.setup.subnet),
+        Err(error) => unknown("raw PREROUTING", error),
+    }
+}

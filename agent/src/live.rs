@@ -1,0 +1,301 @@
+//! Applies another configuration of the network while the host runs.
+//!
+//! First the new way is made ready beside the old one, then peers are told, and the old way goes when
+//! no lease names it any more. What cannot be applied changes nothing, and is said.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use twill_core::config::{NetworkConfig, changes};
+use twill_core::firewall::Policy;
+use twill_core::ids::Revision;
+use twill_core::lease::LeaseValue;
+use twill_core::peers::{Own, View};
+use twill_core::subnet_env::SubnetEnv;
+use twill_store::{ConfigText, Store};
+
+use crate::bootstrap::Agent;
+use crate::failure::Failure;
+use crate::follow::Told;
+use crate::memory::Applied;
+use crate::patience::tell_systemd;
+use crate::publish::publish;
+use crate::setup::Setup;
+use crate::trouble::Trouble;
+use crate::wake::{heard, until};
+
+/// How long a way is kept that no lease names: hosts that were told last must have looked by then.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Whoever owns a part of this host hears here what it should be like.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    pub(crate) setup: watch::Sender<Setup>,
+    pub(crate) own: watch::Sender<Own>,
+    pub(crate) value: watch::Sender<LeaseValue>,
+    pub(crate) policy: watch::Sender<Policy>,
+    pub(crate) env: watch::Sender<SubnetEnv>,
+    pub(crate) applied: watch::Sender<Applied>,
+}
+
+/// What there is to hear.
+#[derive(Debug)]
+pub(crate) struct Inlets {
+    /// The newest configuration; `None` until one was seen.
+    pub(crate) config: watch::Receiver<Option<Told>>,
+    pub(crate) view: watch::Receiver<View>,
+    /// When the configuration was written whose backend stands.
+    pub(crate) stands: watch::Receiver<Option<Revision>>,
+}
+
+/// The network has no place any more for this host's subnet.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Outgrown;
+
+#[derive(Debug, Eq, PartialEq)]
+enum Verdict {
+    Stays,
+    Outgrown,
+}
+
+/// One host under changing configurations.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// What this host goes by, and has told its peers.
+    setup: Setup,
+    /// What it is about to go by: being made ready.
+    next: Option<Setup>,
+    outlets: Outlets,
+    inlets: Inlets,
+    /// Earlier backends that nobody uses, and until when they are kept all the same.
+    unused: Option<(BTreeSet<Revision>, Instant)>,
+    trouble: Trouble,
+    retry: Option<Instant>,
+}
+
+impl Live {
+    pub(crate) fn new(setup: Setup, outlets: Outlets, inlets: Inlets) -> Self {
+        let (trouble, retry) = (Trouble::default(), None);
+        Self { setup, next: None, outlets, inlets, unused: None, trouble, retry }
+    }
+
+    /// Where it tells what this host should be like.
+    pub(crate) fn outlets(&self) -> &Outlets {
+        &self.outlets
+    }
+
+    /// Returns when the network has no place any more for this host's subnet: it has to join again.
+    /// Dropping it leaves everything as it is.
+    pub(crate) async fn run<S: Store>(mut self, agent: &Agent<S>) -> Outgrown {
+        // What the host joined by need not be the newest.
+        let mut looks = true;
+        loop {
+            if looks && self.look(agent).await == Verdict::Outgrown {
+                return Outgrown;
+            }
+            self.retire(agent);
+            looks = tokio::select! {
+                () = heard(&mut self.inlets.config) => true,
+                () = until(self.retry) => true,
+                () = heard(&mut self.inlets.stands) => {
+                    self.announce(agent);
+                    false
+                }
+                () = heard(&mut self.inlets.view) => false,
+                () = until(self.unused.as_ref().map(|(_unused, end)| *end)) => false,
+            };
+        }
+    }
+
+    /// Looks at the newest configuration.
+    async fn look<S: Store>(&mut self, agent: &Agent<S>) -> Verdict {
+        self.retry = None;
+        let told = self.inlets.config.borrow_and_update().clone();
+        match told {
+            None => {}
+            Some(None) => _ = self.complain(agent, &agent.deleted()),
+            // Also back to that: etcd may have been put back from a copy.
+            Some(Some(text)) if text.revision == self.newest().written => self.is_content(agent),
+            Some(Some(ConfigText { text, revision })) => match NetworkConfig::parse(&text) {
+                Ok(config) => return self.consider(agent, config, revision).await,
+                Err(error) => _ = self.complain(agent, &agent.broken(revision, error)),
+            },
+        }
+        Verdict::Stays
+    }
+
+    fn newest(&self) -> &Setup {
+        self.next.as_ref().unwrap_or(&self.setup)
+    }
+
+    /// Hands a configuration on that keeps the rules, if this host can go by it.
+    async fn consider<S: Store>(
+        &mut self,
+        agent: &Agent<S>,
+        config: NetworkConfig,
+        revision: Revision,
+    ) -> Verdict {
+        if !config.admits(self.setup.subnet) {
+            let (from, to) = (&self.setup.config, &config);
+            tracing::warn!(
+                %revision, subnet = %self.setup.subnet,
+                "the network changes from {} ({} to {}) to {} ({} to {}), which has no place for this \
+                 host's subnet: joining again",
+                from.network, from.subnet_min, from.subnet_max,
+                to.network, to.subnet_min, to.subnet_max,
+            );
+            return Verdict::Outgrown;
+        }
+        match agent.another_setup(&self.setup, config, revision).await {
+            Ok(next) => {
+                // Peers may send by the new way as soon as they hear of it.
+                let entrances = next.entrances();
+                self.outlets.policy.send_modify(|policy| policy.entrances = entrances);
+                self.outlets.setup.send_replace(next.clone());
+                self.next = Some(next);
+            }
+            Err(failure) => {
+                self.retry = Some(Instant::now() + self.complain(agent, &failure));
+            }
+        }
+        Verdict::Stays
+    }
+
+    /// The host goes on by the configuration before. Answers when it pays to try again.
+    fn complain<S: Store>(&mut self, agent: &Agent<S>, failure: &Failure) -> Duration {
+        let line = failure.line();
+        let (wait, new) = self.trouble.meet(&line);
+        if new {
+            let hint = failure.way_out();
+            tracing::error!(hint, "the configuration stays as it was: {line}");
+        }
+        tell(agent, Some(line));
+        wait
+    }
+
+    /// The host goes by the newest configuration.
+    fn is_content<S: Store>(&mut self, agent: &Agent<S>) {
+        if self.trouble.over() {
+            tell(agent, None);
+        }
+    }
+
+    /// The new way stands: tells everybody.
+    fn announce<S: Store>(&mut self, agent: &Agent<S>) {
+        let stands = *self.inlets.stands.borrow_and_update();
+        let Some(next) = self.next.take_if(|next| stands == Some(next.written)) else { return };
+        for difference in changes(&self.setup.config, &next.config) {
+            tracing::info!("configuration applied: {difference}");
+        }
+        let moved = next.serving.current().since != self.setup.serving.current().since;
+        self.setup = next;
+        self.trouble.over();
+        self.tell_own();
+        self.outlets.value.send_if_modified(|value| {
+            let told = self.setup.told();
+            // Said again although it is the same, it tells peers by its time.
+            let differs = value.backend != told || moved;
+            value.backend = told;
+            differs
+        });
+        self.outlets.applied.send_replace((self.setup.config.clone(), self.setup.written));
+        self.outlets.policy.send_modify(|policy| {
+            policy.network = self.setup.config.network;
+            policy.nftables = self.setup.config.nftables;
+        });
+        self.publish(agent);
+        self.tell_board(agent);
+        tell(agent, None);
+    }
+
+    fn tell_own(&self) {
+        self.outlets.own.send_modify(|own| {
+            own.network = self.setup.config.network;
+            own.mac = self.setup.mac;
+            own.serving = self.setup.serving.clone();
+        });
+    }
+
+    fn publish<S: Store>(&self, agent: &Agent<S>) {
+        let mtu = self.setup.mtu();
+        let another = self.outlets.env.send_if_modified(|env| {
+            let before = *env;
+            env.network = self.setup.config.network;
+            if let Ok(mtu) = mtu {
+                env.mtu = mtu;
+            }
+            *env != before
+        });
+        if another {
+            let env = *self.outlets.env.borrow();
+            match publish((&agent.flags.files, &agent.hook), &env) {
+                Ok(_written) => tracing::info!(network = %env.network, mtu = %env.mtu, "published"),
+                // The one who keeps the files tries again, and says why they are not as they should be.
+                Err(error) => tracing::debug!("not published yet: {error:#}"),
+            }
+        }
+    }
+
+    fn tell_board<S: Store>(&self, agent: &Agent<S>) {
+        let setup = &self.setup;
+        agent.board.serves(|status| {
+            status.network = setup.config.network;
+            setup.config.backend.name().clone_into(&mut status.backend);
+            setup.device_name().clone_into(&mut status.device);
+            status.mtu = setup.mtu().unwrap_or(status.mtu);
+            status.earlier = setup.earlier();
+        });
+    }
+
+    /// Takes earlier backends out of service that nobody has used for a while.
+    fn retire<S: Store>(&mut self, agent: &Agent<S>) {
+        let unused = self.unused_now();
+        if unused.is_empty() {
+            self.unused = None;
+            return;
+        }
+        match &self.unused {
+            Some((known, end)) if *known == unused => {
+                if *end > Instant::now() {
+                    return;
+                }
+            }
+            _others => {
+                self.unused = Some((unused, Instant::now() + GRACE));
+                return;
+            }
+        }
+        self.unused = None;
+        for setup in std::iter::once(&mut self.setup).chain(&mut self.next) {
+            setup.serving.retire(|since| !unused.contains(&since));
+        }
+        if let Err(failure) = agent.shelf.keep_serving(&self.newest().serving) {
+            tracing::warn!("a start would serve them again: {}", failure.line());
+        }
+        self.tell_own();
+        let entrances = self.newest().entrances();
+        self.outlets.policy.send_modify(|policy| policy.entrances = entrances);
+        self.outlets.setup.send_replace(self.newest().clone());
+        self.tell_board(agent);
+    }
+
+    /// None while peers do not know yet that this host has moved.
+    fn unused_now(&mut self) -> BTreeSet<Revision> {
+        let view = self.inlets.view.borrow_and_update();
+        let serving = &self.setup.serving;
+        if view.told != Some(serving.current().backend.way()) {
+            return BTreeSet::new();
+        }
+        let earlier = serving.earlier().iter().map(|served| served.since);
+        earlier.filter(|since| !view.used.contains(since)).collect()
+    }
+}
+
+/// Why the newest configuration is not the one that this host goes by, if so.
+fn tell<S>(agent: &Agent<S>, error: Option<String>) {
+    agent.board.configuration(error);
+    tell_systemd(&[NotifyState::Status(&agent.board.headline())]);
+}

@@ -1,0 +1,55 @@
+//! What the last pass left: whatever differs from it without a reason, somebody else did.
+
+use twill_core::plan::{Change, Tables, drift};
+use twill_net::kernel::Mended;
+
+use crate::metrics::Meters;
+use crate::setup::Setup;
+
+/// Nothing before the first pass, which finds what an earlier run left.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    stood: Option<(Setup, Tables)>,
+    failed: Vec<Change>,
+}
+
+/// What had to be done to devices, their addresses and settings.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) before: Mended,
+    pub(super) after: Mended,
+    pub(super) switched: bool,
+}
+
+impl Last {
+    pub(super) fn of(stood: (Setup, Tables), failed: Vec<Change>) -> Self {
+        Self { stood: Some(stood), failed }
+    }
+
+    /// Counts those of the changes that nobody meant.
+    pub(super) fn count_drift(&self, meters: &Meters, done: &[Change]) {
+        let Some((_setup, stood)) = &self.stood else { return };
+        for change in drift(done, stood) {
+            // What could not be written before is late, and nobody's doing.
+            if !self.failed.contains(&change) {
+                meters.healed(change.table());
+            }
+        }
+    }
+
+    /// Under another setup devices and settings change because they are meant to.
+    pub(super) fn count_mended(&self, meters: &Meters, found: &Found, setup: &Setup) {
+        let Found { before, after, switched } = found;
+        if self.stood.as_ref().is_none_or(|(last, _tables)| last != setup) {
+            return;
+        }
+        // A device that is made anew has its address and its settings made with it.
+        if after.devices > before.devices {
+            meters.healed("device");
+        } else if after.addresses > before.addresses {
+            meters.healed("address");
+        } else if *switched {
+            meters.healed("sysctl");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `twilld cleanup` leaves a host as it was.
+
+#[expect(dead_code, reason = "each test file uses its part of the support")]
+mod support;
+
+use std::path::Path;
+
+use support::network::{HOST_GW, HOST_GW_PEER, VXLAN, VXLAN_PEER};
+use support::process::wait_for;
+use support::{World, ip, try_command};
+
+#[test]
+fn a_host_with_a_tunnel_is_as_it_was_before_twill_came() {
+    comes_and_goes((VXLAN, VXLAN_PEER), "--firewall=iptables");
+}
+
+#[test]
+fn a_host_with_plain_routes_is_as_it_was_before_twill_came() {
+    comes_and_goes((HOST_GW, HOST_GW_PEER), "--firewall=nftables");
+}
+
+fn comes_and_goes((config, peer): (&str, &str), engine: &str) {
+    let Some(world) = World::with_config(config) else { return };
+    world.peer(peer);
+    plant();
+    let before = snapshot();
+    let mut twilld = world.twilld(&["--ip-masq", engine]);
+    twilld.says("bootstrap done");
+    wait_for("a route to the peer", || !ip("route show proto 84").is_empty());
+    sh("ip link add twill0 address 02:42:0a:58:09:01 type bridge");
+    let running = cleanup("--yes").expect_err("an agent runs");
+    assert!(running.contains("another twilld"), "{running}");
+    twilld.stops();
+
+    let during = snapshot();
+    let said = cleanup("--dry-run").expect("it only looks");
+    assert!(said.contains("would remove interface twill0"), "{said}");
+    let said = cleanup("").expect_err("nobody is at the terminal");
+    assert!(said.contains("--yes"), "{said}");
+    sh("ip link set twx master twill0");
+    let said = cleanup("--yes").expect_err("a container is there");
+    assert!(said.contains("1 container"), "{said}");
+    sh("ip link set twx nomaster");
+    assert_eq!(snapshot(), during, "so far nothing was touched");
+
+    cleanup("--yes --keep-state").expect("all but the state");
+    assert!(Path::new("/run/state/node-id").exists(), "kept");
+    let said = cleanup("--yes").expect("the state");
+    assert!(said.contains("/run/state/node-id"), "{said}");
+    assert!(!Path::new("/run/state").exists(), "with its directory");
+    let after = snapshot();
+    let changed = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    assert_eq!(changed(&after, &before), [""; 0], "left behind");
+    assert_eq!(changed(&before, &after), [""; 0], "taken from others");
+    assert_eq!(cleanup("--yes").expect("again"), "nothing of Twill is on this host\n");
+}
+
+/// What looks like ours, and is not.
+fn plant() {
+    for deed in [
+        "ip link add twx type veth peer name twy",
+        "ip link add flannel.9 type vxlan id 9 dstport 4790",
+        "ip route add 10.99.0.0/16 via 192.0.2.9 proto 83",
+        "iptables -A FORWARD -s 10.88.0.0/16 -j ACCEPT",
+        "iptables -t nat -A POSTROUTING -s 10.88.0.0/16 -j RETURN",
+        "iptables -t mangle -A FORWARD -s 10.88.0.0/16 -j RETURN",
+        "nft add table ip twill",
+    ] {
+        sh(deed);
+    }
+    std::fs::create_dir_all("/run/flannel").expect("a directory");
+    std::fs::write("/run/flannel/mine", "").expect("a file");
+}
+
+fn cleanup(flags: &str) -> Result<String, String> {
+    let program = env!("CARGO_BIN_EXE_twilld");
+    try_command(format!("{program} cleanup --state-dir /run/state {flags}").trim_end())
+}
+
+fn sh(command: &str) -> String {
+    try_command(command).unwrap_or_else(|complaint| panic!("{command}: {complaint}"))
+}
+
+/// Everything that a clean-up could take, or forget.
+fn snapshot() -> Vec<String> {
+    let said = [
+        "ip -o link show",
+        "ip -4 route show table all",
+        "bridge fdb show",
+        "ip neighbour show nud permanent",
+        "iptables -S",
+        "iptables -t nat -S",
+        "nft -s list tables",
+        "find /run/flannel /run/twill",
+    ]
+    .map(|command| try_command(command).unwrap_or_default())
+    .concat();
+    // Groups that the kernel joins in its own time.
+    let lasting = |line: &&str| !line.starts_with("33:33:") && !line.starts_with("01:00:5e:");
+    said.lines().filter(lasting).map(str::to_owned).collect()
+}

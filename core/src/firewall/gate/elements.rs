@@ -1,0 +1,98 @@
+//! What is in the two sets: whose encapsulated packets come in, and with which inner sources.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+use std::net::Ipv4Addr;
+
+use super::{FAMILY, Gate, TABLE};
+use crate::ids::{Subnet, Underlay};
+
+/// The elements of both sets.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Elements {
+    hosts: BTreeSet<Ipv4Addr>,
+    /// Outer source, and first and last inner source.
+    peers: BTreeSet<(Ipv4Addr, u32, u32)>,
+}
+
+/// A block in the words of nft, which takes what it does not know for a number.
+pub(super) fn range(block: Subnet) -> impl fmt::Display {
+    Range(block.base().to_bits(), block.last().to_bits())
+}
+
+struct Range(u32, u32);
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(first, last) = self;
+        if first == last { write!(f, "{first:#x}") } else { write!(f, "{first:#x}-{last:#x}") }
+    }
+}
+
+impl Elements {
+    pub(super) fn of(gate: &Gate) -> Self {
+        let bits = |(Underlay(host), block): &(Underlay, Subnet)| {
+            (*host, block.base().to_bits(), block.last().to_bits())
+        };
+        let peers: BTreeSet<_> = gate.peers.iter().map(bits).collect();
+        Self { hosts: peers.iter().map(|(host, ..)| *host).collect(), peers }
+    }
+
+    /// Commands that bring `found` to this. What goes does so first: it may overlap what comes.
+    pub(super) fn change(&self, found: &Self) -> String {
+        let mut text = String::new();
+        let peer = |(host, first, last): &(Ipv4Addr, u32, u32)| {
+            format!("{host} . {}", Range(*first, *last))
+        };
+        command(&mut text, ("delete", "hosts"), found.hosts.difference(&self.hosts));
+        command(&mut text, ("delete", "peers"), found.peers.difference(&self.peers).map(peer));
+        command(&mut text, ("add", "hosts"), self.hosts.difference(&found.hosts));
+        command(&mut text, ("add", "peers"), self.peers.difference(&found.peers).map(peer));
+        text
+    }
+
+    /// Takes in what a listing says between the braces behind `elements =`; `None` if that is nothing
+    /// that we would have written.
+    pub(super) fn read(&mut self, set: &str, listed: &str) -> Option<()> {
+        for element in listed.split(',').map(str::trim) {
+            match (set, element.split_once(" . ")) {
+                ("hosts", None) => _ = self.hosts.insert(element.parse().ok()?),
+                ("peers", Some((host, inner))) => {
+                    let (first, last) = numbers(inner)?;
+                    self.peers.insert((host.parse().ok()?, first, last));
+                }
+                _other => return None,
+            }
+        }
+        Some(())
+    }
+}
+
+fn command(
+    text: &mut String,
+    (verb, set): (&str, &str),
+    elements: impl Iterator<Item = impl fmt::Display>,
+) {
+    let mut separator = format!("{verb} element {FAMILY} {TABLE} {set} {{ ");
+    let before = text.len();
+    for element in elements {
+        // Writing to a string cannot fail.
+        _ = write!(text, "{separator}{element}");
+        separator.replace_range(.., ", ");
+    }
+    if text.len() > before {
+        text.push_str(" }\n");
+    }
+}
+
+/// One number, or the first and the last.
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    match text.split_once('-') {
+        Some((first, last)) => Some((number(first)?, number(last)?)),
+        None => number(text).map(|one| (one, one)),
+    }
+}

@@ -1,0 +1,65 @@
+//! What changes say: which of them undo what somebody else did, and which peer they are for.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Tables};
+use crate::ids::{Gateway, Mac, Subnet};
+use crate::peers::Peer;
+
+/// What of `changes` nobody meant: somebody undid it since the kernel was as `stood` says.
+#[must_use]
+pub fn drift(changes: &[Change], stood: &Tables) -> Vec<Change> {
+    let undone = |change: &&Change| match **change {
+        Change::PutForwarding(device, mac, host) => stood.forwarding.contains(&(device, mac, host)),
+        Change::PutNeighbour(device, gateway, mac) => {
+            stood.neighbours.get(&(device, gateway)) == Some(&mac)
+        }
+        Change::PutRoute(subnet, hop) => stood.routes.contains(&(subnet, hop)),
+        Change::DropRoute(subnet, hop) => !stood.routes.contains(&(subnet, hop)),
+        Change::DropNeighbour(device, gateway) => {
+            !stood.neighbours.contains_key(&(device, gateway))
+        }
+        Change::DropForwarding(device, mac, host) => {
+            !stood.forwarding.contains(&(device, mac, host))
+        }
+    };
+    changes.iter().filter(undone).copied().collect()
+}
+
+/// Which of `changes` concern which peer, in words.
+#[must_use]
+pub fn concerned(changes: &[Change], peers: &[Peer]) -> BTreeMap<Subnet, Vec<String>> {
+    let mut concerned: BTreeMap<Subnet, Vec<String>> = BTreeMap::new();
+    if changes.is_empty() {
+        return concerned;
+    }
+    let macs: BTreeMap<Mac, Subnet> =
+        peers.iter().filter_map(|peer| peer.mac.map(|mac| (mac, peer.subnet))).collect();
+    let gateways: BTreeMap<Gateway, Subnet> =
+        peers.iter().map(|peer| (peer.subnet.gateway(), peer.subnet)).collect();
+    for change in changes {
+        let subnet = match change {
+            Change::PutForwarding(_, mac, _) | Change::DropForwarding(_, mac, _) => macs.get(mac),
+            Change::PutNeighbour(_, gateway, _) | Change::DropNeighbour(_, gateway) => {
+                gateways.get(gateway)
+            }
+            Change::PutRoute(subnet, _) | Change::DropRoute(subnet, _) => Some(subnet),
+        };
+        if let Some(subnet) = subnet {
+            concerned.entry(*subnet).or_default().push(change.to_string());
+        }
+    }
+    concerned
+}
+
+impl Change {
+    /// In which table, in one word.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        match self {
+            Self::PutForwarding(..) | Self::DropForwarding(..) => "fdb",
+            Self::PutNeighbour(..) | Self::DropNeighbour(..) => "neighbour",
+            Self::PutRoute(..) | Self::DropRoute(..) => "route",
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use super::*;
+use crate::config::{Udp, Vxlan};
+use crate::ids::{Mac, Mtu, Underlay};
+use crate::lease::LeaseValue;
+
+#[test]
+fn a_backend_comes_beside_the_one_before_and_options_change_in_place() {
+    let mut serving = Serving::new(udp(8285), Revision(10));
+    serving.adopt(vxlan(None, None), Revision(20));
+    serving.adopt(vxlan(None, Mtu::new(1400)), Revision(30));
+    assert_eq!(devices(&serving), ["flannel0", "flannel.1"]);
+    assert_eq!(serving.current().backend, vxlan(None, Mtu::new(1400)));
+    assert_eq!(serving.current().since, Revision(20), "peers need to do nothing about it");
+    serving.adopt(Backend::HostGw, Revision(40));
+    assert_eq!(devices(&serving), ["flannel0", "flannel.1", "-"]);
+    serving.retire(|since| since != Revision(20));
+    assert_eq!(devices(&serving), ["flannel0", "-"]);
+    serving.retire(|_since| false);
+    assert_eq!(devices(&serving), ["-"], "never the current one");
+}
+
+#[test]
+fn two_ports_have_two_devices_and_a_way_that_comes_back_has_its_own() {
+    let mut serving = Serving::new(vxlan(None, None), Revision(10));
+    serving.adopt(vxlan(Some(4789), None), Revision(20));
+    assert_eq!(devices(&serving), ["flannel.1", "twill1.1"]);
+    serving.adopt(vxlan(Some(8472), None), Revision(30));
+    assert_eq!(devices(&serving), ["flannel.1", "twill1.1", "flannel.1"]);
+    let mut serving = Serving::new(udp(8285), Revision(10));
+    serving.adopt(udp(7000), Revision(20));
+    serving.adopt(udp(7001), Revision(30));
+    assert_eq!(devices(&serving), ["flannel0", "flannel1", "flannel2"]);
+    serving.retire(|since| since == Revision(20));
+    serving.adopt(udp(7002), Revision(40));
+    assert_eq!(devices(&serving), ["flannel1", "flannel2", "flannel0"], "the first that is free");
+}
+
+#[test]
+fn a_lease_is_reached_by_what_it_names() {
+    let mut serving = Serving::new(udp(8285), Revision(10));
+    serving.adopt(vxlan(None, None), Revision(20));
+    serving.adopt(Backend::HostGw, Revision(30));
+    let vtep = |vni| LeaseBackend::Vxlan { vni: Vni::new(vni), mac: Mac([2; 6]) };
+    let rows = [
+        ("udp has no name", LeaseBackend::Unnamed, Some(Way::Udp(8285))),
+        ("vxlan", vtep(1), Some(Way::Vxlan(Vni::ONE, 8472))),
+        ("an old flannel's", vtep(0), Some(Way::Vxlan(Vni::ONE, 8472))),
+        ("another network's", vtep(7), None),
+        ("host-gw", LeaseBackend::HostGw, Some(Way::HostGw)),
+        ("what nobody here speaks", LeaseBackend::Other { name: "ipip".to_owned() }, None),
+    ];
+    for (name, backend, way) in rows {
+        for revision in [5, 15, 99] {
+            let lease = lease(&backend, revision);
+            let found = serving.behind(&lease).map(|served| served.backend.way());
+            assert_eq!(found, way, "{name}, {revision}");
+        }
+    }
+}
+
+/// Two ports look alike in a lease: it was written under the configuration before it.
+#[test]
+fn where_a_lease_does_not_tell_its_age_does() {
+    let mut serving = Serving::new(udp(8285), Revision(10));
+    serving.adopt(udp(7000), Revision(20));
+    serving.adopt(udp(8285), Revision(30));
+    let since = |serving: &Serving, revision| {
+        serving.behind(&lease(&LeaseBackend::Unnamed, revision)).map(|served| served.since.0)
+    };
+    for (revision, wanted) in [(5, 10), (11, 10), (19, 10), (21, 20), (29, 20), (31, 30)] {
+        assert_eq!(since(&serving, revision), Some(wanted), "{revision}");
+    }
+    serving.retire(|_since| false);
+    assert_eq!(since(&serving, 5), Some(30), "there is nothing to choose from");
+}
+
+#[test]
+fn what_is_served_is_found_again() {
+    let mut serving = Serving::new(vxlan(Some(4789), Mtu::new(9000)), Revision(10));
+    serving.adopt(udp(7000), Revision(20));
+    serving.adopt(Backend::HostGw, Revision(30));
+    let text = serving.to_json();
+    assert_eq!(Serving::parse(text.as_bytes()).expect("ours"), serving, "{text}");
+    for text in [
+        "",
+        "[]",
+        "{}",
+        r#"[{"since":1}]"#,
+        r#"[{"backend":{"Type":"nosuch"},"since":1,"device":null}]"#,
+    ] {
+        assert!(Serving::parse(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn tunnels_are_known_by_their_names() {
+    for name in ["flannel0", "flannel12", "flannel.1", "flannel.16777215", "twill1.7"] {
+        assert!(is_tunnel(name), "{name}");
+    }
+    for name in
+        ["flannel", "flannel.", "flannel.x", "flannel-v6.1", "twill0", "twill.1", "eth0", "tw0.x"]
+    {
+        assert!(!is_tunnel(name), "{name}");
+    }
+}
+
+fn devices(serving: &Serving) -> Vec<&str> {
+    serving.all().map(|served| served.device.as_deref().unwrap_or("-")).collect()
+}
+
+fn udp(port: u16) -> Backend {
+    Backend::Udp(Udp { port, ..Udp::default() })
+}
+
+fn vxlan(port: Option<u16>, mtu: Option<Mtu>) -> Backend {
+    Backend::Vxlan(Vxlan { port, mtu, ..Vxlan::default() })
+}
+
+fn lease(backend: &LeaseBackend, revision: i64) -> Lease {
+    let public_ip = Underlay([192, 0, 2, 2].into());
+    let (backend, node) = (backend.clone(), None);
+    Lease {
+        key: "10.5.2.0-24".parse().expect("a key"),
+        value: LeaseValue { public_ip, public_ipv6: None, backend, node },
+        revision: Revision(revision),
+        lease_id: None,
+    }
+}

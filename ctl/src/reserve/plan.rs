@@ -1,0 +1,263 @@
+//! Decides what a reservation takes, or why there can be none.
+
+use std::net::Ipv4Addr;
+
+use twill_core::config::NetworkConfig;
+use twill_core::ids::{NodeId, Subnet, Underlay};
+use twill_core::lease::{Lease, LeaseBackend, LeaseValue, Listing};
+use twill_core::node::NodeRecord;
+
+use crate::failure::{Failure, Kind};
+use crate::names;
+
+/// For whom.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Holder {
+    /// The host with this node id.
+    Node(NodeId),
+    /// Whoever has this address.
+    Address(Underlay),
+}
+
+/// What is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct World<'a> {
+    pub(super) config: &'a NetworkConfig,
+    pub(super) listing: &'a Listing,
+    pub(super) nodes: &'a [NodeRecord],
+}
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Plan {
+    /// Nothing.
+    Already(Lease),
+    /// Take the end away from this lease.
+    Keep(Lease),
+    /// Make the key with this value.
+    New(LeaseValue),
+}
+
+pub(super) fn plan(subnet: Subnet, holder: Holder, world: &World<'_>) -> Result<Plan, Failure> {
+    let World { config, listing, nodes } = *world;
+    if let Some(lease) = listing.leases.iter().find(|lease| lease.subnet() == subnet) {
+        return match (holder.has(lease), lease.lease_id) {
+            (false, _) => Err(owned(lease, nodes)),
+            (true, None) => Ok(Plan::Already(lease.clone())),
+            (true, Some(_)) => Ok(Plan::Keep(lease.clone())),
+        };
+    }
+    in_nobodys_way(subnet, world)?;
+    if let Holder::Address(address) = holder {
+        can_be_a_host(address, config)?;
+    }
+    // Peers believe the newest of two leases of one host, and pick among them is left to chance: a
+    // second one would draw the traffic of the first.
+    if let Some(other) = listing.leases.iter().find(|lease| holder.has(lease)) {
+        let message = format!("{} has {} already", names::owner(other, nodes), other.subnet());
+        let by = match holder {
+            // Its record goes with its lease, and its name with that.
+            Holder::Node(_) => ", by its whole node id",
+            Holder::Address(_) => "",
+        };
+        let hint = format!(
+            "reserve that one; or, to move the host, stop its agent, `twillctl lease revoke {}`, and \
+             reserve then{by}",
+            other.subnet()
+        );
+        return Err(Failure::new(Kind::Failed, message).hint(hint));
+    }
+    Ok(Plan::New(holder.value(nodes)))
+}
+
+fn owned(lease: &Lease, nodes: &[NodeRecord]) -> Failure {
+    let subnet = lease.subnet();
+    let whose = lease.value.node.map_or_else(String::new, |id| format!(", node id {id}"));
+    let message = format!("{subnet} is owned by {}{whose}", names::owner(lease, nodes));
+    let hint =
+        format!("reserve another, or take it from its owner first: twillctl lease revoke {subnet}");
+    Failure::new(Kind::Failed, message).hint(hint)
+}
+
+/// Could a host claim it as things are?
+fn in_nobodys_way(subnet: Subnet, world: &World<'_>) -> Result<(), Failure> {
+    let World { config, listing, nodes } = *world;
+    if let Some(spoilt) = listing
+        .malformed
+        .iter()
+        .find(|entry| entry.lease.is_some_and(|key| key.subnet.overlaps(subnet)))
+    {
+        let message = format!("{subnet} is not free: {} is no lease: {}", spoilt.key, spoilt.why);
+        return Err(
+            Failure::new(Kind::Failed, message).hint("delete that key: twillctl lease revoke")
+        );
+    }
+    if let Some(other) = listing.leases.iter().find(|lease| lease.subnet().overlaps(subnet)) {
+        let (theirs, owner) = (other.subnet(), names::owner(other, nodes));
+        let message = format!("{subnet} overlaps {theirs} of {owner}");
+        return Err(Failure::new(Kind::Failed, message).hint("choose another: twillctl lease list"));
+    }
+    if config.admits(subnet) {
+        return Ok(());
+    }
+    let message = format!(
+        "no host can have {subnet}: the network has a /{} for each, from {} to {}",
+        config.subnet_len, config.subnet_min, config.subnet_max
+    );
+    Err(Failure::new(Kind::Failed, message).hint("see `twillctl network show`"))
+}
+
+fn can_be_a_host(Underlay(address): Underlay, config: &NetworkConfig) -> Result<(), Failure> {
+    let refused = |why: &str| {
+        let failure =
+            Failure::new(Kind::Failed, format!("{address} is not the address of a host: {why}"));
+        Err(failure.hint("give the address that the host publishes, or --node ID"))
+    };
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        refused("nobody can be reached there")
+    } else if address.is_loopback() {
+        refused("every host has it")
+    } else if config.network.contains(address) {
+        refused(&format!("it lies inside the overlay network {}", config.network))
+    } else {
+        Ok(())
+    }
+}
+
+impl Holder {
+    /// Is that lease of this very host?
+    fn has(self, lease: &Lease) -> bool {
+        match self {
+            Self::Node(id) => lease.value.node == Some(id),
+            Self::Address(address) => lease.value.public_ip == address,
+        }
+    }
+
+    /// What the host finds under its key, and replaces by its own when it takes the subnet.
+    fn value(self, nodes: &[NodeRecord]) -> LeaseValue {
+        let (public_ip, node) = match self {
+            Self::Node(id) => {
+                let record = nodes.iter().find(|record| record.id == id);
+                let nowhere = Underlay(Ipv4Addr::UNSPECIFIED);
+                (record.map_or(nowhere, |record| record.public_ip), Some(id))
+            }
+            Self::Address(address) => (address, None),
+        };
+        LeaseValue { public_ip, public_ipv6: None, backend: LeaseBackend::Unnamed, node }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twill_core::config::Draft;
+    use twill_core::ids::{LeaseId, Revision};
+    use twill_core::lease::Malformed;
+
+    use super::*;
+
+    #[test]
+    fn what_is_free_or_the_holders_own_is_reserved() {
+        let ours = lease("10.88.34.0-24", Some(7), OURS);
+        let fixed = lease("10.88.40.0-24", None, FLANNEL);
+        let listing = [ours.clone(), fixed.clone()];
+        let node = Holder::Node(id(1));
+        assert_eq!(decide("10.88.34.0/24", node, &listing).unwrap(), Plan::Keep(ours.clone()));
+        let by_address = Holder::Address(Underlay([192, 0, 2, 1].into()));
+        assert_eq!(decide("10.88.34.0/24", by_address, &listing).unwrap(), Plan::Keep(ours));
+        let flannel = Holder::Address(Underlay([192, 0, 2, 2].into()));
+        assert_eq!(decide("10.88.40.0/24", flannel, &listing).unwrap(), Plan::Already(fixed));
+
+        let rows = [
+            (
+                Holder::Node(id(3)),
+                r#"{"PublicIP":"192.0.2.3","PublicIPv6":null,"TwillNodeID":"03030303030303030303030303030303"}"#,
+            ),
+            (
+                Holder::Node(id(4)),
+                r#"{"PublicIP":"0.0.0.0","PublicIPv6":null,"TwillNodeID":"04040404040404040404040404040404"}"#,
+            ),
+            (
+                Holder::Address(Underlay([192, 0, 2, 5].into())),
+                r#"{"PublicIP":"192.0.2.5","PublicIPv6":null}"#,
+            ),
+        ];
+        for (holder, value) in rows {
+            let Plan::New(made) = decide("10.88.50.0/24", holder, &listing).unwrap() else {
+                panic!("it is free: {value}")
+            };
+            assert_eq!(made.to_json(), value);
+        }
+    }
+
+    #[test]
+    fn what_would_hurt_somebody_is_refused_with_a_way_out() {
+        let leases =
+            [lease("10.88.34.0-24", Some(7), OURS), lease("10.88.40.0-25", Some(8), FLANNEL)];
+        let (node, address) =
+            (Holder::Node, |last| Holder::Address(Underlay([192, 0, 2, last].into())));
+        let rows = [
+            ("another host's", "10.88.34.0/24", node(id(2)), "owned by 192.0.2.1 (udp)"),
+            ("at another address", "10.88.34.0/24", address(9), "node id 0101"),
+            ("overlapping", "10.88.40.0/24", address(9), "overlaps 10.88.40.0/25 of 192.0.2.2"),
+            ("spoilt", "10.88.60.0/24", address(9), "10.88.60.0-24 is no lease"),
+            ("of another length", "10.88.8.0/23", address(9), "a /24 for each"),
+            ("the first", "10.88.0.0/24", address(9), "from 10.88.1.0/24"),
+            ("elsewhere", "10.99.1.0/24", address(9), "no host can have"),
+            ("a second one", "10.88.50.0/24", node(id(1)), "192.0.2.1 (udp) has 10.88.34.0/24"),
+            ("a second one", "10.88.50.0/24", address(2), "has 10.88.40.0/25 already"),
+            ("nowhere", "10.88.50.0/24", Holder::Address(Underlay([0; 4].into())), "be reached"),
+            (
+                "the host itself",
+                "10.88.50.0/24",
+                Holder::Address(Underlay([127, 0, 0, 1].into())),
+                "every host",
+            ),
+            ("inside", "10.88.50.0/24", Holder::Address(Underlay([10, 88, 1, 1].into())), "inside"),
+        ];
+        for (name, subnet, holder, words) in rows {
+            let failure = decide(subnet, holder, &leases).expect_err(name);
+            let text = failure.to_string();
+            assert!(text.contains(words) && text.contains("\nhint: "), "{name}: {text}");
+            assert_eq!(failure.exit_code(), 1, "{name}");
+        }
+    }
+
+    fn decide(subnet: &str, holder: Holder, leases: &[Lease]) -> Result<Plan, Failure> {
+        let config = Draft::new("10.88.0.0/16".parse().unwrap()).build().unwrap();
+        let spoilt = Malformed {
+            key: "10.88.60.0-24".to_owned(),
+            lease: "10.88.60.0-24".parse().ok(),
+            why: "the value is not a JSON object".to_owned(),
+            revision: Revision(3),
+        };
+        let listing =
+            Listing { leases: leases.to_vec(), malformed: vec![spoilt], revision: Revision(9) };
+        let nodes = [NodeRecord {
+            id: id(3),
+            hostname: "node3".to_owned(),
+            public_ip: Underlay([192, 0, 2, 3].into()),
+            subnet: "10.88.3.0/24".parse().unwrap(),
+            version: "0.1.0".to_owned(),
+            started: 1_700_000_000,
+        }];
+        let world = World { config: &config, listing: &listing, nodes: &nodes };
+        plan(subnet.parse().unwrap(), holder, &world)
+    }
+
+    const OURS: &str =
+        r#"{"PublicIP":"192.0.2.1","TwillNodeID":"01010101010101010101010101010101"}"#;
+    const FLANNEL: &str = r#"{"PublicIP":"192.0.2.2"}"#;
+
+    fn id(byte: u8) -> NodeId {
+        NodeId::from_random([byte; 16])
+    }
+
+    fn lease(key: &str, lease_id: Option<i64>, value: &str) -> Lease {
+        Lease {
+            key: key.parse().unwrap(),
+            value: LeaseValue::parse(value.as_bytes()).unwrap(),
+            revision: Revision(5),
+            lease_id: lease_id.map(LeaseId),
+        }
+    }
+}

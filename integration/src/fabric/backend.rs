@@ -1,0 +1,36 @@
+//! How packets travel, and what that means for devices and sizes.
+
+/// How packets travel between hosts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Backend {
+    /// Through a TUN device and a user-space process, flannel's default.
+    Udp,
+    /// By the kernel.
+    Vxlan,
+}
+
+impl Backend {
+    /// The word for it in configurations and on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Vxlan => "vxlan",
+        }
+    }
+
+    /// The tunnel's device.
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Udp => "flannel0",
+            Self::Vxlan => "flannel.1",
+        }
+    }
+
+    /// What a container's interface carries on an underlay of 1500 bytes.
+    pub fn mtu(self) -> usize {
+        match self {
+            Self::Udp => 1472,
+            Self::Vxlan => 1450,
+        }
+    }
+}

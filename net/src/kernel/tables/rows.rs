@@ -1,0 +1,159 @@
+//! What the kernel's messages say, and which of them are ours.
+
+use std::net::Ipv4Addr;
+
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use twill_core::device::IfIndex;
+use twill_core::ids::{Gateway, Mac, Subnet, Underlay};
+use twill_core::plan::{Hop, Lead};
+
+use super::Ground;
+use crate::ROUTE_PROTOCOL;
+
+pub(super) fn forwarding_row(
+    ground: Ground<'_>,
+    message: &NeighbourMessage,
+) -> Option<(IfIndex, Mac, Underlay)> {
+    let device = permanent_on(ground, message)?;
+    if !message.header.flags.contains(NeighbourFlags::Own) {
+        return None;
+    }
+    let (mut mac, mut host) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = unicast(bytes),
+            NeighbourAttribute::Destination(address) => host = ipv4(address).map(Underlay),
+            // Another port, network or interface than the device's own: not a row that we write.
+            NeighbourAttribute::Port(_)
+            | NeighbourAttribute::Vni(_)
+            | NeighbourAttribute::IfIndex(_) => return None,
+            _other => {}
+        }
+    }
+    mac.zip(host).map(|(mac, host)| (device, mac, host))
+}
+
+pub(super) fn neighbour_row(
+    ground: Ground<'_>,
+    message: &NeighbourMessage,
+) -> Option<((IfIndex, Gateway), Mac)> {
+    let device = permanent_on(ground, message)?;
+    let (mut gateway, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = unicast(bytes),
+            NeighbourAttribute::Destination(address) => gateway = ipv4(address).map(Gateway),
+            _other => {}
+        }
+    }
+    gateway.zip(mac).map(|(gateway, mac)| ((device, gateway), mac))
+}
+
+/// The tunnel device that a permanent entry is on.
+fn permanent_on(ground: Ground<'_>, message: &NeighbourMessage) -> Option<IfIndex> {
+    // The state is a set of bits, and the forwarding database combines them.
+    let permanent = u16::from(NeighbourState::Permanent);
+    let state = u16::from(message.header.state);
+    let device = IfIndex(message.header.ifindex);
+    (ground.devices.contains(&device) && state & permanent != 0).then_some(device)
+}
+
+/// Rows of groups, and of nobody, which is the default destination, are not peers.
+fn unicast(bytes: &[u8]) -> Option<Mac> {
+    bytes.try_into().ok().map(Mac).filter(|mac| mac.is_unicast())
+}
+
+fn ipv4(address: &NeighbourAddress) -> Option<Ipv4Addr> {
+    match address {
+        NeighbourAddress::Inet(address) => Some(*address),
+        // A row of the bridge family does not say of which family its destination is.
+        NeighbourAddress::Other(bytes) => {
+            <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Into::into)
+        }
+        _other => None,
+    }
+}
+
+pub(super) fn route_row(ground: Ground<'_>, message: &RouteMessage) -> Option<(Subnet, Hop)> {
+    let (device, subnet) = (device_of(message)?, destination(message)?);
+    let gateway = gateway_of(message);
+    if message.header.kind != RouteType::Unicast || !has_our_key(message) {
+        return None;
+    }
+    let hop = match (message.header.protocol, gateway) {
+        (RouteProtocol::Other(ROUTE_PROTOCOL) | RouteProtocol::Boot, gateway)
+            if ground.devices.contains(&device) =>
+        {
+            gateway.map_or(Hop::Device(device), |hop| Hop::Onlink(device, Gateway(hop)))
+        }
+        // By whatever interface: it may have been the uplink of an earlier run.
+        (RouteProtocol::Other(ROUTE_PROTOCOL), Some(host))
+            if !message.header.flags.contains(RouteFlags::Onlink)
+                && ground.networks.iter().any(|network| network.contains(subnet.base())) =>
+        {
+            Hop::Via(device, Underlay(host))
+        }
+        _foreign => return None,
+    };
+    Some((subnet, hop))
+}
+
+/// What a route of somebody else's says about who is on the link of `uplink`.
+pub(super) fn lead(uplink: IfIndex, message: &RouteMessage) -> Option<(Subnet, Lead)> {
+    if message.header.table != RouteHeader::RT_TABLE_MAIN || is_marked(message) {
+        return None;
+    }
+    let block = destination(message)?;
+    let several =
+        message.attributes.iter().any(|part| matches!(part, RouteAttribute::MultiPath(_)));
+    let on_link = message.header.kind == RouteType::Unicast
+        && !several
+        && device_of(message) == Some(uplink)
+        && gateway_of(message).is_none();
+    Some((block, if on_link { Lead::Link } else { Lead::Elsewhere }))
+}
+
+/// The gateway of a route with one next hop.
+pub(in crate::kernel) fn gateway_of(message: &RouteMessage) -> Option<Ipv4Addr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
+        _other => None,
+    })
+}
+
+/// Does it carry our mark?
+pub(in crate::kernel) fn is_marked(message: &RouteMessage) -> bool {
+    message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
+}
+
+/// The kernel keys a route by table, prefix, type of service and metric; ours differ in the prefix
+/// alone.
+pub(super) fn has_our_key(message: &RouteMessage) -> bool {
+    let metric =
+        message.attributes.iter().any(|part| matches!(part, RouteAttribute::Priority(1..)));
+    message.header.table == RouteHeader::RT_TABLE_MAIN && message.header.tos == 0 && !metric
+}
+
+/// `None` for what is not an IPv4 prefix; the default route is 0.0.0.0/0.
+pub(in crate::kernel) fn destination(message: &RouteMessage) -> Option<Subnet> {
+    let base = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(base)) => Some(*base),
+        _other => None,
+    });
+    let len = message.header.destination_prefix_length;
+    Subnet::new(base.unwrap_or(Ipv4Addr::UNSPECIFIED), len)
+}
+
+/// The device of a route, or of its first next hop.
+pub(in crate::kernel) fn device_of(message: &RouteMessage) -> Option<IfIndex> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(IfIndex(*index)),
+        RouteAttribute::MultiPath(hops) => hops.first().map(|hop| IfIndex(hop.interface_index)),
+        _other => None,
+    })
+}

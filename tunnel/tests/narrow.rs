@@ -1,0 +1,103 @@
+//! A path that carries less than the host's interface, and says nothing about it.
+//!
+//! ```text
+//! lo 10.5.1.1  flannel0 ─ u0 192.0.2.2 ═══ router ═══ 1400 bytes ═══ 198.51.100.2 peer
+//! ```
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use twill_core::ids::{Mtu, Subnet, Underlay};
+use twill_net::netns::{Netns, Scratch};
+use twill_tunnel::{Accept, Device, Endpoint, Event, Tunnel};
+
+const PORT: u16 = 8285;
+/// Ethernet's 1500 bytes less an IPv4 and a UDP header.
+const MTU: u16 = 1472;
+const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_full_packet_arrives_though_no_router_says_what_it_carries() {
+    let Some(scratch) = Scratch::enter() else { return };
+    let (router, peer) = (scratch.another(), scratch.another());
+    wires(&router, &peer);
+    let listens = peer.run(|| UdpSocket::bind((PEER, PORT))).expect("entered").expect("bound");
+    listens.set_read_timeout(Some(Duration::from_millis(100))).expect("a deadline");
+    let tunnel = host();
+    let container = UdpSocket::bind("10.5.1.1:0").expect("a container's socket");
+    // The device's queue is switched on a moment after somebody begins to read from it.
+    let (start, mut came) = (Instant::now(), [0; 2048]);
+    let length = loop {
+        assert!(start.elapsed() < LIMIT, "nothing came: {:?}", tunnel.counters());
+        container.send_to(&[7; MTU as usize - 28], "10.5.2.1:9").expect("sent");
+        if let Ok(length) = listens.recv(&mut came) {
+            break length;
+        }
+    };
+    assert_eq!(length, usize::from(MTU), "whole, one hop older");
+    assert_eq!(u16::from_be_bytes([came[6], came[7]]), 0x4000, "the packet inside may not be cut");
+    assert_eq!(tunnel.counters().count(Event::UnderlayTooSmall), 0);
+}
+
+fn wires(router: &Netns, peer: &Netns) {
+    for (far, name) in [(router, "u0"), (peer, "p0")] {
+        let netns = far.path().display();
+        ip(&format!("link add {name} type veth peer name far netns {netns}"));
+    }
+    ip(&format!("link set p0 netns {}", router.path().display()));
+    ip("addr add 192.0.2.2/24 dev u0");
+    ip("link set u0 up");
+    ip("route add default via 192.0.2.1");
+    let inside = || {
+        for words in [
+            "addr add 192.0.2.1/24 dev far",
+            "link set far up",
+            "addr add 198.51.100.1/24 dev p0",
+            "link set p0 mtu 1400 up",
+        ] {
+            ip(words);
+        }
+        run("sysctl", "-qw net.ipv4.ip_forward=1");
+        run("iptables", "-A OUTPUT -p icmp -j DROP");
+    };
+    router.run(inside).expect("entered");
+    let inside = || {
+        ip("addr add 198.51.100.2/24 dev far");
+        ip("link set far mtu 1400 up");
+        ip("route add default via 198.51.100.1");
+    };
+    peer.run(inside).expect("entered");
+}
+
+fn host() -> Tunnel {
+    let device = Device::open("flannel0").expect("a device");
+    ip("addr add 10.5.1.0/32 dev flannel0");
+    ip(&format!("link set flannel0 mtu {MTU} up"));
+    ip("route add 10.5.0.0/16 dev flannel0");
+    ip("addr add 10.5.1.1/32 dev lo");
+    let block = |n: u8| Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
+    let endpoint = Endpoint {
+        underlay: Underlay([192, 0, 2, 2].into()),
+        port: PORT,
+        subnet: block(1),
+        mtu: Mtu::new(MTU.into()).expect("in range"),
+        accept: Accept::Peers,
+    };
+    let tunnel = Tunnel::start(device, endpoint, |error| panic!("lost: {error}"));
+    let tunnel = tunnel.expect("a tunnel");
+    tunnel.set_peers(vec![(block(2), Underlay(PEER))]);
+    tunnel
+}
+
+fn ip(words: &str) {
+    run("ip", words);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own hands in the kernel")]
+fn run(program: &str, words: &str) {
+    let output = Command::new(program).args(words.split(' ')).output().expect(program);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {words}: {text}");
+}
