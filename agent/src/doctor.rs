@@ -78,6 +78,9 @@ pub(crate) async fn examine(kernel: &Kernel, blueprint: Option<&Blueprint>) -> V
         doctor::clock(clock_is_kept()),
     ];
     let Some(blueprint) = blueprint else { return findings };
+    let served = blueprint.setup.serving.all();
+    let backends: Vec<_> = served.map(|served| &served.backend).collect();
+    findings.extend(doctor::features(&survey::kernel(), &backends, blueprint.engine));
     findings.extend(switches(blueprint));
     findings.extend(firewall(blueprint).await);
     match Site::look(kernel, blueprint).await {

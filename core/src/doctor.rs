@@ -3,6 +3,7 @@
 //! Pure: whoever looks at the kernel, at etcd and at the peers hands over what was seen.
 
 mod drift;
+mod kernel;
 mod refused;
 mod tables;
 
@@ -14,6 +15,7 @@ use crate::ids::Subnet;
 
 pub(crate) use drift::MENDS;
 pub use drift::{addresses, devices, forwarding_from, rows, rules};
+pub use kernel::{Build, features};
 pub use refused::refused;
 pub use tables::foreign_tables;
 

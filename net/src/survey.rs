@@ -1,8 +1,11 @@
 //! What there is on this host beside what is ours, for whoever looks for a fault. Changes nothing.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use twill_core::doctor::Build;
 
 use crate::Error;
 use crate::process::Program;
@@ -11,6 +14,28 @@ use crate::process::Program;
 #[must_use]
 pub fn setting(path: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/sys/net/{path}")).ok().map(|text| text.trim().to_owned())
+}
+
+/// What the kernel tells of how it was built. Without the right to look, modules count as there.
+#[must_use]
+pub fn kernel() -> Build {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().to_owned();
+    let modules = fs::read_dir("/sys/module").into_iter().flatten().flatten();
+    let there = fs::metadata(format!("/lib/modules/{release}"));
+    Build {
+        config: packed().or_else(|| fs::read_to_string(format!("/boot/config-{release}")).ok()),
+        modules: modules.filter_map(|module| module.file_name().into_string().ok()).collect(),
+        sealed: there.is_err_and(|error| error.kind() == ErrorKind::NotFound),
+        release,
+    }
+}
+
+/// `/proc/config.gz`, of kernels with `CONFIG_IKCONFIG_PROC`.
+fn packed() -> Option<String> {
+    let mut text = String::new();
+    GzDecoder::new(File::open("/proc/config.gz").ok()?).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The rules of a table of iptables as `-S` prints them, or those of one of its chains; `None` without
