@@ -41,6 +41,7 @@ pub(crate) struct Wish {
     pub(crate) default_route: bool,
     pub(crate) address: Option<Ipv4Addr>,
     pub(crate) mac: Option<Mac>,
+    pub(crate) spoof_check: bool,
 }
 
 impl Config {
@@ -113,6 +114,7 @@ impl Wish {
             default_route: flag("isDefaultGateway")?.unwrap_or(true),
             address: address(document, args)?,
             mac: mac(document, args)?,
+            spoof_check: flag("spoofchk")?.unwrap_or(false),
         })
     }
 }

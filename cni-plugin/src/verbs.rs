@@ -78,6 +78,7 @@ fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     request.mtu = wish.mtu;
     request.hairpin = wish.hairpin;
     request.default_route = wish.default_route;
+    request.spoof_check = wish.spoof_check;
     // Also beside a default route: another network of the pod may take that over.
     request.routes = vec![StaticRoute { destination: network, gateway: None }];
     Ok(outcome(config, &config.host.attach(&request)?))

@@ -9,6 +9,7 @@ use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair};
 
 use crate::bridge::mac_of;
 use crate::error::Error;
+use crate::guard;
 use crate::pool::Record;
 use crate::request::{Attachment, End, Request, StaticRoute};
 
@@ -61,6 +62,8 @@ impl<'a> Plan<'a> {
         if self.request.hairpin {
             host.set_hairpin(port.index, true)?;
         }
+        guard::keep(host, &port, &[self.record])?;
+        guard::hold(host, &port, (self.record, self.mac), [])?;
         let peer = find(inside, interface)?;
         inside.configure(
             peer.index,

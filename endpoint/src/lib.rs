@@ -15,6 +15,7 @@ mod bridge;
 mod check;
 mod error;
 mod files;
+mod guard;
 mod host;
 mod join;
 mod overlap;

@@ -16,6 +16,7 @@ use twill_net::netns::Netns;
 
 use crate::bridge::{self, Wanted, mac_of};
 use crate::error::Error;
+use crate::guard;
 use crate::host::Host;
 use crate::join::ROUTE_PROTOCOL;
 use crate::pool::{Entry, Locked, Pool, Record, Wish, capacity, choose};
@@ -146,6 +147,8 @@ fn settle(
     let link = find(inside, target.owner.interface.as_str())?;
     fit((host, &port), (inside, &link), env.mtu)?;
     let own = |address, prefix_length| Address { link: link.index, address, prefix_length };
+    let both: Vec<&Record> = old.iter().chain([target]).collect();
+    guard::keep(host, &port, &both)?;
     let rows = inside.addresses()?;
     let wanted = own(target.address, env.subnet.len());
     if !rows.contains(&wanted) {
@@ -158,13 +161,15 @@ fn settle(
             inside.drop_address(row)?;
         }
     }
-    let mac = link.mac.ok_or_else(|| Error::Vanished { name: link.name.clone() })?;
+    let mut mac = link.mac.ok_or_else(|| Error::Vanished { name: link.name.clone() })?;
+    let former = || old.iter().map(|record| mac_of(record.address));
     // Made from an address that may belong to another container one day.
-    if old.iter().any(|former| mac == mac_of(former.address)) {
-        let mac = mac_of(target.address);
+    if former().any(|former| mac == former) {
+        mac = mac_of(target.address);
         inside.change_link(link.index, &LinkChange { mac: Some(mac), ..LinkChange::default() })?;
-        return Ok(mac);
     }
+    guard::hold(host, &port, (target, mac), former())?;
+    guard::keep(host, &port, &[target])?;
     Ok(mac)
 }
 

@@ -139,6 +139,9 @@ pub struct Request<'a> {
     pub default_route: bool,
     /// Further routes.
     pub routes: Vec<StaticRoute>,
+    /// Refuse what the container sends from another address of the host's subnet than its own, and
+    /// let no other container draw its hardware address to itself?
+    pub spoof_check: bool,
 }
 
 impl<'a> Request<'a> {
@@ -155,6 +158,7 @@ impl<'a> Request<'a> {
             hairpin: true,
             default_route: true,
             routes: Vec::new(),
+            spoof_check: true,
         }
     }
 }

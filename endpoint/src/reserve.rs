@@ -54,6 +54,7 @@ pub(crate) fn reserve(
         netns,
         boot_id,
         made_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+        spoof_check: request.spoof_check,
     };
     locked.write(&record)?;
     Ok(Reserved { env, record, bridge })

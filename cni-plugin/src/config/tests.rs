@@ -16,6 +16,7 @@ fn defaults() {
         default_route: true,
         address: None,
         mac: None,
+        spoof_check: false,
     };
     assert_eq!(config.wish, wish);
 }
@@ -24,7 +25,8 @@ fn defaults() {
 fn keys_of_any_case_and_values_that_say_nothing() {
     let config = parse(&json!({
         "CNIVersion": "0.4.0", "Name": "pods", "BRIDGE": "cni0", "Mtu": 1400, "hairpinmode": false,
-        "isDefaultGateway": null, "subnetFile": "", "stateDir": "/tmp/pool", "ipMasq": true,
+        "SpoofChk": true, "isDefaultGateway": null, "subnetFile": "",
+        "stateDir": "/tmp/pool", "ipMasq": true,
         "RuntimeConfig": { "IPs": ["10.5.2.7/24"], "MAC": null }, "ipam": {}, "dns": null,
     }));
     let config = config.unwrap();
@@ -37,6 +39,7 @@ fn keys_of_any_case_and_values_that_say_nothing() {
         default_route: true,
         address: Some([10, 5, 2, 7].into()),
         mac: None,
+        spoof_check: true,
     };
     assert_eq!(config.wish, wish);
 }
@@ -46,7 +49,7 @@ fn settings_of_flannels_plugin() {
     let delegate = json!({ "hairpinMode": false, "isDefaultGateway": false, "bridge": "cni0" });
     let config = parse(&network(&json!({ "delegate": delegate }))).unwrap();
     assert_eq!(config.wish.bridge, Some("cni0".parse().unwrap()));
-    assert!(!config.wish.hairpin && !config.wish.default_route);
+    assert!(!config.wish.hairpin && !config.wish.default_route && !config.wish.spoof_check);
 }
 
 #[test]
@@ -177,6 +180,7 @@ fn key() -> impl Strategy<Value = String> {
         "bridge",
         "hairpinMode",
         "isDefaultGateway",
+        "spoofchk",
         "ipam",
         "type",
         "delegate",

@@ -36,6 +36,9 @@ pub struct Record {
     pub boot_id: String,
     /// When it was written, in seconds since 1970.
     pub made_at: u64,
+    /// Is the container kept to its own addresses?
+    #[serde(default)]
+    pub spoof_check: bool,
 }
 
 /// A network namespace, as remembered.

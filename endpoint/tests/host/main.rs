@@ -7,4 +7,6 @@ mod pool;
 #[cfg(test)]
 mod renumber;
 #[cfg(test)]
+mod spoof;
+#[cfg(test)]
 mod world;

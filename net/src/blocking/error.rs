@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use nix::libc;
 use twill_core::device::IfIndex;
+use twill_core::ids::Mac;
 
 use super::{Address, Route};
 use crate::netns;
@@ -79,6 +80,9 @@ pub enum Operation {
     DropAddress(Address),
     PutRoute(Route),
     Raise(IfIndex),
+    GuardSources(IfIndex),
+    HoldMac(Mac, IfIndex),
+    ReleaseMac(Mac, IfIndex),
 }
 
 impl fmt::Display for Operation {
@@ -98,6 +102,13 @@ impl fmt::Display for Operation {
             Self::DropAddress(address) => write!(f, "remove address {address}"),
             Self::PutRoute(route) => write!(f, "add route {route}"),
             Self::Raise(index) => write!(f, "bring up interface {}", index.0),
+            Self::GuardSources(index) => {
+                write!(f, "filter the sources that come in at interface {}", index.0)
+            }
+            Self::HoldMac(mac, index) => write!(f, "hold {mac} at port {} of its bridge", index.0),
+            Self::ReleaseMac(mac, index) => {
+                write!(f, "release {mac} at port {} of its bridge", index.0)
+            }
         }
     }
 }

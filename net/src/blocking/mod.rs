@@ -8,6 +8,7 @@ mod error;
 mod message;
 mod rows;
 mod socket;
+mod source;
 
 use std::fs;
 use std::path::Path;
@@ -21,6 +22,7 @@ use twill_core::device::IfIndex;
 pub use self::error::{Error, Operation};
 pub use self::rows::{Address, Bridge, Link, LinkChange, Route, VethEnd, VethPair};
 use self::socket::Conversation;
+pub use self::source::Source;
 use crate::netns::Netns;
 
 /// The loopback interface has this number in every namespace.
