@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use twill_core::config::Backend;
 use twill_core::device::{IfIndex, Uplink, mtu};
 use twill_core::firewall::{Engine, Policy};
-use twill_core::ids::{Mtu, Underlay};
+use twill_core::ids::{Mtu, Subnet, Underlay};
 use twill_core::lease::Event;
 use twill_core::peers::{Known, Own, View};
 use twill_core::picture::Picture;
@@ -106,7 +106,7 @@ impl Blueprint {
         known.fold(Event::Snapshot(picture.listing));
         let view = known.view(&Own { node, network, subnet, public_ip, mac, serving });
         let mtu = match env {
-            Some(env) if env.subnet == subnet => env.mtu,
+            Some(env) if Subnet::from(env.subnet) == subnet => env.mtu,
             _other => setup.mtu()?,
         };
         // The agent's options may not be ours: whether it masquerades stands in the file as well.

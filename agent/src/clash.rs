@@ -35,9 +35,6 @@ pub(crate) struct Clashes {
 /// Sorts the routes that overlap the overlay network.
 pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
     let mut clashes = Clashes::default();
-    let inside = |outer: &Subnet, block: Subnet| {
-        outer.contains(block.base()) && outer.contains(block.last())
-    };
     for route in routes.iter().filter(|route| route.block.overlaps(overlay.network)) {
         if overlay.devices.contains(&route.name) {
             continue;
@@ -50,7 +47,7 @@ pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
             continue;
         }
         let own = CONTAINER_BRIDGES.contains(&route.name.as_str())
-            || overlay.own.iter().any(|own| inside(own, route.block))
+            || overlay.own.iter().any(|own| own.holds(route.block))
             || overlay.leases.iter().any(|lease| leads_to(lease, route));
         if !own && clashes.foreign.is_none() {
             clashes.foreign = Some(route.clone());

@@ -9,7 +9,6 @@ use twill_core::config::Backend;
 use twill_core::device::{DeviceSpec, IfIndex};
 use twill_core::extension::{Extension, Hosts};
 use twill_core::firewall::gate::{Accept, Sources};
-use twill_core::ids::Underlay;
 use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
 use twill_core::serving::{Served, Way};
@@ -245,8 +244,7 @@ impl DataPaths {
             lost.wake.notify_one();
         })?;
         tunnel.set_peers(tunnel_peers(&self.peers));
-        let Underlay(address) = endpoint.underlay;
-        tracing::debug!(%address, port = endpoint.port, "the tunnel carries packets");
+        tracing::debug!(address = %endpoint.underlay, port = endpoint.port, "the tunnel carries packets");
         Ok(Path { name, index, tunnel: Some((endpoint, tunnel)), gone })
     }
 }
@@ -255,15 +253,15 @@ fn endpoint(backend: &Backend, (setup, spec): (&Setup, &DeviceSpec)) -> Option<E
     match backend {
         Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
         Backend::Udp(udp) => Some(Endpoint {
-            underlay: setup.uplink.address,
+            underlay: setup.uplink.address.ipv4()?,
             port: udp.port,
-            subnet: setup.subnet,
+            subnet: setup.subnet.try_into().ok()?,
             mtu: spec.mtu(),
             accept: match setup.accept {
                 Accept::Anyone => twill_tunnel::Accept::Anyone,
                 Accept::Peers(Sources::Own) => twill_tunnel::Accept::Peers,
                 Accept::Peers(Sources::OwnAndOutside) => {
-                    twill_tunnel::Accept::PeersAndOutside(setup.config.network)
+                    twill_tunnel::Accept::PeersAndOutside(setup.config.network.try_into().ok()?)
                 }
             },
         }),

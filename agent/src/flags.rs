@@ -7,7 +7,7 @@ mod environment;
 mod value;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
 use twill_core::firewall::gate::{Accept, Sources};
-use twill_core::ids::Underlay;
 
 use crate::hook;
 
@@ -116,10 +115,10 @@ pub(crate) struct Address {
     pub(crate) iface_regex: Vec<Regex>,
     /// The interface through which this address is reached
     #[arg(long, value_name = "IP")]
-    pub(crate) iface_can_reach: Option<Underlay>,
+    pub(crate) iface_can_reach: Option<Ipv4Addr>,
     /// Address to tell the other hosts instead of the interface's own
     #[arg(long, value_name = "IP")]
-    pub(crate) public_ip: Option<Underlay>,
+    pub(crate) public_ip: Option<Ipv4Addr>,
 }
 
 /// What is written into the firewall.

@@ -223,7 +223,9 @@ impl Live {
         let mtu = self.setup.mtu();
         let another = self.outlets.env.send_if_modified(|env| {
             let before = *env;
-            env.network = self.setup.config.network;
+            if let Ok(network) = self.setup.config.network.try_into() {
+                env.network = network;
+            }
             if let Ok(mtu) = mtu {
                 env.mtu = mtu;
             }

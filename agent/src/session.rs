@@ -215,9 +215,10 @@ fn memory<S>(agent: &Agent<S>, membership: &Membership, news: &News) -> Keep {
 }
 
 fn env<S>(agent: &Agent<S>, membership: &Membership) -> Result<SubnetEnv, Failure> {
+    let refused = |error| Failure::refused(anyhow::Error::new(error));
     Ok(SubnetEnv {
-        network: membership.setup.config.network,
-        subnet: membership.subnet(),
+        network: membership.setup.config.network.try_into().map_err(refused)?,
+        subnet: membership.subnet().try_into().map_err(refused)?,
         mtu: membership.setup.mtu()?,
         ip_masq: agent.flags.firewall.masquerade.ip_masq,
     })

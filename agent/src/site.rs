@@ -69,12 +69,12 @@ impl Site {
         let wanted = &blueprint.setup.uplink;
         let Underlay(address) = wanted.address;
         let by_number = self.interfaces.iter().find(|seen| seen.index == wanted.index);
-        let by_address = || self.interfaces.iter().find(|seen| seen.has(address.into()));
+        let by_address = || self.interfaces.iter().find(|seen| seen.has(address));
         let found = by_number.or_else(by_address)?;
         Some(UplinkSeen {
             up: found.up,
             carrier: found.carrier,
-            address: found.has(address.into()),
+            address: found.has(address),
             mtu: found.mtu,
         })
     }

@@ -19,7 +19,7 @@ use crate::blueprint::Blueprint;
 use crate::site::Site;
 use crate::status::Board;
 use ends::{Containers, Named};
-use half::{Look, holds, is_host, peer};
+use half::{Look, is_host, peer};
 
 /// Between whom, and how the other host's agent is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,7 +89,7 @@ impl Tracer {
         (from, to): (IpAddr, IpAddr),
     ) -> Result<Half, Refusal> {
         let blueprint = self.blueprint()?;
-        let known = |peer: &Peer| IpAddr::from(peer.underlay.0) == asker;
+        let known = |peer: &Peer| peer.underlay.0 == asker;
         if !blueprint.view.peers.iter().any(known) {
             let what = format!("{asker} is no peer of this host");
             let hint = "does this host see its lease? `twillctl peers`".to_owned();
@@ -146,7 +146,7 @@ impl Scene<'_> {
         let (holder, netns) = holder(all, (blueprint, &site), from);
         let look = Look { kernel, blueprint, site: &site, from, to };
         let ends = (end(&question.from, from), end(&question.to, to));
-        if holds(blueprint.setup.subnet, to) {
+        if blueprint.setup.subnet.contains(to) {
             let (other, _netns) = self::holder(all, (blueprint, &site), to);
             let there = look.alone([&holder, &other]);
             let probes = probes((&holder, netns.as_ref()), to, blueprint).await;
@@ -176,7 +176,7 @@ impl Scene<'_> {
     ) -> Result<Half, Step> {
         let Underlay(local) = self.blueprint.setup.uplink.address;
         let port = question.port.unwrap_or(self.port);
-        ask::ask(local.into(), (peer.underlay.0.into(), port), pair).await
+        ask::ask(local, (peer.underlay.0, port), pair).await
     }
 }
 
@@ -199,14 +199,14 @@ fn holder(
 /// Refuses addresses that have no way of ours between them.
 fn check(blueprint: &Blueprint, from: IpAddr, to: IpAddr) -> Result<(), Refusal> {
     let (own, network) = (blueprint.setup.subnet, blueprint.setup.config.network);
-    if !holds(own, from) {
+    if !own.contains(from) {
         let what = format!("{from} is not in this host's subnet {own}");
         return Err(match peer(blueprint, from) {
             Some(peer) => unknown(what, &format!("run it on the host {}", peer.underlay)),
             None => unknown(what, "the first address is one of a container of this host"),
         });
     }
-    if !holds(network, to) {
+    if !network.contains(to) {
         let what = format!("{to} is not in the overlay network {network}");
         return Err(unknown(what, "packets to other networks take the host's own way"));
     }

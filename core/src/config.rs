@@ -6,7 +6,7 @@
 mod change;
 mod text;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::extension::Extension;
 use crate::ids::{Mtu, Subnet, Vni};
@@ -89,9 +89,9 @@ pub struct Draft {
     /// The prefix length of every host's block.
     pub subnet_len: Option<u8>,
     /// The base of the lowest block that a host may get.
-    pub subnet_min: Option<Ipv4Addr>,
+    pub subnet_min: Option<IpAddr>,
     /// The base of the highest block that a host may get.
-    pub subnet_max: Option<Ipv4Addr>,
+    pub subnet_max: Option<IpAddr>,
     /// How packets travel between hosts.
     pub backend: Backend,
     /// Should hosts write their firewall with nftables?
@@ -224,11 +224,9 @@ impl Draft {
     pub fn build(self) -> Result<NetworkConfig, Error> {
         let subnet_len = self.checked_len()?;
         let Self { network, backend, nftables, .. } = self;
-        let size = 1_u32 << (32 - subnet_len);
-        let second = Ipv4Addr::from_bits(network.base().to_bits() + size);
-        let last = Ipv4Addr::from_bits(network.last().to_bits() - (size - 1));
-        let bound = |member, given: Option<Ipv4Addr>, default| {
-            let base = given.unwrap_or(default);
+        let block = |address| Subnet::containing(address, subnet_len);
+        let bound = |member, given: Option<IpAddr>, default: Option<Subnet>| {
+            let base = given.or(default.map(Subnet::base)).unwrap_or(network.base());
             let aligned = Subnet::new(base, subnet_len).filter(|_| network.contains(base));
             aligned.ok_or_else(|| Error::Rule {
                 member,
@@ -236,8 +234,9 @@ impl Draft {
                 rule: format!("be the first address of a /{subnet_len} inside {network}"),
             })
         };
+        let second = block(network.base()).and_then(Subnet::next);
         let subnet_min = bound("SubnetMin", self.subnet_min, second)?;
-        let subnet_max = bound("SubnetMax", self.subnet_max, last)?;
+        let subnet_max = bound("SubnetMax", self.subnet_max, block(network.last()))?;
         if subnet_min > subnet_max {
             return Err(Error::Rule {
                 member: "SubnetMin",

@@ -5,14 +5,15 @@ mod network_name;
 mod subnet;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use boot::BootId;
 pub use network_name::NetworkName;
-pub use subnet::Subnet;
+pub(crate) use subnet::bits;
+pub use subnet::{Ipv4Subnet, Subnet};
 
 /// Text that is not the value it should be.
 #[derive(Debug, thiserror::Error, Eq, PartialEq)]
@@ -151,9 +152,46 @@ impl fmt::Display for Mtu {
     }
 }
 
+/// One of the two kinds of addresses on the Internet.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Of which one it is.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// How many bits an address has, which is the prefix length of a block of one.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
 /// Where a host's end of the tunnel listens, on the network that joins the hosts.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Underlay(pub Ipv4Addr);
+pub struct Underlay(pub IpAddr);
+
+impl Underlay {
+    /// The address, if it is one of IPv4.
+    #[must_use]
+    pub fn ipv4(self) -> Option<Ipv4Addr> {
+        match self.0 {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
 
 impl fmt::Display for Underlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,13 +203,13 @@ impl FromStr for Underlay {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse().map(Self).map_err(|_not_an_address| ParseError::new(text, "an IPv4 address"))
+        text.parse().map(Self).map_err(|_not_an_address| ParseError::new(text, "an IP address"))
     }
 }
 
 /// The overlay address of a host's tunnel device: the first address of its subnet.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Gateway(pub Ipv4Addr);
+pub struct Gateway(pub IpAddr);
 
 impl fmt::Display for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,7 +286,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(Mac, NetworkName, Subnet, Underlay, NodeId, BootId);
+serde_as_text!(Mac, NetworkName, Subnet, Ipv4Subnet, Underlay, NodeId, BootId);
 
 macro_rules! serde_as_number {
     ($($name:ident),*) => {$(
@@ -327,8 +365,8 @@ mod tests {
     fn subnets_have_no_host_bits() {
         let subnet: Subnet = "10.5.52.0/24".parse().expect("aligned");
         assert_eq!(subnet.gateway(), Gateway([10, 5, 52, 0].into()));
-        assert_eq!(subnet.first_host(), Ipv4Addr::new(10, 5, 52, 1));
-        assert_eq!(subnet.last(), Ipv4Addr::new(10, 5, 52, 255));
+        assert_eq!(subnet.first_host(), IpAddr::from([10, 5, 52, 1]));
+        assert_eq!(subnet.last(), IpAddr::from([10, 5, 52, 255]));
         assert_eq!(Subnet::containing([10, 5, 52, 9].into(), 24), Some(subnet));
         for text in ["10.5.52.1/24", "10.5.52.0", "10.5.52.0/33", "10.5.52.0/-1", "10.5.52/24", "x"]
         {

@@ -155,7 +155,7 @@ impl FromStr for Key {
         if len == 0 && ipv6.is_some() {
             return Err(KeyError::Ipv6Only { text: text.to_owned() });
         }
-        let subnet = Subnet::new(base, len).filter(|subnet| (1..32).contains(&subnet.len()));
+        let subnet = Subnet::new(base.into(), len).filter(|subnet| (1..32).contains(&subnet.len()));
         Ok(Self { subnet: subnet.ok_or_else(block)?, ipv6 })
     }
 }

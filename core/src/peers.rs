@@ -4,6 +4,7 @@
 //! with the reason, and a full snapshot replaces all that was known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ids::{Mac, NodeId, Revision, Subnet, Underlay};
 use crate::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed};
@@ -233,8 +234,7 @@ impl Own {
             (Reason::PublicAddress, why)
         } else if key.subnet.overlaps(self.subnet) {
             (Reason::Overlap, "it overlaps the subnet of this host")
-        } else if key.subnet.len() < self.network.len() || !self.network.contains(key.subnet.base())
-        {
+        } else if !self.network.holds(key.subnet) {
             // It would draw packets for hosts of the world, etcd's perhaps, into the tunnel.
             (Reason::OutsideNetwork, "its subnet is not part of the network")
         } else if mac.is_some_and(|mac| !mac.is_unicast()) {
@@ -254,7 +254,10 @@ impl Own {
     fn unreachable(&self, Underlay(address): Underlay) -> Option<&'static str> {
         if address.is_unspecified() {
             Some("it has no public address")
-        } else if address.is_multicast() || address.is_broadcast() || address.is_loopback() {
+        } else if address.is_multicast()
+            || address.is_loopback()
+            || address == IpAddr::from(Ipv4Addr::BROADCAST)
+        {
             Some("its public address is not that of another host")
         } else if self.network.contains(address) {
             // A tunnel through itself.

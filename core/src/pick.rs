@@ -4,7 +4,6 @@
 //! host; then the caller lists again and asks again.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use crate::config::NetworkConfig;
 use crate::ids::{LeaseId, NodeId, Revision, Subnet, Underlay};
@@ -215,8 +214,7 @@ impl Iterator for Free<'_> {
             let candidate = self.next.filter(|subnet| *subnet <= self.max)?;
             let hit = self.blocks.iter().find(|block| block.overlaps(candidate));
             let end = hit.map_or(candidate.last(), |block| block.last().max(candidate.last()));
-            let after = end.to_bits().checked_add(1).map(Ipv4Addr::from_bits);
-            self.next = after.and_then(|base| Subnet::containing(base, self.len));
+            self.next = Subnet::containing(end, self.len).and_then(Subnet::next);
             if hit.is_none() {
                 return Some(candidate);
             }

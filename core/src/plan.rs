@@ -8,9 +8,10 @@ mod link;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use crate::device::IfIndex;
-use crate::ids::{Gateway, Mac, Subnet, Underlay};
+use crate::ids::{Gateway, Ipv4Subnet, Mac, Subnet, Underlay};
 use crate::peers::Peer;
 use crate::serving::Way;
 use crate::status::{Ignored, Reason};
@@ -129,11 +130,12 @@ pub fn out_of_reach(paths: &Paths, peers: &[Peer]) -> Vec<Ignored> {
     .collect()
 }
 
-/// Where the process behind a TUN device sends the packets for each block. All peers are in it,
-/// however they are reached from here: what they send may still come this way.
+/// Where the process behind a TUN device, which knows IPv4 alone, sends the packets for each block. All
+/// peers are in it, however they are reached from here: what they send may still come this way.
 #[must_use]
-pub fn tunnel_peers(peers: &[Peer]) -> Vec<(Subnet, Underlay)> {
-    peers.iter().map(|peer| (peer.subnet, peer.underlay)).collect()
+pub fn tunnel_peers(peers: &[Peer]) -> Vec<(Ipv4Subnet, Ipv4Addr)> {
+    let ends = |peer: &Peer| Some((peer.subnet.try_into().ok()?, peer.underlay.ipv4()?));
+    peers.iter().filter_map(ends).collect()
 }
 
 /// The shortest list of writes that turns `actual` into `desired`.

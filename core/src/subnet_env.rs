@@ -5,15 +5,15 @@
 
 use std::fmt::Write as _;
 
-use crate::ids::{Mtu, Subnet};
+use crate::ids::{Ipv4Subnet, Mtu};
 
 /// What `subnet.env` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SubnetEnv {
     /// The whole overlay network.
-    pub network: Subnet,
+    pub network: Ipv4Subnet,
     /// This host's block of it.
-    pub subnet: Subnet,
+    pub subnet: Ipv4Subnet,
     /// What a container's interface may carry.
     pub mtu: Mtu,
     /// Does the agent masquerade what leaves the overlay? If not, Docker shall.
@@ -116,10 +116,10 @@ impl<'a> Variables<'a> {
         found.map(|(_name, value)| *value).ok_or(Error::Missing { name })
     }
 
-    fn block(&self, name: &'static str) -> Result<Subnet, Error> {
+    fn block(&self, name: &'static str) -> Result<Ipv4Subnet, Error> {
         let value = self.need(name)?;
         let block = value.split_once('/').and_then(|(address, len)| {
-            Subnet::containing(address.parse().ok()?, len.parse().ok()?)
+            Ipv4Subnet::containing(address.parse().ok()?, len.parse().ok()?)
         });
         block.ok_or_else(|| malformed(name, value, "a block of addresses such as 10.5.2.0/24"))
     }
@@ -233,8 +233,8 @@ mod tests {
 
         #[test]
         fn everything_reads_back(base: u32, len in 1_u8..=30, more in 0_u8..=8, mtu in 68_u32..=65535, ip_masq: bool) {
-            let network = Subnet::containing(base.into(), len).expect("short enough");
-            let subnet = Subnet::containing(base.into(), (len + more).min(30)).expect("short enough");
+            let network = Ipv4Subnet::containing(base.into(), len).expect("short enough");
+            let subnet = Ipv4Subnet::containing(base.into(), (len + more).min(30)).expect("short enough");
             let mtu = Mtu::new(mtu).expect("in range");
             let env = SubnetEnv { network, subnet, mtu, ip_masq };
             proptest::prop_assert_eq!(SubnetEnv::parse(&env.render()), Ok(env));

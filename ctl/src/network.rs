@@ -4,6 +4,7 @@ mod edit;
 mod render;
 mod set;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -144,10 +145,10 @@ fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
         Backend::HostGw => host_gw(init)?,
     };
     let draft = Draft {
-        network: init.network,
+        network: init.network.into(),
         subnet_len: init.subnet_len,
-        subnet_min: init.subnet_min,
-        subnet_max: init.subnet_max,
+        subnet_min: init.subnet_min.map(IpAddr::from),
+        subnet_max: init.subnet_max.map(IpAddr::from),
         backend,
         nftables: false,
     };
@@ -187,9 +188,8 @@ fn vxlan(init: &Init) -> config::Backend {
 
 /// What the network is, for people.
 fn describe(config: &NetworkConfig) -> String {
-    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables } = config;
-    let hosts =
-        ((subnet_max.base().to_bits() - subnet_min.base().to_bits()) >> (32 - subnet_len)) + 1;
+    let NetworkConfig { network, subnet_min, subnet_max, backend, nftables, .. } = config;
+    let hosts = subnet_min.count_to(*subnet_max);
     let mut rows = vec![
         ("Network", network.to_string()),
         ("Subnets", format!("{subnet_min} to {subnet_max}, room for {hosts} hosts")),

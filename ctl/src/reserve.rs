@@ -107,7 +107,7 @@ fn holder(
 ) -> Result<Holder, Failure> {
     match (&args.node, args.public_ip) {
         (Some(text), _) => names::resolve(text, nodes, &listing.leases).map(Holder::Node),
-        (None, Some(address)) => Ok(Holder::Address(Underlay(address))),
+        (None, Some(address)) => Ok(Holder::Address(Underlay(address.into()))),
         // clap asks for one of the two.
         (None, None) => {
             let failure = Failure::new(Kind::Usage, "nobody is named to reserve the subnet for");

@@ -1,6 +1,6 @@
 //! `twillctl lease show`: one key as etcd holds it, and what it means.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 use twill_core::config::NetworkConfig;
@@ -151,7 +151,7 @@ enum Verdict {
 
 /// What a host makes of the lease that is none of those there and shares nothing with them.
 fn verdict(listing: &Listing, key: Key, config: &NetworkConfig) -> Option<Verdict> {
-    let nowhere = Ipv4Addr::BROADCAST;
+    let nowhere = IpAddr::V4(Ipv4Addr::BROADCAST);
     let observer = Own {
         node: NodeId::from_random([0xff; 16]),
         network: config.network,

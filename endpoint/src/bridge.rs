@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use twill_core::ids::{Mac, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac};
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Address, Bridge, Kernel, Link, LinkChange, Route, ensure_forwarding};
 
@@ -114,7 +114,7 @@ fn mend(
 /// Other addresses on the bridge are the administrator's.
 fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
     let SubnetEnv { network, subnet, .. } = *wanted.env;
-    let Some(block) = Subnet::containing(row.address, row.prefix_length) else { return false };
+    let Some(block) = Ipv4Subnet::containing(row.address, row.prefix_length) else { return false };
     let was_gateway = row.address == block.first_host();
     let of_the_overlay = network.contains(block.base()) && block.len() >= network.len();
     let needed = wanted.moving.iter().any(|address| block.contains(*address));

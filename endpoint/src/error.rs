@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use twill_core::ids::Subnet;
+use twill_core::ids::Ipv4Subnet;
 use twill_core::subnet_env;
 use twill_net::{blocking, netns};
 
@@ -57,7 +57,7 @@ pub enum Error {
     #[error("all {usable} addresses of this host's subnet {subnet} are in use")]
     Exhausted {
         /// The host's block.
-        subnet: Subnet,
+        subnet: Ipv4Subnet,
         /// How many containers it has room for.
         usable: u32,
     },
@@ -67,7 +67,7 @@ pub enum Error {
         /// The requested address.
         address: Ipv4Addr,
         /// The host's block.
-        subnet: Subnet,
+        subnet: Ipv4Subnet,
     },
     /// The requested address has another meaning.
     #[error(
@@ -77,7 +77,7 @@ pub enum Error {
         /// The requested address.
         address: Ipv4Addr,
         /// The host's block.
-        subnet: Subnet,
+        subnet: Ipv4Subnet,
     },
     /// The requested address belongs to somebody.
     #[error("address {address} is in use by {owner}")]
@@ -119,9 +119,9 @@ pub enum Error {
     #[error("this host's subnet {subnet} overlaps the route to {route} on interface {interface}")]
     Overlap {
         /// The host's block.
-        subnet: Subnet,
+        subnet: Ipv4Subnet,
         /// What the host's route covers.
-        route: Subnet,
+        route: Ipv4Subnet,
         /// Where it leads.
         interface: String,
     },
@@ -151,7 +151,7 @@ pub enum Error {
         /// Its address, which may be another host's to give.
         address: Ipv4Addr,
         /// The host's block.
-        subnet: Subnet,
+        subnet: Ipv4Subnet,
     },
     /// A joined container lacks something.
     #[error("{owner} is cut off: {what}")]

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use twill_core::device::IfIndex;
-use twill_core::ids::{Mac, Mtu, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair};
 
@@ -30,7 +30,7 @@ pub(crate) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(request: &'a Request<'a>, env: &'a SubnetEnv, record: &'a Record) -> Self {
-        let everywhere = Subnet::containing(Ipv4Addr::UNSPECIFIED, 0);
+        let everywhere = Ipv4Subnet::containing(Ipv4Addr::UNSPECIFIED, 0);
         let gateway = Some(env.subnet.first_host());
         let default = everywhere.filter(|_| request.default_route);
         let default = default.map(|destination| StaticRoute { destination, gateway });

@@ -1,7 +1,7 @@
 //! Decides whether a route of the host stands in the way of its containers' subnet.
 
 use twill_core::device::IfIndex;
-use twill_core::ids::Subnet;
+use twill_core::ids::Ipv4Subnet;
 use twill_net::ROUTE_PROTOCOL;
 use twill_net::blocking::Route;
 
@@ -12,7 +12,7 @@ use twill_net::blocking::Route;
 /// behind its router and containers in a corner of it. A wider block that is *on the link* does:
 /// its machines in that corner could not be reached any more.
 pub(crate) fn suspects(
-    subnet: Subnet,
+    subnet: Ipv4Subnet,
     bridge: Option<IfIndex>,
     routes: &[Route],
 ) -> impl Iterator<Item = &Route> {

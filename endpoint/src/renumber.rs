@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use twill_core::device::IfIndex;
-use twill_core::ids::{Mac, Mtu, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Address, Kernel, Link, LinkChange, Route};
 use twill_net::netns::Netns;
@@ -29,7 +29,7 @@ pub struct Placement {
     /// Its address.
     pub address: Ipv4Addr,
     /// The host's block.
-    pub subnet: Subnet,
+    pub subnet: Ipv4Subnet,
     /// The bridge's address.
     pub gateway: Ipv4Addr,
     /// Of its interface.
@@ -192,7 +192,7 @@ fn fit(
     Ok(())
 }
 
-fn lead_out(inside: &mut Kernel, link: IfIndex, subnet: Subnet) -> Result<(), Error> {
+fn lead_out(inside: &mut Kernel, link: IfIndex, subnet: Ipv4Subnet) -> Result<(), Error> {
     let gateway = Some(subnet.first_host());
     let default = |row: &&Route| row.destination.len() == 0 && row.link == Some(link);
     let routes = inside.routes()?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use twill_core::ids::{Mac, Mtu, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
 use twill_net::netns::Netns;
 
 /// The name of a network interface, as the kernel allows it: 1 to 15 bytes, no `/`, no `:`, no
@@ -110,7 +110,7 @@ impl fmt::Display for Owner {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StaticRoute {
     /// Where it leads.
-    pub destination: Subnet,
+    pub destination: Ipv4Subnet,
     /// The next hop; the bridge if not given.
     pub gateway: Option<Ipv4Addr>,
 }
@@ -186,9 +186,9 @@ pub struct Attachment {
     /// The bridge's address, the container's way out.
     pub gateway: Ipv4Addr,
     /// This host's block.
-    pub subnet: Subnet,
+    pub subnet: Ipv4Subnet,
     /// The whole overlay network.
-    pub network: Subnet,
+    pub network: Ipv4Subnet,
     /// What the container's interface carries.
     pub mtu: Mtu,
     /// The container's routes through the interface, the default route first.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use twill_core::ids::Subnet;
+use twill_core::ids::Ipv4Subnet;
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Kernel, Link};
 use twill_net::netns::Netns;
@@ -69,7 +69,7 @@ pub(crate) struct Reserved {
 }
 
 /// Refuses a request that this host's subnet cannot fulfil, whatever else is in use.
-pub(crate) fn check(request: &Request<'_>, subnet: Subnet) -> Result<(), Error> {
+pub(crate) fn check(request: &Request<'_>, subnet: Ipv4Subnet) -> Result<(), Error> {
     if request.netns.identity()? == Netns::current()?.identity()? {
         return Err(Error::SameNamespace { netns: request.netns.path().to_owned() });
     }
@@ -133,7 +133,7 @@ pub(crate) fn addresses(entries: &[Entry]) -> BTreeSet<Ipv4Addr> {
 
 /// The addresses outside of `subnet` that will be given back: their containers can be moved, and need
 /// their gateway until then. Nobody can move those of other runtimes.
-pub(crate) fn moving(pool: &Pool, subnet: Subnet) -> Result<BTreeSet<Ipv4Addr>, Error> {
+pub(crate) fn moving(pool: &Pool, subnet: Ipv4Subnet) -> Result<BTreeSet<Ipv4Addr>, Error> {
     let mut moving = BTreeSet::new();
     for entry in pool.entries()?.iter().filter(|entry| !subnet.contains(entry.address)) {
         let record = pool.read(entry)?;

@@ -49,10 +49,10 @@ fn steps_back(backend: Backend) -> Result<()> {
     steal(&fabric, former)?;
     wait_until("node1 has another subnet", LIMIT, || {
         // Told of first, published when all is in place.
-        fabric.subnet(1).is_ok_and(|env| env.subnet != former)
+        published(&fabric).is_ok_and(|subnet| subnet != former)
             && status(&one).is_ok_and(|status| status.pending.is_empty())
     })?;
-    let subnet = fabric.subnet(1)?.subnet;
+    let subnet = published(&fabric)?;
     let (new_web, new_db) = (moved(&one, "web", subnet)?, moved(&one, "db", subnet)?);
     let alone = || nothing_is_left(&one, former).is_ok();
     if wait_until("nothing is left of the former subnet", LIMIT, alone).is_err() {
@@ -71,7 +71,7 @@ fn steps_back(backend: Backend) -> Result<()> {
         inside(near, former)?;
     }
     let late = Endpoint::container(&one, "late", &sleep)?;
-    ensure!(subnet.contains(late.address), "{}", late.address);
+    ensure!(subnet.contains(late.address.into()), "{}", late.address);
     late.ping(new_web.address)?;
     order(&mut fabric, &pod)?;
     checks(&pod)?;
@@ -88,11 +88,16 @@ fn steps_back(backend: Backend) -> Result<()> {
     fabric.finish()
 }
 
+/// The subnet that containers of node1 are told of.
+fn published(fabric: &Fabric) -> Result<Subnet> {
+    Ok(fabric.subnet(1)?.subnet.into())
+}
+
 /// Waits until a container has an address there, and looks at it.
 fn moved(host: &Host, name: &str, subnet: Subnet) -> Result<Endpoint> {
     let look = || Endpoint::inspect(host, name);
     wait_until(&format!("{name} has moved"), LIMIT, || {
-        look().is_ok_and(|now| subnet.contains(now.address))
+        look().is_ok_and(|now| subnet.contains(now.address.into()))
     })?;
     look()
 }
@@ -233,7 +238,9 @@ fn the_units_capabilities_are_enough_to_move_containers() -> Result<()> {
     let former = status(&host)?.subnet;
     steal(&fabric, former)?;
     // In the file, which is written last.
-    wait_until("another subnet", LIMIT, || fabric.subnet(1).is_ok_and(|env| env.subnet != former))?;
+    wait_until("another subnet", LIMIT, || {
+        published(&fabric).is_ok_and(|subnet| subnet != former)
+    })?;
     let bounds = rights::of_unit(rights::SYNC)?;
     let sync = ["twill", "network", "sync"].map(str::to_owned);
     let said = host.ok(bounds.iter().chain(&sync))?;

@@ -58,7 +58,7 @@ fn a_trace_names_the_host_and_the_step_at_which_a_vxlan_breaks() -> Result<()> {
 
     // Without an agent of its own, by what that left on disk.
     fabric.stop_agent(1, Signal::SIGKILL)?;
-    let gateway = fabric.subnet(2)?.subnet.gateway().to_string();
+    let gateway = fabric.subnet(2)?.subnet.base().to_string();
     one.ok(["ip", "neigh", "del", &gateway, "dev", "flannel.1"])?;
     let missing = format!("broken at neighbour on node1: the permanent neighbour {gateway}");
     trace()?.is(6, &missing)?;

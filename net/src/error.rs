@@ -1,7 +1,7 @@
 //! What can go wrong at the kernel's door, and what to do about it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ pub enum Error {
         /// The interface.
         name: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What the kernel says.
         source: io::Error,
     },
@@ -110,7 +110,7 @@ pub enum Error {
         /// The interface.
         name: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What the kernel says.
         source: io::Error,
     },
@@ -164,7 +164,7 @@ pub enum Error {
     #[error("cannot find the route to {destination}")]
     RouteTo {
         /// The address.
-        destination: Ipv4Addr,
+        destination: IpAddr,
         /// What the kernel says.
         source: io::Error,
     },

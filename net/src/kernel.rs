@@ -2,6 +2,7 @@
 
 mod device;
 mod events;
+mod family;
 mod leftovers;
 mod link;
 mod local_routes;

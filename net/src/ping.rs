@@ -1,6 +1,6 @@
 //! ICMP echoes: is a host there, and how far away?
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 /// # Errors
 ///
 /// When this process may not send echoes at all: neither as a raw socket nor by `ping_group_range`.
-pub async fn ping(addresses: &[Ipv4Addr]) -> Result<Vec<Echoes>, Error> {
+pub async fn ping(addresses: &[IpAddr]) -> Result<Vec<Echoes>, Error> {
     let client = Client::new(&Config::default()).map_err(|source| Error::Echo { source })?;
     let numbered = (0..=u16::MAX).zip(addresses.iter().copied());
     let asked = numbered.map(|(number, address)| ask(&client, address, PingIdentifier(number)));
@@ -60,8 +60,8 @@ fn own_ident() -> u16 {
     u16::try_from(std::process::id() & 0xffff).unwrap_or_default()
 }
 
-async fn ask(client: &Client, address: Ipv4Addr, ident: PingIdentifier) -> Echoes {
-    ask_with(client, IpAddr::V4(address), (ident, USUAL)).await
+async fn ask(client: &Client, address: IpAddr, ident: PingIdentifier) -> Echoes {
+    ask_with(client, address, (ident, USUAL)).await
 }
 
 async fn ask_with(

@@ -141,6 +141,10 @@ pub enum Scope {
 
 /// What came of a bid or a renewal.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is mostly the large one"
+)]
 pub enum Claimed {
     /// The subnet is ours.
     Ours(Held),

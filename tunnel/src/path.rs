@@ -1,6 +1,8 @@
 //! What each packet deserves. Pure: no file, no clock.
 
-use twill_core::ids::{Mtu, Subnet, Underlay};
+use std::net::Ipv4Addr;
+
+use twill_core::ids::{Ipv4Subnet, Mtu};
 
 use crate::counters::Event;
 use crate::icmp::{Answer, Complaint};
@@ -12,7 +14,7 @@ use crate::tunnel::Accept;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Local {
     /// The block that this host owns.
-    pub(crate) subnet: Subnet,
+    pub(crate) subnet: Ipv4Subnet,
     /// The longest packet the tunnel carries.
     pub(crate) mtu: Mtu,
     /// Whose packets the tunnel takes.
@@ -23,7 +25,7 @@ pub(crate) struct Local {
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Outbound {
     /// To the peer, as the packet now stands.
-    Send(Underlay),
+    Send(Ipv4Addr),
     /// Drop it for this reason, and tell its sender.
     Answer(Event, Answer),
     /// Drop it for this reason.
@@ -69,7 +71,7 @@ pub(crate) fn outbound(local: &Local, peers: &Peers, bytes: &mut [u8]) -> Outbou
 pub(crate) fn inbound(
     local: &Local,
     peers: &Peers,
-    (sender, bytes): (Underlay, &mut [u8]),
+    (sender, bytes): (Ipv4Addr, &mut [u8]),
 ) -> Result<(), Event> {
     // Strangers first, so that their bytes are not even parsed.
     if local.accept != Accept::Anyone && !peers.knows(sender) {
@@ -217,11 +219,11 @@ mod tests {
         Peers::new(vec![(subnet(2), host(2)), (subnet(3), host(3))])
     }
 
-    fn subnet(n: u8) -> Subnet {
-        Subnet::new([10, 5, n, 0].into(), 24).unwrap()
+    fn subnet(n: u8) -> Ipv4Subnet {
+        Ipv4Subnet::new([10, 5, n, 0].into(), 24).unwrap()
     }
 
-    fn host(n: u8) -> Underlay {
-        Underlay([192, 0, 2, n].into())
+    fn host(n: u8) -> Ipv4Addr {
+        [192, 0, 2, n].into()
     }
 }

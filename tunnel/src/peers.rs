@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use twill_core::ids::{Subnet, Underlay};
+use twill_core::ids::Ipv4Subnet;
 
 /// The other hosts' blocks and where these hosts listen.
 ///
@@ -13,21 +13,21 @@ pub struct Peers {
     /// Disjoint and in order.
     ranges: Vec<Range>,
     /// In order, each once.
-    hosts: Vec<Underlay>,
+    hosts: Vec<Ipv4Addr>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Range {
     first: u32,
     last: u32,
-    host: Underlay,
+    host: Ipv4Addr,
 }
 
 impl Peers {
     /// Of two equal blocks the later one holds.
     #[must_use]
-    pub fn new(mut blocks: Vec<(Subnet, Underlay)>) -> Self {
-        let mut hosts: Vec<Underlay> = blocks.iter().map(|(_block, host)| *host).collect();
+    pub fn new(mut blocks: Vec<(Ipv4Subnet, Ipv4Addr)>) -> Self {
+        let mut hosts: Vec<Ipv4Addr> = blocks.iter().map(|(_block, host)| *host).collect();
         hosts.sort_unstable();
         hosts.dedup();
         // Outer before inner; the sort is stable, so equal blocks keep their order.
@@ -37,7 +37,7 @@ impl Peers {
 
     /// The host that owns `address`.
     #[must_use]
-    pub fn owner(&self, address: Ipv4Addr) -> Option<Underlay> {
+    pub fn owner(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
         let address = address.to_bits();
         let after = self.ranges.partition_point(|range| range.first <= address);
         let range = self.ranges[..after].last()?;
@@ -46,19 +46,19 @@ impl Peers {
 
     /// Is there a peer at `host`?
     #[must_use]
-    pub fn knows(&self, host: Underlay) -> bool {
+    pub fn knows(&self, host: Ipv4Addr) -> bool {
         self.hosts.binary_search(&host).is_ok()
     }
 }
 
 /// Cuts nested blocks into disjoint ranges, the innermost block winning. Blocks are CIDR, so two of
 /// them are either disjoint or one holds the other: a stack of open blocks is enough.
-fn flatten(blocks: &[(Subnet, Underlay)]) -> Vec<Range> {
+fn flatten(blocks: &[(Ipv4Subnet, Ipv4Addr)]) -> Vec<Range> {
     let mut ranges = Vec::with_capacity(blocks.len());
     let mut open: Vec<Range> = Vec::new();
     // The first address not yet given away; 64 bits, because it may lie behind the last address.
     let mut next: u64 = 0;
-    let mut give = |next: &mut u64, until: u64, host: Underlay| {
+    let mut give = |next: &mut u64, until: u64, host: Ipv4Addr| {
         if let (Ok(first), Ok(last)) = (u32::try_from(*next), u32::try_from(until))
             && first <= last
         {
@@ -117,10 +117,10 @@ mod tests {
         fn agrees_with_a_walk_over_all_blocks(
             blocks in prop::collection::vec((any::<u8>(), 22_u8..=32, any::<u8>()), 0..12),
         ) {
-            let blocks: Vec<(Subnet, Underlay)> = blocks
+            let blocks: Vec<(Ipv4Subnet, Ipv4Addr)> = blocks
                 .into_iter()
                 .map(|(base, len, n)| {
-                    (Subnet::containing([10, 0, base % 4, base].into(), len).unwrap(), host(n))
+                    (Ipv4Subnet::containing([10, 0, base % 4, base].into(), len).unwrap(), host(n))
                 })
                 .collect();
             let peers = Peers::new(blocks.clone());
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(peers.owner(address.parse().unwrap()), wanted.map(host), "{name}");
     }
 
-    fn host(n: u8) -> Underlay {
-        Underlay([192, 0, 2, n].into())
+    fn host(n: u8) -> Ipv4Addr {
+        [192, 0, 2, n].into()
     }
 }

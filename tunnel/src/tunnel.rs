@@ -1,6 +1,6 @@
 //! The two threads, and the handle that their owner keeps.
 
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
-use twill_core::ids::{Mtu, Subnet, Underlay};
+use twill_core::ids::{Ipv4Subnet, Mtu};
 
 use crate::counters::{Counters, Event};
 use crate::path::{self, Local, Outbound};
@@ -27,11 +27,11 @@ const SOCKET_BUFFER: usize = 4 << 20;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Endpoint {
     /// Our address on the network that joins the hosts.
-    pub underlay: Underlay,
+    pub underlay: Ipv4Addr,
     /// The UDP port of every host.
     pub port: u16,
     /// The block that this host owns.
-    pub subnet: Subnet,
+    pub subnet: Ipv4Subnet,
     /// The longest packet the tunnel carries: the device's MTU.
     pub mtu: Mtu,
     /// Whose packets it takes.
@@ -44,7 +44,7 @@ pub enum Accept {
     /// Those of peers, with sources that are theirs.
     Peers,
     /// And with sources outside of this network: of clients that a peer forwards for.
-    PeersAndOutside(Subnet),
+    PeersAndOutside(Ipv4Subnet),
     /// Everybody's, with any source.
     Anyone,
 }
@@ -77,7 +77,7 @@ impl Tunnel {
         endpoint: Endpoint,
         lost: impl FnOnce(Error) + Send + 'static,
     ) -> Result<Self, Error> {
-        let address = SocketAddrV4::new(endpoint.underlay.0, endpoint.port);
+        let address = SocketAddrV4::new(endpoint.underlay, endpoint.port);
         let socket = listen(address).map_err(|source| Error::Listen { address, source })?;
         let name = device.name().to_owned();
         let cannot = |source| Error::Start { name: name.clone(), source };
@@ -105,7 +105,7 @@ impl Tunnel {
     }
 
     /// Replaces the table of peers; no packet waits for it.
-    pub fn set_peers(&self, blocks: Vec<(Subnet, Underlay)>) {
+    pub fn set_peers(&self, blocks: Vec<(Ipv4Subnet, Ipv4Addr)>) {
         self.shared.peers.store(Arc::new(Peers::new(blocks)));
     }
 
@@ -164,7 +164,7 @@ impl Shared {
         while !self.stopping.load(Ordering::Relaxed) {
             let came = match self.socket.recv_from(&mut buffer) {
                 Ok((len, SocketAddr::V4(sender))) => {
-                    self.receive(peers.load(), (Underlay(*sender.ip()), &mut buffer[..len]));
+                    self.receive(peers.load(), (*sender.ip(), &mut buffer[..len]));
                     Ok(())
                 }
                 // The socket is an IPv4 one.
@@ -190,7 +190,7 @@ impl Shared {
                 return self.write(answer.bytes());
             }
         };
-        let address = SocketAddrV4::new(peer.0, self.endpoint.port);
+        let address = SocketAddrV4::new(peer, self.endpoint.port);
         let mut result = self.socket.send_to(packet, address);
         while matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             && !self.stopping.load(Ordering::Relaxed)
@@ -205,7 +205,7 @@ impl Shared {
         }
     }
 
-    fn receive(&self, peers: &Peers, (sender, packet): (Underlay, &mut [u8])) {
+    fn receive(&self, peers: &Peers, (sender, packet): (Ipv4Addr, &mut [u8])) {
         match path::inbound(&self.local(), peers, (sender, packet)) {
             Ok(()) => {
                 self.counters.received(packet.len());
@@ -229,8 +229,8 @@ impl Shared {
 
 /// Is the port free that a [`Tunnel`] would listen on? Nothing is kept: another program may still be
 /// faster, which [`Tunnel::start`] would tell.
-pub fn check_port(underlay: Underlay, port: u16) -> Result<(), Error> {
-    let address = SocketAddrV4::new(underlay.0, port);
+pub fn check_port(underlay: Ipv4Addr, port: u16) -> Result<(), Error> {
+    let address = SocketAddrV4::new(underlay, port);
     let bound = UdpSocket::bind(address);
     bound.map(drop).map_err(|source| Error::Listen { address, source })
 }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use twill_core::ids::{Mtu, Subnet, Underlay};
+use twill_core::ids::{Ipv4Subnet, Mtu};
 use twill_net::netns::{Netns, Scratch};
 use twill_tunnel::{Accept, Device, Endpoint, Event, Tunnel};
 
@@ -77,9 +77,9 @@ fn host() -> Tunnel {
     ip(&format!("link set flannel0 mtu {MTU} up"));
     ip("route add 10.5.0.0/16 dev flannel0");
     ip("addr add 10.5.1.1/32 dev lo");
-    let block = |n: u8| Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
+    let block = |n: u8| Ipv4Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
     let endpoint = Endpoint {
-        underlay: Underlay([192, 0, 2, 2].into()),
+        underlay: [192, 0, 2, 2].into(),
         port: PORT,
         subnet: block(1),
         mtu: Mtu::new(MTU.into()).expect("in range"),
@@ -87,7 +87,7 @@ fn host() -> Tunnel {
     };
     let tunnel = Tunnel::start(device, endpoint, |error| panic!("lost: {error}"));
     let tunnel = tunnel.expect("a tunnel");
-    tunnel.set_peers(vec![(block(2), Underlay(PEER))]);
+    tunnel.set_peers(vec![(block(2), PEER)]);
     tunnel
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, gettid};
-use twill_core::ids::{Mtu, Subnet, Underlay};
+use twill_core::ids::{Ipv4Subnet, Mtu};
 use twill_tunnel::{Accept, Device, Endpoint, Error, Event, Tunnel};
 
 const DEVICE: &str = "flannel0";
@@ -195,8 +195,8 @@ fn host(n: u8, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
 
 fn start(n: u8, device: Device, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
     let [near, far] = [1, 2].map(|n: u8| {
-        let subnet = Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
-        (subnet, Underlay([192, 0, 2, n].into()))
+        let subnet = Ipv4Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
+        (subnet, [192, 0, 2, n].into())
     });
     let (own, peer) = if n == 1 { (near, far) } else { (far, near) };
     let endpoint = Endpoint {

@@ -1,5 +1,6 @@
 //! What this host is like, and what it wants to be in the network.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl<S: Store> Agent<S> {
             node,
             hostname: hostname(),
             started: self.host.started,
-            previous: published.map(|env| env.subnet),
+            previous: published.map(|env| env.subnet.into()),
             local_routes: routes
                 .iter()
                 .filter(|route| !is_tunnel(&route.name))
@@ -118,7 +119,9 @@ impl<S: Store> Agent<S> {
         (config, written): (NetworkConfig, Revision),
     ) -> Result<Setup, Failure> {
         let mut networks = vec![config.network];
-        networks.extend(published.map(|env| env.network).filter(|old| *old != config.network));
+        networks.extend(
+            published.map(|env| Subnet::from(env.network)).filter(|old| *old != config.network),
+        );
         let mut serving = Serving::new(config.backend.clone(), written);
         if let Some(earlier) = self.shelf.serving().filter(|_| !past.forget) {
             serving = earlier;
@@ -139,8 +142,10 @@ impl<S: Store> Agent<S> {
             networks,
         };
         self.make_way_for(&mut setup).await?;
-        if let Backend::Udp(udp) = &setup.config.backend {
-            twill_tunnel::check_port(setup.uplink.address, udp.port)?;
+        if let (Backend::Udp(udp), Some(address)) =
+            (&setup.config.backend, setup.uplink.address.ipv4())
+        {
+            twill_tunnel::check_port(address, udp.port)?;
         }
         Ok(setup)
     }
@@ -226,7 +231,7 @@ impl<S: Store> Agent<S> {
     }
 
     fn public_ip(&self, uplink: &Uplink) -> Underlay {
-        self.flags.address.public_ip.unwrap_or(uplink.address)
+        self.flags.address.public_ip.map_or(uplink.address, |told| Underlay(told.into()))
     }
 
     /// Before the claim, because a second lease with our address would lead our peers astray.
@@ -271,7 +276,7 @@ pub(crate) fn choice(address: &Address) -> Choice {
     Choice {
         interfaces: address.iface.clone(),
         patterns: address.iface_regex.clone(),
-        can_reach: address.iface_can_reach.map(|Underlay(address)| address),
-        public_ip: address.public_ip.map(|Underlay(address)| address),
+        can_reach: address.iface_can_reach.map(IpAddr::from),
+        public_ip: address.public_ip.map(IpAddr::from),
     }
 }

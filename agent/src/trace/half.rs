@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use twill_core::device::{Seen, address_differences, differences};
 use twill_core::firewall::Entrance;
-use twill_core::ids::{Gateway, Subnet, Underlay};
+use twill_core::ids::{Gateway, Underlay};
 use twill_core::lease::Key;
 use twill_core::peers::{Peer, View};
 use twill_core::plan::Hop;
@@ -31,7 +31,7 @@ pub(super) struct Look<'a> {
 impl Look<'_> {
     /// From the container of this host, which `holder` has, outwards.
     pub(super) async fn half(&self, holder: &Holder) -> Half {
-        let gateway: IpAddr = self.blueprint.setup.subnet.first_host().into();
+        let gateway = self.blueprint.setup.subnet.first_host();
         let mut steps = vec![trace::container(self.from, holder, gateway)];
         let bridge = match holder {
             Holder::Container(container) => Some(container.bridge.as_str()),
@@ -52,7 +52,7 @@ impl Look<'_> {
 
     /// The half of a pair that is on one host.
     pub(super) fn alone(&self, [one, other]: [&Holder; 2]) -> Half {
-        let gateway: IpAddr = self.blueprint.setup.subnet.first_host().into();
+        let gateway = self.blueprint.setup.subnet.first_host();
         let mut steps = vec![trace::container(self.from, one, gateway)];
         if let Holder::Container(container) = one {
             steps.push(self.bridge(&container.bridge, gateway));
@@ -143,7 +143,7 @@ impl Look<'_> {
     }
 
     async fn underlay(&self, host: Underlay) -> Step {
-        let address: IpAddr = host.0.into();
+        let address = host.0;
         let echoes = ping::ping_from(None, address, ping::USUAL).await.ok();
         match self.lookup(Packet { to: address, from: None }).await {
             Ok(found) => trace::underlay(host, &found, echoes),
@@ -161,11 +161,11 @@ impl Look<'_> {
 
 /// The peer that has the address.
 pub(super) fn peer(blueprint: &Blueprint, address: IpAddr) -> Option<&Peer> {
-    blueprint.view.peers.iter().find(|peer| holds(peer.subnet, address))
+    blueprint.view.peers.iter().find(|peer| peer.subnet.contains(address))
 }
 
 fn owner(blueprint: &Blueprint, address: IpAddr) -> Owner {
-    if holds(blueprint.setup.subnet, address) {
+    if blueprint.setup.subnet.contains(address) {
         return Owner::Here;
     }
     if let Some(Peer { subnet, underlay, by, .. }) = peer(blueprint, address) {
@@ -175,22 +175,15 @@ fn owner(blueprint: &Blueprint, address: IpAddr) -> Owner {
 }
 
 fn ignored(view: &View, address: IpAddr) -> Option<Owner> {
-    let covers = |key: &str| key.parse::<Key>().is_ok_and(|key| holds(key.subnet, address));
+    let covers = |key: &str| key.parse::<Key>().is_ok_and(|key| key.subnet.contains(address));
     let lease = view.ignored.iter().find(|lease| covers(&lease.key))?;
     Some(Owner::Ignored { key: lease.key.clone(), why: lease.why.clone() })
-}
-
-pub(super) fn holds(subnet: Subnet, address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => subnet.contains(address),
-        IpAddr::V6(_) => false,
-    }
 }
 
 /// Is it an address of the host itself in the overlay: the bridge's, or the tunnel's end?
 pub(super) fn is_host(blueprint: &Blueprint, address: IpAddr) -> bool {
     let Gateway(end) = blueprint.setup.subnet.gateway();
-    address == IpAddr::from(end) || address == IpAddr::from(blueprint.setup.subnet.first_host())
+    address == end || address == blueprint.setup.subnet.first_host()
 }
 
 fn of_interface(name: &str, setting: &str) -> Option<String> {

@@ -1,6 +1,9 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::extension::Command;
 use crate::golden;
+use crate::ids::Ipv4Subnet;
 
 #[track_caller]
 fn read(text: &str) -> NetworkConfig {
@@ -267,15 +270,15 @@ proptest::proptest! {
     fn whatever_keeps_the_rules_reads_back(
         base: u32, len in 1_u8..=28, more in 2_u8..=29, skip: u16, vni in 1_u32..1 << 24,
     ) {
-        let network = Subnet::containing(base.into(), len).expect("short enough");
+        let network = Ipv4Subnet::containing(base.into(), len).expect("short enough");
         let subnet_len = (len + more).min(30);
         let room = 1_u64 << (subnet_len - len);
         let offset = u32::try_from(u64::from(skip) % room).expect("small") << (32 - subnet_len);
         let draft = Draft {
             subnet_len: Some(subnet_len),
-            subnet_min: Some((network.base().to_bits() + offset).into()),
+            subnet_min: Some(Ipv4Addr::from(network.base().to_bits() + offset).into()),
             backend: Backend::Vxlan(Vxlan { vni: Vni::new(vni).expect("in range"), ..Vxlan::default() }),
-            ..Draft::new(network)
+            ..Draft::new(network.into())
         };
         // The unspecified address as a bound stands for the default, so it cannot be written.
         if let Ok(config) = draft.build()

@@ -1,6 +1,6 @@
 //! The JSON of the configuration: kinds of values and member names, no rules.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
@@ -202,17 +202,17 @@ fn command(members: &Members, member: &'static str) -> Result<Option<Command>, E
 fn network(found: &Value) -> Result<Subnet, Error> {
     let block = found.as_str().and_then(|text| text.split_once('/')).and_then(|(base, len)| {
         // Host bits are masked off, as flannel does.
-        Subnet::containing(base.parse().ok()?, len.parse().ok()?)
+        Subnet::containing(Ipv4Addr::from_str(base).ok()?.into(), len.parse().ok()?)
     });
     block.ok_or_else(|| kind("Network", found, "an address range such as \"10.88.0.0/16\""))
 }
 
 /// Of no bound stands for the default, as the unspecified address does in flannel.
-fn address(members: &Members, member: &'static str) -> Result<Option<Ipv4Addr>, Error> {
+fn address(members: &Members, member: &'static str) -> Result<Option<IpAddr>, Error> {
     let Some(found) = members.last(member) else { return Ok(None) };
     let parsed = found.as_str().and_then(|text| Ipv4Addr::from_str(text).ok());
     let address = parsed.ok_or_else(|| kind(member, found, "an IPv4 address in quotes"))?;
-    Ok(Some(address).filter(|address| !address.is_unspecified()))
+    Ok(Some(address).filter(|address| !address.is_unspecified()).map(IpAddr::from))
 }
 
 fn port(members: &Members) -> Result<Option<u16>, Error> {

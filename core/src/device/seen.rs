@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{DeviceSpec, IfIndex, Vxlan};
 use crate::config::LINUX_PORT;
-use crate::ids::Mac;
+use crate::ids::{Family, Mac};
 
 /// One interface of a host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -99,9 +99,9 @@ pub fn differences(spec: &DeviceSpec, all: &[Seen]) -> Vec<String> {
 /// What is wrong with the addresses of the tunnel device, in words.
 #[must_use]
 pub fn address_differences(spec: &DeviceSpec, all: &[Seen]) -> Vec<String> {
-    let (name, wanted) = (spec.name(), IpAddr::from(spec.address().0));
+    let (name, wanted) = (spec.name(), spec.address().0);
     let Some(seen) = all.iter().find(|seen| seen.name == name) else { return Vec::new() };
-    let whole = if wanted.is_ipv4() { 32 } else { 128 };
+    let whole = Family::of(wanted).bits();
     let own = |(address, len): &&(IpAddr, u8)| *len == whole && same_family(*address, wanted);
     let host: Vec<IpAddr> =
         seen.addresses.iter().filter(own).map(|(address, _)| *address).collect();

@@ -195,7 +195,7 @@ proptest::proptest! {
 
     #[test]
     fn every_key_reads_back(base: u32, len in 1_u8..32, v6: Option<(u128, u8)>) {
-        let subnet = Subnet::containing(base.into(), len).expect("short enough");
+        let subnet = Subnet::containing(Ipv4Addr::from(base).into(), len).expect("short enough");
         let ipv6 = v6.map(|(base, len)| Ipv6Network::new(base.into(), len % 129).expect("short enough"));
         let key = Key { subnet, ipv6 };
         proptest::prop_assert_eq!(key.to_string().parse::<Key>(), Ok(key));
@@ -204,7 +204,7 @@ proptest::proptest! {
     #[test]
     fn every_value_reads_back(ip: u32, mac: [u8; 6], vni in proptest::option::of(1_u32..1 << 24), node: Option<[u8; 16]>) {
         let value = LeaseValue {
-            public_ip: Underlay(ip.into()),
+            public_ip: Underlay(Ipv4Addr::from(ip).into()),
             public_ipv6: None,
             backend: LeaseBackend::Vxlan { vni: vni.and_then(Vni::new), mac: Mac(mac) },
             node: node.map(NodeId::from_random),

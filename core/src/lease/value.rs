@@ -131,9 +131,10 @@ impl LeaseValue {
         let members: Members = serde_json::from_slice(text)
             .map_err(|error| ValueError::NotAnObject { reason: error.to_string() })?;
         let public_ip = match members.last("PublicIP") {
-            None => Underlay(Ipv4Addr::UNSPECIFIED),
+            None => Ipv4Addr::UNSPECIFIED,
             Some(found) => text_of(found, "PublicIP", "an IPv4 address")?,
         };
+        let public_ip = Underlay(public_ip.into());
         let public_ipv6 = match plain(&members, "PublicIPv6") {
             None => None,
             Some(found) => Some(text_of(found, "PublicIPv6", "an IPv6 address")?),

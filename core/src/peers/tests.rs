@@ -212,7 +212,11 @@ fn row(name: &str, leases: &[Lease], peers: &[u8], reasons: &[(&str, &str)]) {
 
 #[track_caller]
 fn check(name: &str, view: &View, peers: &[u8], reasons: &[(&str, &str)]) {
-    let found: Vec<u8> = view.peers.iter().map(|peer| peer.subnet.base().octets()[2]).collect();
+    let third = |peer: &Peer| match peer.subnet.base() {
+        IpAddr::V4(base) => base.octets()[2],
+        IpAddr::V6(base) => panic!("{base}"),
+    };
+    let found: Vec<u8> = view.peers.iter().map(third).collect();
     assert_eq!(found, peers, "{name}");
     let ignored: Vec<_> =
         view.ignored.iter().map(|entry| (entry.key.as_str(), entry.why.as_str())).collect();

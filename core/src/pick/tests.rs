@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::config::Draft;
 use crate::lease::{Key, LeaseBackend, LeaseValue, Malformed};
@@ -177,7 +179,7 @@ proptest::proptest! {
         let config = config("10.5.0.0/20");
         let blocks: Vec<Subnet> = blocks
             .into_iter()
-            .filter_map(|(low, len)| Subnet::containing((0x0a05_0000 | low).into(), len))
+            .filter_map(|(low, len)| Subnet::containing(Ipv4Addr::from(0x0a05_0000 | low).into(), len))
             .collect();
         let free: Vec<Subnet> = (1..16)
             .filter_map(|n| Subnet::new([10, 5, n, 0].into(), 24))

@@ -88,10 +88,7 @@ pub(super) fn read(text: &[u8]) -> Result<Picture, String> {
         return Err(format!("the lease {} is not of host {node}", own.key));
     }
     let subnet = own.subnet();
-    if own.key.ipv6.is_some()
-        || subnet.len() < config.network.len()
-        || !config.network.contains(subnet.base())
-    {
+    if own.key.ipv6.is_some() || !config.network.holds(subnet) {
         return Err(format!("the subnet {subnet} is not part of the network {}", config.network));
     }
     if life.left_ms > life.ttl_ms {

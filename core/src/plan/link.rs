@@ -1,9 +1,9 @@
 //! Which hosts are on the same link, by the routes that others made on this host.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::ids::{Subnet, Underlay};
+use crate::ids::{Family, Subnet, Underlay};
 
 /// Where a route of this host leads, seen from the interface to the other hosts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,11 +36,11 @@ impl Link {
     /// the default route, gateway or not, says nothing about who is on the link.
     #[must_use]
     pub fn holds(&self, Underlay(host): Underlay) -> bool {
-        let lead = (1..=32).rev().find_map(|len| self.lead(host, len));
+        let lead = (1..=Family::of(host).bits()).rev().find_map(|len| self.lead(host, len));
         lead == Some(Lead::Link)
     }
 
-    fn lead(&self, host: Ipv4Addr, len: u8) -> Option<Lead> {
+    fn lead(&self, host: IpAddr, len: u8) -> Option<Lead> {
         self.0.get(&Subnet::containing(host, len)?).copied()
     }
 }

@@ -1,5 +1,3 @@
-use std::net::Ipv4Addr;
-
 use super::Change::*;
 use super::*;
 use crate::ids::Vni;
@@ -84,7 +82,8 @@ fn udp_has_one_route_for_all_and_a_table_of_its_own() {
     let alone = desired(&paths, &[]);
     assert_eq!(plan(&alone, &Tables::default()), [PutRoute(network(), Hop::Device(TUN))]);
     assert_eq!(desired(&paths, &peers), alone, "peers change no row");
-    assert_eq!(tunnel_peers(&peers), [(subnet(2), host(2)), (subnet(3), host(3))]);
+    let ends = |n| (subnet(n).try_into().expect("IPv4"), [192, 0, 2, n].into());
+    assert_eq!(tunnel_peers(&peers), [ends(2), ends(3)]);
     let one_moved = desired(&paths, &[by(VXLAN, 2), by(UDP, 3)]);
     assert_eq!(one_moved.routes.len(), 2, "the longer one wins: {one_moved:?}");
 }
@@ -344,5 +343,5 @@ fn mac(last: u8) -> Mac {
 }
 
 fn host(n: u8) -> Underlay {
-    Underlay(Ipv4Addr::new(192, 0, 2, n))
+    Underlay([192, 0, 2, n].into())
 }

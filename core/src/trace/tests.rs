@@ -6,7 +6,7 @@ use crate::plan::{Hop, Tables};
 
 const DEVICE: IfIndex = IfIndex(3);
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
-const HOST: Underlay = Underlay(std::net::Ipv4Addr::new(192, 0, 2, 9));
+const HOST: Underlay = Underlay(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)));
 
 #[track_caller]
 fn check(name: &str, step: &Step, (outcome, words): (Outcome, &str)) {

@@ -73,9 +73,7 @@ impl Rows {
     /// What `tables` have for that address.
     #[must_use]
     pub fn towards(tables: &Tables, peer: Subnet) -> Self {
-        let covers = |(block, _hop): &&(Subnet, Hop)| {
-            block.len() <= peer.len() && block.contains(peer.base())
-        };
+        let covers = |(block, _hop): &&(Subnet, Hop)| block.holds(peer);
         let route = tables.routes.iter().filter(covers).max_by_key(|(block, _hop)| block.len());
         let gateway = peer.gateway();
         let neighbour = tables.neighbours.iter().find(|((_device, found), _mac)| *found == gateway);
@@ -109,8 +107,8 @@ impl Lookup {
     fn follows(&self, hop: Hop) -> bool {
         let (index, via): (IfIndex, Option<IpAddr>) = match hop {
             Hop::Device(index) => (index, None),
-            Hop::Onlink(index, Gateway(gateway)) => (index, Some(gateway.into())),
-            Hop::Via(index, Underlay(host)) => (index, Some(host.into())),
+            Hop::Onlink(index, Gateway(gateway)) => (index, Some(gateway)),
+            Hop::Via(index, Underlay(host)) => (index, Some(host)),
         };
         matches!(self, Self::Sends { index: found, gateway, .. } if (*found, *gateway) == (index, via))
     }

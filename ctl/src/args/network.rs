@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use twill_core::ids::{Mtu, Subnet, Vni};
+use twill_core::ids::{Ipv4Subnet, Mtu, Vni};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Network {
@@ -37,7 +37,7 @@ Examples:
 pub(crate) struct Init {
     /// The addresses of the whole network, such as 10.88.0.0/16
     #[arg(long, value_name = "CIDR")]
-    pub(crate) network: Subnet,
+    pub(crate) network: Ipv4Subnet,
 
     /// How packets travel between hosts
     #[arg(long, value_enum, default_value_t = Backend::Udp)]
@@ -92,7 +92,7 @@ pub(crate) struct Set {
 pub(crate) struct Wish {
     /// The addresses of the whole network; every host gets another subnet
     #[arg(long, value_name = "CIDR")]
-    pub(crate) network: Option<Subnet>,
+    pub(crate) network: Option<Ipv4Subnet>,
 
     /// How packets travel between hosts
     #[arg(long, value_enum)]

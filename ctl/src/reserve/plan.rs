@@ -1,6 +1,6 @@
 //! Decides what a reservation takes, or why there can be none.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use twill_core::config::NetworkConfig;
 use twill_core::ids::{NodeId, Subnet, Underlay};
@@ -113,7 +113,10 @@ fn can_be_a_host(Underlay(address): Underlay, config: &NetworkConfig) -> Result<
             Failure::new(Kind::Failed, format!("{address} is not the address of a host: {why}"));
         Err(failure.hint("give the address that the host publishes, or --node ID"))
     };
-    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+    if address.is_unspecified()
+        || address.is_multicast()
+        || address == IpAddr::from(Ipv4Addr::BROADCAST)
+    {
         refused("nobody can be reached there")
     } else if address.is_loopback() {
         refused("every host has it")
@@ -138,7 +141,7 @@ impl Holder {
         let (public_ip, node) = match self {
             Self::Node(id) => {
                 let record = nodes.iter().find(|record| record.id == id);
-                let nowhere = Underlay(Ipv4Addr::UNSPECIFIED);
+                let nowhere = Underlay(Ipv4Addr::UNSPECIFIED.into());
                 (record.map_or(nowhere, |record| record.public_ip), Some(id))
             }
             Self::Address(address) => (address, None),

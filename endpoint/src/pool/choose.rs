@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use twill_core::ids::Subnet;
+use twill_core::ids::Ipv4Subnet;
 
 /// What is known when an address is chosen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
     /// The host's block.
-    pub(crate) subnet: Subnet,
+    pub(crate) subnet: Ipv4Subnet,
     /// The address that was given last.
     pub(crate) last_given: Option<Ipv4Addr>,
     /// One that would be nice to have: what the owner had before.
@@ -34,16 +34,16 @@ pub(crate) fn choose(wish: &Wish, used: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr>
 
 /// May a container have this address: is it in the block, and neither the network's, nor the
 /// bridge's, nor the broadcast address?
-pub(crate) fn is_usable(subnet: Subnet, address: Ipv4Addr) -> bool {
+pub(crate) fn is_usable(subnet: Ipv4Subnet, address: Ipv4Addr) -> bool {
     usable(subnet).is_some_and(|(first, last)| (first..=last).contains(&address.to_bits()))
 }
 
 /// How many containers the block has room for.
-pub(crate) fn capacity(subnet: Subnet) -> u32 {
+pub(crate) fn capacity(subnet: Ipv4Subnet) -> u32 {
     usable(subnet).map_or(0, |(first, last)| last - first + 1)
 }
 
-fn usable(subnet: Subnet) -> Option<(u32, u32)> {
+fn usable(subnet: Ipv4Subnet) -> Option<(u32, u32)> {
     let first = subnet.first_host().to_bits().checked_add(1)?;
     let last = subnet.last().to_bits().checked_sub(1)?;
     (first <= last).then_some((first, last))
@@ -99,7 +99,7 @@ mod tests {
     /// Every state of a small pool: the answer is free, usable, and the nearest after the last.
     #[test]
     fn never_gives_what_is_used() {
-        let subnet: Subnet = "10.5.2.0/29".parse().unwrap();
+        let subnet: Ipv4Subnet = "10.5.2.0/29".parse().unwrap();
         for bits in 0..1_u32 << 5 {
             let used: BTreeSet<Ipv4Addr> =
                 (2..7).filter(|n| bits >> (n - 2) & 1 == 1).map(address).collect();

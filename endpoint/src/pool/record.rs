@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use twill_core::ids::Subnet;
+use twill_core::ids::Ipv4Subnet;
 use twill_net::netns::Identity;
 
 use crate::request::{Interface, Owner};
@@ -24,7 +24,7 @@ pub struct Record {
     /// The address.
     pub address: Ipv4Addr,
     /// The host's block at the time.
-    pub subnet: Subnet,
+    pub subnet: Ipv4Subnet,
     /// The bridge that the container was joined to.
     pub bridge: Interface,
     /// The host's end of the pair.

@@ -171,5 +171,5 @@ impl<S: Store> Body<S> {
 // The addresses are told and never used: no packet goes to a host of a storm.
 pub(super) fn address(number: usize) -> Underlay {
     let number = u32::try_from(number).unwrap_or_default();
-    Underlay(Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 1).to_bits() + number))
+    Underlay(Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 1).to_bits() + number).into())
 }

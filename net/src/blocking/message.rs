@@ -13,7 +13,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
 };
 use twill_core::device::IfIndex;
-use twill_core::ids::{Mac, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac};
 
 use super::{Address, Bridge, Link, LinkChange, Route, VethEnd, VethPair};
 use crate::netns::Netns;
@@ -101,7 +101,7 @@ pub(super) fn address(address: Address) -> AddressMessage {
         AddressAttribute::Address(address.address.into()),
     ];
     // With two addresses or fewer there is no room for a broadcast address (RFC 3021).
-    let block = Subnet::containing(address.address, address.prefix_length);
+    let block = Ipv4Subnet::containing(address.address, address.prefix_length);
     if let Some(block) = block.filter(|block| block.len() < 31) {
         message.attributes.push(AddressAttribute::Broadcast(block.last()));
     }
@@ -192,6 +192,6 @@ pub(super) fn to_route(message: &RouteMessage) -> Option<Route> {
             _other => {}
         }
     }
-    let destination = Subnet::containing(base, header.destination_prefix_length)?;
+    let destination = Ipv4Subnet::containing(base, header.destination_prefix_length)?;
     Some(Route { destination, gateway, link, protocol: header.protocol.into() })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use twill_core::device::IfIndex;
-use twill_core::ids::{Mac, Mtu, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
 
 /// An interface as the kernel shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -92,7 +92,7 @@ impl fmt::Display for Address {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Route {
     /// Where it leads; 0.0.0.0/0 is the default route.
-    pub destination: Subnet,
+    pub destination: Ipv4Subnet,
     /// The next hop; none if the destination is on the link.
     pub gateway: Option<Ipv4Addr>,
     /// The interface; the kernel finds it by the gateway if not given.

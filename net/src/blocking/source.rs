@@ -17,7 +17,7 @@ use netlink_packet_route::tc::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use nix::libc;
 use twill_core::device::IfIndex;
-use twill_core::ids::{Mac, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac};
 
 use super::error::{Error, Operation};
 use super::{Kernel, Step};
@@ -28,7 +28,7 @@ pub struct Source {
     /// What it may send from.
     pub address: Ipv4Addr,
     /// Where it may send from nothing else.
-    pub subnet: Subnet,
+    pub subnet: Ipv4Subnet,
 }
 
 impl Kernel {

@@ -1,4 +1,4 @@
-use twill_core::ids::{Mac, Mtu, Subnet};
+use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
 
 use super::*;
 use crate::netns::{self, Scratch};
@@ -66,7 +66,7 @@ fn addresses_and_routes_come_and_go_any_number_of_times() {
     let address = Address { link, address: [10, 9, 0, 1].into(), prefix_length: 24 };
     kernel.ensure_address(address).unwrap();
     kernel.ensure_address(address).unwrap();
-    let destination: Subnet = "10.8.0.0/16".parse().unwrap();
+    let destination: Ipv4Subnet = "10.8.0.0/16".parse().unwrap();
     let near = Route { destination, gateway: None, link: Some(link), protocol: 84 };
     let far = Route { gateway: Some([10, 9, 0, 7].into()), ..near };
     kernel.put_route(near).unwrap();

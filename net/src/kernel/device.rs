@@ -2,16 +2,16 @@
 
 mod vxlan;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use nix::libc;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
-use twill_core::ids::{Gateway, Mac, Mtu};
+use twill_core::ids::{Family, Gateway, Mac, Mtu};
 
+use super::family::address_family;
 use super::link::{Kind, Link};
 use super::{Kernel, reason, unless};
 use crate::Error;
@@ -144,16 +144,17 @@ impl Kernel {
     /// The address, and none of the other host addresses that an earlier subnet left behind.
     /// Longer ranges are somebody else's and stay.
     async fn ensure_only_address(&self, link: &Link, wanted: Gateway) -> Result<(), Error> {
-        let all = self.addresses().await?;
-        let (present, stale): (Vec<Ipv4Addr>, _) = all
+        let family = Family::of(wanted.0);
+        let all = self.addresses(family).await?;
+        let (present, stale): (Vec<IpAddr>, _) = all
             .iter()
-            .filter(|address| address.index == link.index && address.prefix_len == 32)
+            .filter(|address| address.index == link.index && address.prefix_len == family.bits())
             .map(|address| address.local)
             .partition(|address| *address == wanted.0);
         // The new one first: with its last address a device loses its routes as well.
         if present.is_empty() {
             self.mended.addresses.fetch_add(1, Relaxed);
-            let add = self.handle.address().add(link.index.0, IpAddr::V4(wanted.0), 32);
+            let add = self.handle.address().add(link.index.0, wanted.0, family.bits());
             unless(add.execute().await, &[libc::EEXIST]).map_err(|source| Error::AddAddress {
                 name: link.name.clone(),
                 address: wanted.0,
@@ -167,12 +168,13 @@ impl Kernel {
         Ok(())
     }
 
-    async fn drop_address(&self, link: &Link, address: Ipv4Addr) -> Result<(), Error> {
+    async fn drop_address(&self, link: &Link, address: IpAddr) -> Result<(), Error> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = 32;
+        let family = Family::of(address);
+        message.header.family = address_family(family);
+        message.header.prefix_len = family.bits();
         message.header.index = link.index.0;
-        message.attributes.push(AddressAttribute::Local(address.into()));
+        message.attributes.push(AddressAttribute::Local(address));
         let deleted = self.handle.address().del(message).execute().await;
         unless(deleted, &[libc::EADDRNOTAVAIL]).map_err(|source| Error::DeleteAddress {
             name: link.name.clone(),

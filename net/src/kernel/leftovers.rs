@@ -3,6 +3,8 @@
 use netlink_packet_route::route::RouteMessage;
 use nix::libc;
 
+use twill_core::ids::Family;
+
 use super::tables::{destination, is_marked};
 use super::{Kernel, unless};
 use crate::Error;
@@ -23,7 +25,7 @@ impl std::fmt::Display for MarkedRoute {
 impl Kernel {
     /// All of them.
     pub async fn marked_routes(&self) -> Result<Vec<MarkedRoute>, Error> {
-        let routes = self.routes().await?.into_iter();
+        let routes = self.routes(Family::V4).await?.into_iter();
         Ok(routes.filter(is_marked).map(MarkedRoute).collect())
     }
 

@@ -1,17 +1,17 @@
 //! Interfaces as the kernel describes them, reduced to what we look at.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use futures::{StreamExt, TryStreamExt};
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use nix::libc;
 use twill_core::device::IfIndex;
-use twill_core::ids::Mac;
+use twill_core::ids::{Family, Mac};
 
+use super::family::address_family;
 use super::{Kernel, reason};
 use crate::Error;
 
@@ -39,22 +39,22 @@ pub(super) enum Kind {
 pub(super) struct Shape {
     pub(super) vni: u32,
     pub(super) link: u32,
-    pub(super) local: Option<Ipv4Addr>,
+    pub(super) local: Option<IpAddr>,
     pub(super) port: u16,
     pub(super) learning: bool,
     pub(super) gbp: bool,
     /// Whether routers may cut its packets: 0 is yes (`IFLA_VXLAN_DF`).
     pub(super) df: u8,
-    /// Anything that a device of ours never has: a default destination, an IPv6 end, misses
-    /// reported to user space, metadata mode.
+    /// Anything that a device of ours never has: a default destination, misses reported to user space,
+    /// metadata mode.
     pub(super) alien: bool,
 }
 
-/// One IPv4 address of an interface.
+/// One address of an interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Address {
     pub(super) index: IfIndex,
-    pub(super) local: Ipv4Addr,
+    pub(super) local: IpAddr,
     pub(super) prefix_len: u8,
     pub(super) flags: AddressFlags,
 }
@@ -79,11 +79,11 @@ impl Kernel {
         }
     }
 
-    /// The IPv4 addresses of all interfaces, in the kernel's order.
-    pub(super) async fn addresses(&self) -> Result<Vec<Address>, Error> {
-        let messages = self.list("addresses", |handle| {
+    /// The addresses of all interfaces, of one family, in the kernel's order.
+    pub(super) async fn addresses(&self, family: Family) -> Result<Vec<Address>, Error> {
+        let messages = self.list("addresses", move |handle| {
             let mut request = handle.address().get();
-            request.message_mut().header.family = AddressFamily::Inet;
+            request.message_mut().header.family = address_family(family);
             request.execute()
         });
         let messages = messages.await?;
@@ -92,18 +92,21 @@ impl Kernel {
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {
-    let mut found = None;
+    // On a link with two ends the other one is `Address`, and ours `Local`. IPv6 knows no others
+    // than `Address` otherwise.
+    let (mut found, mut other) = (None, None);
     let mut flags = AddressFlags::empty();
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(std::net::IpAddr::V4(local)) => found = Some(*local),
+            AddressAttribute::Local(local) => found = Some(*local),
+            AddressAttribute::Address(address) => other = Some(*address),
             AddressAttribute::Flags(bits) => flags = *bits,
             _other => {}
         }
     }
     let index = IfIndex(message.header.index);
     let prefix_len = message.header.prefix_len;
-    found.map(|local| Address { index, local, prefix_len, flags })
+    found.or(other).map(|local| Address { index, local, prefix_len, flags })
 }
 
 impl From<&LinkMessage> for Link {
@@ -149,14 +152,14 @@ fn shape(attributes: &[InfoVxlan]) -> Shape {
         match attribute {
             InfoVxlan::Id(vni) => shape.vni = *vni,
             InfoVxlan::Link(link) => shape.link = *link,
-            InfoVxlan::Local(local) => shape.local = Some(*local),
+            InfoVxlan::Local(local) => shape.local = Some((*local).into()),
+            InfoVxlan::Local6(local) => shape.local = Some((*local).into()),
             InfoVxlan::Port(port) => shape.port = *port,
             InfoVxlan::Learning(learning) => shape.learning = *learning,
             InfoVxlan::Gbp => shape.gbp = true,
             InfoVxlan::Df(mark) => shape.df = u8::from(*mark),
             InfoVxlan::Group(_)
             | InfoVxlan::Group6(_)
-            | InfoVxlan::Local6(_)
             | InfoVxlan::L2Miss(true)
             | InfoVxlan::L3Miss(true)
             | InfoVxlan::CollectMetadata(true)

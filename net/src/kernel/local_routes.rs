@@ -1,11 +1,11 @@
 //! What this host already has in its routing table, to find a network that would clash with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use netlink_packet_route::route::RouteHeader;
 use twill_core::device::IfIndex;
-use twill_core::ids::Subnet;
+use twill_core::ids::{Family, Subnet};
 
 use super::Kernel;
 use super::tables::{destination, device_of, gateway_of, is_marked};
@@ -21,7 +21,7 @@ pub struct LocalRoute {
     /// The interface's name, `-` without one.
     pub name: String,
     /// The gateway, if there is one.
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
 }
 
 impl Kernel {
@@ -31,13 +31,13 @@ impl Kernel {
         let links = self.links().await?.into_iter();
         let names: BTreeMap<_, _> = links.map(|link| (link.index, link.name)).collect();
         let mut found = BTreeSet::new();
-        for route in self.routes().await? {
+        for route in self.routes(Family::V4).await? {
             if route.header.table == RouteHeader::RT_TABLE_MAIN && !is_marked(&route) {
                 let block = destination(&route);
                 found.extend(block.map(|block| (block, device_of(&route), gateway_of(&route))));
             }
         }
-        for address in self.addresses().await? {
+        for address in self.addresses(Family::V4).await? {
             let block = Subnet::containing(address.local, address.prefix_len);
             found.extend(block.map(|block| (block, Some(address.index), None)));
         }

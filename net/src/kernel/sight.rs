@@ -5,7 +5,6 @@ use std::io;
 use std::net::IpAddr;
 
 use futures::TryStreamExt;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
@@ -13,8 +12,10 @@ use netlink_packet_route::route::{
 use nix::libc;
 use rtnetlink::RouteMessageBuilder;
 use twill_core::device::{IfIndex, Seen, Sort, Tunnelled};
+use twill_core::ids::Family;
 use twill_core::trace::Lookup;
 
+use super::family::{address_family, route_address};
 use super::link::{Kind, Link, Shape};
 use super::tables::device_of;
 use super::{Kernel, reason};
@@ -104,13 +105,13 @@ fn seen(message: &LinkMessage) -> Seen {
 fn tunnelled(shape: &Shape) -> Tunnelled {
     let Shape { vni, link, local, port, learning, gbp, df, alien } = *shape;
     let alien = alien || df != 0;
-    Tunnelled { vni, port, local: local.map(IpAddr::from), link, learning, gbp, alien }
+    Tunnelled { vni, port, local, link, learning, gbp, alien }
 }
 
 fn question(packet: Packet) -> RouteMessage {
-    let whole = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
+    let whole = |address: IpAddr| Family::of(address).bits();
     let mut message = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
-    message.header.address_family = family(packet.to);
+    message.header.address_family = address_family(Family::of(packet.to));
     message.header.destination_prefix_length = whole(packet.to);
     message.attributes.push(RouteAttribute::Destination(route_address(packet.to)));
     if let Some((source, IfIndex(index))) = packet.from {
@@ -119,17 +120,6 @@ fn question(packet: Packet) -> RouteMessage {
         message.attributes.push(RouteAttribute::Iif(index));
     }
     message
-}
-
-fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-fn route_address(address: IpAddr) -> RouteAddress {
-    match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }
 }
 
 fn told(route: &RouteMessage, all: &[Seen]) -> Lookup {

@@ -11,14 +11,15 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use rtnetlink::RouteMessageBuilder;
 use twill_core::device::IfIndex;
-use twill_core::ids::Subnet;
+use twill_core::ids::{Family, Subnet};
 use twill_core::plan::{Link, Tables};
 
 use super::Kernel;
+use super::family::address_family;
 use crate::Error;
 use rows::{forwarding_row, has_our_key, lead, neighbour_row, route_row};
 
-pub(super) use rows::{destination, device_of, gateway_of, is_marked};
+pub(super) use rows::{address, destination, device_of, gateway_of, is_marked};
 
 /// Where rows of ours can be.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +58,7 @@ impl Kernel {
         for message in self.neighbours(AddressFamily::Inet, "neighbours").await? {
             tables.neighbours.extend(neighbour_row(ground, &message));
         }
-        let routes = self.routes().await?;
+        let routes = self.routes(Family::V4).await?;
         let mut foreign = BTreeSet::new();
         for message in &routes {
             match route_row(ground, message) {
@@ -84,9 +85,10 @@ impl Kernel {
         self.list(table, ask).await
     }
 
-    /// The IPv4 routes of all tables.
-    pub(super) async fn routes(&self) -> Result<Vec<RouteMessage>, Error> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    /// The routes of all tables, of one family.
+    pub(super) async fn routes(&self, family: Family) -> Result<Vec<RouteMessage>, Error> {
+        let mut all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        all.header.address_family = address_family(family);
         self.list("routes", |handle| handle.route().get(all).execute()).await
     }
 }

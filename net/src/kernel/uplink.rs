@@ -1,19 +1,18 @@
 //! Chooses the interface that reaches the other hosts, as flannel chooses it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt;
 use netlink_packet_route::address::AddressFlags;
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
-};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use regex::Regex;
 use rtnetlink::RouteMessageBuilder;
 use twill_core::device::{IfIndex, Uplink};
-use twill_core::ids::{Mtu, Underlay};
+use twill_core::ids::{Family, Mtu, Underlay};
 
+use super::family::{address_family, route_address};
 use super::link::{Address, Link};
-use super::tables::{destination, device_of};
+use super::tables::{address, destination, device_of};
 use super::{Kernel, reason};
 use crate::Error;
 
@@ -26,9 +25,9 @@ pub struct Choice {
     /// If none of those does, patterns for addresses and then for names.
     pub patterns: Vec<Regex>,
     /// Without any of the above: the interface over which this address is reached.
-    pub can_reach: Option<Ipv4Addr>,
+    pub can_reach: Option<IpAddr>,
     /// Without any of the above: the interface that has this address.
-    pub public_ip: Option<Ipv4Addr>,
+    pub public_ip: Option<IpAddr>,
 }
 
 impl Kernel {
@@ -39,20 +38,24 @@ impl Kernel {
     /// When no interface is what `choice` asks for; the error names what was looked for and what
     /// this host has.
     pub async fn uplink(&self, choice: &Choice) -> Result<Uplink, Error> {
-        let host = Host { links: self.links().await?, addresses: self.addresses().await? };
+        let host =
+            Host { links: self.links().await?, addresses: self.addresses(Family::V4).await? };
         if !choice.interfaces.is_empty() || !choice.patterns.is_empty() {
             return host.by_name_or_pattern(choice);
         }
         match (choice.can_reach, choice.public_ip) {
             (Some(destination), _) => self.reaching(&host, destination).await,
             (None, Some(address)) => host.by_address(address),
-            (None, None) => host.by_default_route(&self.routes().await?),
+            (None, None) => host.by_default_route(&self.routes(Family::V4).await?),
         }
     }
 
-    async fn reaching(&self, host: &Host, destination: Ipv4Addr) -> Result<Uplink, Error> {
-        let request =
-            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, 32).build();
+    async fn reaching(&self, host: &Host, destination: IpAddr) -> Result<Uplink, Error> {
+        let mut request = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let family = Family::of(destination);
+        request.header.address_family = address_family(family);
+        request.header.destination_prefix_length = family.bits();
+        request.attributes.push(RouteAttribute::Destination(route_address(destination)));
         let route: Result<Vec<RouteMessage>, _> =
             self.handle.route().get(request).execute().try_collect().await;
         let route = route.map_err(|error| Error::RouteTo { destination, source: reason(error) })?;
@@ -61,7 +64,7 @@ impl Kernel {
         let link = device_of(route).and_then(|index| host.link(index));
         let link = link.ok_or_else(|| host.none(sought()))?;
         let source = route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::PrefSource(RouteAddress::Inet(source)) => Some(*source),
+            RouteAttribute::PrefSource(source) => address(source),
             _other => None,
         });
         match source {
@@ -108,7 +111,7 @@ impl Host {
         Some(self.with_best_address(link))
     }
 
-    fn by_address(&self, address: Ipv4Addr) -> Result<Uplink, Error> {
+    fn by_address(&self, address: IpAddr) -> Result<Uplink, Error> {
         let found = self.addresses.iter().find(|found| found.local == address);
         let link = found.and_then(|found| self.link(found.index));
         uplink(link.ok_or_else(|| self.none(format!("has the address {address}")))?, address)
@@ -137,7 +140,7 @@ impl Host {
         let best = usable.min_by_key(|address| {
             let permanent = address.flags.contains(AddressFlags::Permanent);
             let secondary = address.flags.contains(AddressFlags::Secondary);
-            (address.local.is_link_local(), !permanent, secondary)
+            (is_link_local(address.local), !permanent, secondary)
         });
         let best = best.ok_or_else(|| Error::NoAddress { name: link.name.clone() })?;
         uplink(link, best.local)
@@ -158,7 +161,14 @@ impl Host {
     }
 }
 
-fn uplink(link: &Link, address: Ipv4Addr) -> Result<Uplink, Error> {
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+fn uplink(link: &Link, address: IpAddr) -> Result<Uplink, Error> {
     let useless = || Error::UselessMtu { name: link.name.clone(), mtu: link.mtu };
     // Loopback says 65536, one more than an IPv4 packet can have.
     let mtu = Mtu::new(link.mtu.min(u32::from(u16::MAX))).ok_or_else(useless)?;

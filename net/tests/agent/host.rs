@@ -1,7 +1,7 @@
 //! A host for one test: a fresh network namespace, an uplink, and the commands a person would type.
 
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
@@ -71,7 +71,7 @@ pub(crate) async fn device(kernel: &Kernel) -> IfIndex {
 /// Our rows on that device and on the uplink.
 pub(crate) async fn dump(kernel: &Kernel, device: IfIndex) -> Result<Tables, twill_net::Error> {
     let uplink = kernel.uplink(&named("eth0")).await?.index;
-    let network = Subnet::new(Ipv4Addr::new(10, 5, 0, 0), 16).unwrap();
+    let network = Subnet::new(IpAddr::from([10, 5, 0, 0]), 16).unwrap();
     let ground = Ground { devices: &[device], uplink, networks: &[network] };
     Ok(kernel.dump(ground).await?.tables)
 }
@@ -88,7 +88,7 @@ pub(crate) fn named(name: &str) -> twill_net::kernel::Choice {
 }
 
 pub(crate) fn subnet(n: u8) -> Subnet {
-    Subnet::new(Ipv4Addr::new(10, 5, n, 0), 24).unwrap()
+    Subnet::new(IpAddr::from([10, 5, n, 0]), 24).unwrap()
 }
 
 pub(crate) fn gateway(n: u8) -> Gateway {
@@ -100,5 +100,5 @@ pub(crate) fn mac(last: u8) -> Mac {
 }
 
 pub(crate) fn host(n: u8) -> Underlay {
-    Underlay(Ipv4Addr::new(192, 168, 140, n))
+    Underlay(IpAddr::from([192, 168, 140, n]))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::certificates::{Certificates, Says};
 use crate::support::{PATIENCE, Throwaway, eventually};
 use crate::users::Users;
+use crate::world::third_of;
 use tokio::time::timeout;
 use twill_core::lease::{Event, Lease};
 use twill_store::{Etcd, Follow, Options, Password, Scope, Store, Tls, Update, User, Watch};
@@ -177,7 +178,7 @@ async fn short_logins() -> (Certificates, Throwaway) {
 
 /// As an event, or after a break in the listing.
 async fn put_arrives(follow: &mut Follow<Etcd>, third: u8) {
-    let wanted = |lease: &Lease| lease.subnet().base().octets()[2] == third;
+    let wanted = |lease: &Lease| third_of(lease) == third;
     loop {
         match step(follow).await {
             Update::Event(Event::Put(lease)) if wanted(&lease) => break,

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, Throwaway, command, eventually};
+use crate::world::third_of;
 use tokio::time::timeout;
 use twill_core::lease::{Event, LeaseValue, Listing};
 use twill_core::pick::Over;
@@ -168,7 +169,7 @@ async fn following_is_not_deaf_to_an_etcd_that_was_put_back_and_has_overtaken_it
         put(&etcd, third).await;
     }
     let listing = next_listing(&mut follow).await;
-    let thirds = listing.leases.iter().map(|lease| lease.subnet().base().octets()[2]);
+    let thirds = listing.leases.iter().map(third_of);
     assert_eq!(thirds.collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
 }
 

@@ -1,10 +1,11 @@
 //! The two worlds that every promise is tried in, and the values it is tried with.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::support::Throwaway;
 use twill_core::ids::{LeaseId, Mac, NodeId, Subnet, Underlay, Vni};
-use twill_core::lease::{LeaseBackend, LeaseValue};
+use twill_core::lease::{Lease, LeaseBackend, LeaseValue};
 use twill_core::node::NodeRecord;
 use twill_core::pick::Over;
 use twill_store::{Bid, Claimed, Etcd, Held, Memory, Options, Renewal, Times};
@@ -157,6 +158,14 @@ pub(crate) fn record(host: u8) -> NodeRecord {
 
 pub(crate) fn node(host: u8) -> NodeId {
     NodeId::from_random([host; 16])
+}
+
+/// The number that [`subnet`] made its block of.
+pub(crate) fn third_of(lease: &Lease) -> u8 {
+    match lease.subnet().base() {
+        IpAddr::V4(base) => base.octets()[2],
+        IpAddr::V6(base) => panic!("{base}"),
+    }
 }
 
 pub(crate) fn subnet(third: u8) -> Subnet {

@@ -2,25 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{FAMILY, Gate, TABLE};
-use crate::ids::{Subnet, Underlay};
+use crate::ids::{Subnet, Underlay, bits};
 
 /// The elements of both sets.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Elements {
-    hosts: BTreeSet<Ipv4Addr>,
+    hosts: BTreeSet<IpAddr>,
     /// Outer source, and first and last inner source.
-    peers: BTreeSet<(Ipv4Addr, u32, u32)>,
+    peers: BTreeSet<(IpAddr, u128, u128)>,
 }
 
 /// A block in the words of nft, which takes what it does not know for a number.
 pub(super) fn range(block: Subnet) -> impl fmt::Display {
-    Range(block.base().to_bits(), block.last().to_bits())
+    Range(bits(block.base()), bits(block.last()))
 }
 
-struct Range(u32, u32);
+struct Range(u128, u128);
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,17 +31,17 @@ impl fmt::Display for Range {
 
 impl Elements {
     pub(super) fn of(gate: &Gate) -> Self {
-        let bits = |(Underlay(host), block): &(Underlay, Subnet)| {
-            (*host, block.base().to_bits(), block.last().to_bits())
+        let element = |(Underlay(host), block): &(Underlay, Subnet)| {
+            (*host, bits(block.base()), bits(block.last()))
         };
-        let peers: BTreeSet<_> = gate.peers.iter().map(bits).collect();
+        let peers: BTreeSet<_> = gate.peers.iter().map(element).collect();
         Self { hosts: peers.iter().map(|(host, ..)| *host).collect(), peers }
     }
 
     /// Commands that bring `found` to this. What goes does so first: it may overlap what comes.
     pub(super) fn change(&self, found: &Self) -> String {
         let mut text = String::new();
-        let peer = |(host, first, last): &(Ipv4Addr, u32, u32)| {
+        let peer = |(host, first, last): &(IpAddr, u128, u128)| {
             format!("{host} . {}", Range(*first, *last))
         };
         command(&mut text, ("delete", "hosts"), found.hosts.difference(&self.hosts));
@@ -86,9 +86,9 @@ fn command(
 }
 
 /// One number, or the first and the last.
-fn numbers(text: &str) -> Option<(u32, u32)> {
+fn numbers(text: &str) -> Option<(u128, u128)> {
     let number = |text: &str| match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        Some(digits) => u128::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     };
     match text.split_once('-') {

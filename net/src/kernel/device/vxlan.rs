@@ -1,5 +1,6 @@
 //! VXLAN devices: what one is made of, and how to get there from what there is.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use netlink_packet_route::link::{InfoVxlan, VxlanDf};
@@ -113,6 +114,10 @@ fn attributes(
 ) -> LinkMessageBuilder<LinkVxlan> {
     // A way that carries less than the uplink must not swallow them.
     let may_be_cut = InfoVxlan::Df(VxlanDf::Unset);
-    let message = message.dev(spec.uplink.0).local(spec.local.0).learning(spec.learning);
+    let message = message.dev(spec.uplink.0).learning(spec.learning);
+    let message = match spec.local.0 {
+        IpAddr::V4(local) => message.local(local),
+        IpAddr::V6(local) => message.local6(local),
+    };
     message.append_info_data(may_be_cut)
 }

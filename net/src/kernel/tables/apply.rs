@@ -7,14 +7,17 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
-use netlink_packet_route::route::{RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use nix::libc;
 use rtnetlink::RouteMessageBuilder;
 use twill_core::device::IfIndex;
-use twill_core::ids::{Gateway, Mac, Subnet, Underlay};
+use twill_core::ids::{Family, Gateway, Mac, Subnet, Underlay};
 use twill_core::plan::{Change, Hop};
 use twill_core::serving::is_tunnel;
 
+use super::super::family::{address_family, route_address};
 use super::super::{Kernel, reason, unless};
 use super::rows::{destination, device_of, gateway_of, has_our_key};
 use crate::{Error, ROUTE_PROTOCOL};
@@ -43,12 +46,12 @@ impl Kernel {
 
     async fn put_forwarding(&self, device: IfIndex, mac: Mac, host: Underlay) -> io::Result<()> {
         let request = self.handle.neighbours().add_bridge(device.0, &mac.0);
-        let request = request.destination(IpAddr::V4(host.0)).flags(NeighbourFlags::Own);
+        let request = request.destination(host.0).flags(NeighbourFlags::Own);
         request.replace().execute().await.map_err(reason)
     }
 
     async fn put_neighbour(&self, device: IfIndex, gateway: Gateway, mac: Mac) -> io::Result<()> {
-        let request = self.handle.neighbours().add(device.0, IpAddr::V4(gateway.0));
+        let request = self.handle.neighbours().add(device.0, gateway.0);
         request.link_layer_address(&mac.0).replace().execute().await.map_err(reason)
     }
 
@@ -61,7 +64,9 @@ impl Kernel {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
             other => return other.map_err(failed),
         }
-        for route in self.routes().await?.iter().filter(|route| takes_place_of(route, subnet)) {
+        for route in
+            self.routes(subnet.family()).await?.iter().filter(|route| takes_place_of(route, subnet))
+        {
             let through = self.name_of(route).await?;
             if !gives_way((route, &through), hop) {
                 return Err(Error::ForeignRoute { subnet, through });
@@ -91,10 +96,9 @@ impl Kernel {
 
     async fn drop_neighbour(&self, device: IfIndex, gateway: Gateway) -> io::Result<()> {
         let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = address_family(Family::of(gateway.0));
         message.header.ifindex = device.0;
-        let gateway = NeighbourAddress::Inet(gateway.0);
-        message.attributes.push(NeighbourAttribute::Destination(gateway));
+        message.attributes.push(NeighbourAttribute::Destination(neighbour_address(gateway.0)));
         let dropped = self.handle.neighbours().del(message).execute().await;
         unless(dropped, &[libc::ENOENT])
     }
@@ -106,8 +110,7 @@ impl Kernel {
         message.header.ifindex = device.0;
         message.header.flags = NeighbourFlags::Own;
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-        let host = NeighbourAddress::Inet(host.0);
-        message.attributes.push(NeighbourAttribute::Destination(host));
+        message.attributes.push(NeighbourAttribute::Destination(neighbour_address(host.0)));
         let dropped = self.handle.neighbours().del(message).execute().await;
         unless(dropped, &[libc::ENOENT])
     }
@@ -121,17 +124,30 @@ impl Kernel {
 }
 
 fn route_message(subnet: Subnet, hop: Hop) -> RouteMessage {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(subnet.base(), subnet.len())
-        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
-    match hop {
-        Hop::Device(device) => route.output_interface(device.0).build(),
-        Hop::Via(uplink, host) => route.output_interface(uplink.0).gateway(host.0).build(),
-        Hop::Onlink(device, gateway) => {
-            let mut message = route.output_interface(device.0).gateway(gateway.0).build();
-            message.header.flags |= RouteFlags::Onlink;
-            message
-        }
+    let (device, gateway) = match hop {
+        Hop::Device(device) => (device, None),
+        Hop::Via(uplink, host) => (uplink, Some(host.0)),
+        Hop::Onlink(device, gateway) => (device, Some(gateway.0)),
+    };
+    let mut message = RouteMessageBuilder::<Ipv4Addr>::new()
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+        .output_interface(device.0)
+        .build();
+    message.header.address_family = address_family(subnet.family());
+    message.header.destination_prefix_length = subnet.len();
+    message.attributes.push(RouteAttribute::Destination(route_address(subnet.base())));
+    let gateway = gateway.map(|gateway| RouteAttribute::Gateway(route_address(gateway)));
+    message.attributes.extend(gateway);
+    if matches!(hop, Hop::Onlink(..)) {
+        message.header.flags |= RouteFlags::Onlink;
+    }
+    message
+}
+
+fn neighbour_address(address: IpAddr) -> NeighbourAddress {
+    match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the kernel's messages say, and which of them are ours.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -27,7 +28,7 @@ pub(super) fn forwarding_row(
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = unicast(bytes),
-            NeighbourAttribute::Destination(address) => host = ipv4(address).map(Underlay),
+            NeighbourAttribute::Destination(address) => host = ip(address).map(Underlay),
             // Another port, network or interface than the device's own: not a row that we write.
             NeighbourAttribute::Port(_)
             | NeighbourAttribute::Vni(_)
@@ -47,7 +48,7 @@ pub(super) fn neighbour_row(
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = unicast(bytes),
-            NeighbourAttribute::Destination(address) => gateway = ipv4(address).map(Gateway),
+            NeighbourAttribute::Destination(address) => gateway = ip(address).map(Gateway),
             _other => {}
         }
     }
@@ -68,12 +69,15 @@ fn unicast(bytes: &[u8]) -> Option<Mac> {
     bytes.try_into().ok().map(Mac).filter(|mac| mac.is_unicast())
 }
 
-fn ipv4(address: &NeighbourAddress) -> Option<Ipv4Addr> {
+fn ip(address: &NeighbourAddress) -> Option<IpAddr> {
     match address {
-        NeighbourAddress::Inet(address) => Some(*address),
+        NeighbourAddress::Inet(address) => Some((*address).into()),
+        NeighbourAddress::Inet6(address) => Some((*address).into()),
         // A row of the bridge family does not say of which family its destination is.
         NeighbourAddress::Other(bytes) => {
-            <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Into::into)
+            let bytes = bytes.as_slice();
+            let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+            v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
         }
         _other => None,
     }
@@ -119,11 +123,19 @@ pub(super) fn lead(uplink: IfIndex, message: &RouteMessage) -> Option<(Subnet, L
 }
 
 /// The gateway of a route with one next hop.
-pub(in crate::kernel) fn gateway_of(message: &RouteMessage) -> Option<Ipv4Addr> {
+pub(in crate::kernel) fn gateway_of(message: &RouteMessage) -> Option<IpAddr> {
     message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
+        RouteAttribute::Gateway(gateway) => address(gateway),
         _other => None,
     })
+}
+
+pub(in crate::kernel) fn address(found: &RouteAddress) -> Option<IpAddr> {
+    match found {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _other => None,
+    }
 }
 
 /// Does it carry our mark?
@@ -139,14 +151,19 @@ pub(super) fn has_our_key(message: &RouteMessage) -> bool {
     message.header.table == RouteHeader::RT_TABLE_MAIN && message.header.tos == 0 && !metric
 }
 
-/// `None` for what is not an IPv4 prefix; the default route is 0.0.0.0/0.
+/// `None` for what is no prefix of a family that we know; the default route is the block of all addresses.
 pub(in crate::kernel) fn destination(message: &RouteMessage) -> Option<Subnet> {
+    let everywhere = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _other => return None,
+    };
     let base = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(base)) => Some(*base),
+        RouteAttribute::Destination(base) => address(base),
         _other => None,
     });
     let len = message.header.destination_prefix_length;
-    Subnet::new(base.unwrap_or(Ipv4Addr::UNSPECIFIED), len)
+    Subnet::new(base.unwrap_or(everywhere), len)
 }
 
 /// The device of a route, or of its first next hop.
