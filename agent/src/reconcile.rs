@@ -75,7 +75,7 @@ pub(crate) struct Pass {
 }
 
 /// What became of a plan.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Applied {
     done: Vec<Change>,
     failed: Vec<Change>,
@@ -180,7 +180,7 @@ impl Reconciler {
         let wanted = desired(&paths, &peers);
         let changes = plan(&wanted, &actual);
         self.board.pending(&changes, &peers);
-        let Applied { done, failed, error } = self.apply(&changes).await;
+        let Applied { done, failed, error } = self.apply(&changes).await?;
         let pass = Pass { changes: changes.len(), error, unready };
         self.board.pending(&failed, &peers);
         self.last.count_drift(self.board.meters(), &done);
@@ -194,19 +194,12 @@ impl Reconciler {
         Ok(pass)
     }
 
-    /// One bad row must not keep the others away.
-    async fn apply(&self, changes: &[Change]) -> Applied {
-        let mut applied = Applied::default();
-        for change in changes {
-            match self.kernel.apply(*change).await {
-                Ok(()) => applied.done.push(*change),
-                Err(error) => {
-                    applied.failed.push(*change);
-                    applied.error.get_or_insert(error);
-                }
-            }
-        }
-        applied
+    async fn apply(&self, changes: &[Change]) -> Result<Applied, Failure> {
+        let mut refused = self.kernel.apply(changes).await?;
+        let (failed, done) =
+            changes.iter().copied().partition(|change| refused.contains_key(change));
+        let error = refused.pop_first().map(|(_change, error)| error);
+        Ok(Applied { done, failed, error })
     }
 
     fn name_the_far(&mut self, far: Vec<Ignored>) {

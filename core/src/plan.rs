@@ -64,7 +64,7 @@ pub struct Tables {
 }
 
 /// One idempotent write; `Put` replaces the row that has the same key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[expect(missing_docs, reason = "the variants read as sentences")]
 pub enum Change {
     PutForwarding(IfIndex, Mac, Underlay),

@@ -114,6 +114,12 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// There is no talking with the kernel about rows.
+    #[error("cannot write routes, neighbours and forwarding entries")]
+    WriteRows {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// A row towards a peer cannot be written or dropped.
     #[error("cannot {change}")]
     Apply {

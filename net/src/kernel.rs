@@ -1,4 +1,4 @@
-//! The kernel's network of one namespace, through one netlink socket.
+//! The kernel's network of one namespace, through netlink sockets of its own.
 
 mod device;
 mod events;
@@ -11,13 +11,14 @@ mod tables;
 mod uplink;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 
 use futures::{Stream, TryStreamExt};
 use tokio::sync::Mutex;
 
 use crate::Error;
+use crate::blocking::socket::Conversation;
 
 pub use events::{Event, Events};
 pub use leftovers::MarkedRoute;
@@ -28,13 +29,15 @@ pub use uplink::Choice;
 
 /// The network of the namespace in which it was opened, wherever it is used later.
 ///
-/// Clones share one socket; it is closed with the last of them. Each verb can be repeated: what is
+/// Clones share its sockets, which are closed with the last of them. Each verb can be repeated: what is
 /// already so is success.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     handle: rtnetlink::Handle,
     /// Held while a table is listed: the kernel lists one at a time for each socket.
     listing: Arc<Mutex<()>>,
+    /// For rows, of which there are many.
+    rows: Arc<std::sync::Mutex<Conversation>>,
     mended: Arc<Tally>,
 }
 
@@ -60,10 +63,11 @@ impl Kernel {
     ///
     /// Outside a tokio runtime.
     pub fn open() -> Result<Self, Error> {
-        let (connection, handle, _unsolicited) =
-            rtnetlink::new_connection().map_err(|source| Error::OpenNetlink { source })?;
+        let failed = |source| Error::OpenNetlink { source };
+        let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(failed)?;
+        let rows = Arc::new(Conversation::open().map_err(failed)?.into());
         tokio::spawn(connection);
-        Ok(Self { handle, listing: Arc::default(), mended: Arc::default() })
+        Ok(Self { handle, listing: Arc::default(), rows, mended: Arc::default() })
     }
 
     /// What [`Self::ensure_device`] had to write so far.
@@ -86,13 +90,26 @@ impl Kernel {
         T: Send + 'static,
         S: Stream<Item = Result<T, rtnetlink::Error>> + Send,
     {
-        let Self { handle, listing, mended: _ } = self.clone();
+        let Self { handle, listing, .. } = self.clone();
         let rows = tokio::spawn(async move {
             let _alone = listing.lock().await;
             ask(&handle).try_collect().await.map_err(reason)
         });
         let rows = rows.await.unwrap_or_else(|died| Err(io::Error::other(died)));
         rows.map_err(|source| Error::List { table, source })
+    }
+
+    /// Talks with the kernel about rows, in a thread that may wait for it. What has begun goes on to its
+    /// end, whether anybody waits for the answer or not.
+    async fn converse<T: Send + 'static>(
+        &self,
+        talk: impl FnOnce(&mut Conversation) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let rows = Arc::clone(&self.rows);
+        let talk = tokio::task::spawn_blocking(move || {
+            talk(&mut rows.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        talk.await.unwrap_or_else(|died| Err(io::Error::other(died)))
     }
 }
 

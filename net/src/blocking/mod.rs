@@ -7,7 +7,7 @@
 mod error;
 mod message;
 mod rows;
-mod socket;
+pub(crate) mod socket;
 mod source;
 
 use std::fs;

@@ -18,17 +18,17 @@ const DUMP_ATTEMPTS: usize = 16;
 
 /// A socket of the routing family, bound to the namespace that it was opened in.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 /// What the kernel said to one request of a batch.
-pub(super) type Answer = io::Result<Option<RouteNetlinkMessage>>;
+pub(crate) type Answer = io::Result<Option<RouteNetlinkMessage>>;
 
 impl Conversation {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -39,39 +39,50 @@ impl Conversation {
 
     /// Sends all requests in one datagram. The kernel works through them in order and goes on
     /// after one that fails; the answers are in the same order.
-    pub(super) fn ask(
+    ///
+    /// Only the last one is acknowledged, and those that fail: each answer is a datagram of its own,
+    /// and all of them wait in the socket's buffer while the kernel is at work, so that a batch has a
+    /// hundred requests at most.
+    pub(crate) fn ask(
         &mut self,
-        requests: Vec<(RouteNetlinkMessage, u16)>,
+        requests: impl IntoIterator<Item = (RouteNetlinkMessage, u16)>,
     ) -> io::Result<Vec<Answer>> {
-        let mut answers: Vec<Option<Answer>> = requests.iter().map(|_request| None).collect();
+        let mut requests = requests.into_iter().peekable();
         let first = self.sequence.wrapping_add(1);
-        let mut datagram = Vec::new();
-        for (message, flags) in requests {
-            self.append(&mut datagram, message, flags | NLM_F_ACK);
+        let (mut datagram, mut answers) = (Vec::new(), Vec::new());
+        while let Some((message, flags)) = requests.next() {
+            let acknowledged = if requests.peek().is_none() { NLM_F_ACK } else { 0 };
+            self.append(&mut datagram, message, flags | acknowledged);
+            answers.push(Ok(None));
+        }
+        if answers.is_empty() {
+            return Ok(answers);
         }
         self.socket.send(&datagram, 0)?;
-        let mut found: Option<RouteNetlinkMessage> = None;
-        while answers.iter().any(Option::is_none) {
+        let mut ended = false;
+        while !ended {
             for message in self.receive()? {
-                let index = message.header.sequence_number.wrapping_sub(first);
-                let slot = usize::try_from(index).ok().and_then(|index| answers.get_mut(index));
+                let sequence = message.header.sequence_number;
+                let index = usize::try_from(sequence.wrapping_sub(first)).ok();
                 // Not ours: the answer to a request of a batch that was given up.
-                let Some(slot) = slot else { continue };
+                let Some(answer) = index.and_then(|index| answers.get_mut(index)) else { continue };
                 match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => found = Some(inner),
+                    NetlinkPayload::InnerMessage(inner) => *answer = Ok(Some(inner)),
                     NetlinkPayload::Error(error) => {
-                        let refused = error.code.map(|_code| error.to_io());
-                        *slot = Some(refused.map_or_else(|| Ok(found.take()), Err));
+                        if error.code.is_some() {
+                            *answer = Err(error.to_io());
+                        }
+                        ended |= sequence == self.sequence;
                     }
                     _done_or_noop => {}
                 }
             }
         }
-        Ok(answers.into_iter().flatten().collect())
+        Ok(answers)
     }
 
     /// Everything that the kernel lists for `request`.
-    pub(super) fn dump(
+    pub(crate) fn dump(
         &mut self,
         request: &RouteNetlinkMessage,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
@@ -100,6 +111,9 @@ impl Conversation {
                 consistent &= message.header.flags & NLM_F_DUMP_INTR == 0;
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => rows.push(inner),
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
                     NetlinkPayload::Done(_) => return Ok(consistent.then_some(rows)),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
                     _noop => {}

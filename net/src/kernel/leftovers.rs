@@ -25,7 +25,7 @@ impl std::fmt::Display for MarkedRoute {
 impl Kernel {
     /// All of them.
     pub async fn marked_routes(&self) -> Result<Vec<MarkedRoute>, Error> {
-        let routes = self.routes(Family::V4).await?.into_iter();
+        let routes = self.all_routes(Family::V4).await?.into_iter();
         Ok(routes.filter(is_marked).map(MarkedRoute).collect())
     }
 

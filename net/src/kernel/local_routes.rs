@@ -31,7 +31,7 @@ impl Kernel {
         let links = self.links().await?.into_iter();
         let names: BTreeMap<_, _> = links.map(|link| (link.index, link.name)).collect();
         let mut found = BTreeSet::new();
-        for route in self.routes(Family::V4).await? {
+        for route in self.main_routes(Family::V4).await? {
             if route.header.table == RouteHeader::RT_TABLE_MAIN && !is_marked(&route) {
                 let block = destination(&route);
                 found.extend(block.map(|block| (block, device_of(&route), gateway_of(&route))));

@@ -1,15 +1,14 @@
-//! The rows towards peers: what there is of ours, and one change at a time.
+//! The rows towards peers: what there is of ours, and changes.
 
 mod apply;
 mod rows;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::neighbour::NeighbourMessage;
-use netlink_packet_route::route::RouteMessage;
-use rtnetlink::RouteMessageBuilder;
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::{RouteHeader, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use nix::libc;
 use twill_core::device::IfIndex;
 use twill_core::ids::{Family, Subnet};
 use twill_core::plan::{Link, Tables};
@@ -52,13 +51,15 @@ impl Kernel {
     /// [`ROUTE_PROTOCOL`]: crate::ROUTE_PROTOCOL
     pub async fn dump(&self, ground: Ground<'_>) -> Result<Dump, Error> {
         let mut tables = Tables::default();
-        for message in self.neighbours(AddressFamily::Bridge, "forwarding databases").await? {
-            tables.forwarding.extend(forwarding_row(ground, &message));
+        for device in ground.devices {
+            for message in self.neighbours((*device, AddressFamily::Bridge)).await? {
+                tables.forwarding.extend(forwarding_row(ground, &message));
+            }
+            for message in self.neighbours((*device, AddressFamily::Inet)).await? {
+                tables.neighbours.extend(neighbour_row(ground, &message));
+            }
         }
-        for message in self.neighbours(AddressFamily::Inet, "neighbours").await? {
-            tables.neighbours.extend(neighbour_row(ground, &message));
-        }
-        let routes = self.routes(Family::V4).await?;
+        let routes = self.main_routes(Family::V4).await?;
         let mut foreign = BTreeSet::new();
         for message in &routes {
             match route_row(ground, message) {
@@ -74,21 +75,51 @@ impl Kernel {
         Ok(Dump { tables, link })
     }
 
+    /// The neighbours on a device, or the rows of its forwarding database.
     async fn neighbours(
         &self,
-        family: AddressFamily,
-        table: &'static str,
+        (device, family): (IfIndex, AddressFamily),
     ) -> Result<Vec<NeighbourMessage>, Error> {
-        let ask = move |handle: &rtnetlink::Handle| {
-            handle.neighbours().get().set_address_family(family).execute()
-        };
-        self.list(table, ask).await
+        let mut question = NeighbourMessage::default();
+        question.header.family = family;
+        question.attributes.push(NeighbourAttribute::IfIndex(device.0));
+        let bridge = family == AddressFamily::Bridge;
+        let table = if bridge { "forwarding databases" } else { "neighbours" };
+        let rows = self.rows((table, Message::GetNeighbour(question))).await?.into_iter();
+        let neighbour = |row| if let Message::NewNeighbour(row) = row { Some(row) } else { None };
+        Ok(rows.filter_map(neighbour).collect())
+    }
+
+    /// The routes of the main table, of one family.
+    pub(super) async fn main_routes(&self, family: Family) -> Result<Vec<RouteMessage>, Error> {
+        self.routes((family, RouteHeader::RT_TABLE_MAIN)).await
     }
 
     /// The routes of all tables, of one family.
-    pub(super) async fn routes(&self, family: Family) -> Result<Vec<RouteMessage>, Error> {
-        let mut all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        all.header.address_family = address_family(family);
-        self.list("routes", |handle| handle.route().get(all).execute()).await
+    pub(super) async fn all_routes(&self, family: Family) -> Result<Vec<RouteMessage>, Error> {
+        self.routes((family, RouteHeader::RT_TABLE_UNSPEC)).await
+    }
+
+    async fn routes(&self, (family, table): (Family, u8)) -> Result<Vec<RouteMessage>, Error> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = address_family(family);
+        question.header.table = table;
+        let rows = match self.rows(("routes", Message::GetRoute(question))).await {
+            // A table begins with its first route.
+            Err(Error::List { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {
+                Vec::new()
+            }
+            rows => rows?,
+        };
+        let route = |row| if let Message::NewRoute(row) = row { Some(row) } else { None };
+        Ok(rows.into_iter().filter_map(route).collect())
+    }
+
+    async fn rows(
+        &self,
+        (table, question): (&'static str, Message),
+    ) -> Result<Vec<Message>, Error> {
+        let rows = self.converse(move |conversation| conversation.dump(&question)).await;
+        rows.map_err(|source| Error::List { table, source })
     }
 }

@@ -46,7 +46,7 @@ impl Kernel {
         match (choice.can_reach, choice.public_ip) {
             (Some(destination), _) => self.reaching(&host, destination).await,
             (None, Some(address)) => host.by_address(address),
-            (None, None) => host.by_default_route(&self.routes(Family::V4).await?),
+            (None, None) => host.by_default_route(&self.main_routes(Family::V4).await?),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The tunnel device is made once, kept, mended, and made anew only when there is no other way.
 
-use crate::host::{OWN, device, dump, gateway, host, mac, named, on_a_host, run, spec, subnet};
+use crate::host::{
+    OWN, apply, device, dump, gateway, host, mac, named, on_a_host, run, spec, subnet,
+};
 use twill_core::device::{DeviceSpec, Tun, Vxlan};
 use twill_core::ids::{Mac, Mtu, Vni};
 use twill_core::plan::{Change, Hop};
@@ -230,7 +232,7 @@ fn a_tun_device_is_configured_and_never_made() {
         assert!(shown.contains("mtu 1472") && shown.contains("inet 10.5.1.0/32"), "{shown}");
         // The network's one route, into the device.
         let network = subnet(1);
-        kernel.apply(Change::PutRoute(network, Hop::Device(first))).await.unwrap();
+        apply(&kernel, [Change::PutRoute(network, Hop::Device(first))]).await.unwrap();
         assert!(run("ip route").contains("10.5.1.0/24 dev flannel0 proto 84"));
         let tables = dump(&kernel, first).await.unwrap();
         assert_eq!(tables.routes, [(network, Hop::Device(first))].into());
@@ -282,13 +284,12 @@ fn two_identifiers_on_one_port_change_their_group_policy_together() {
 
 async fn plant_peer(kernel: &Kernel) {
     let index = device_index(kernel).await;
-    for change in [
+    let peer = [
         Change::PutForwarding(index, mac(2), host(23)),
         Change::PutNeighbour(index, gateway(2), mac(2)),
         Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2))),
-    ] {
-        kernel.apply(change).await.unwrap();
-    }
+    ];
+    apply(kernel, peer).await.unwrap();
 }
 
 async fn device_index(kernel: &Kernel) -> twill_core::device::IfIndex {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::host::{device, gateway, host, mac, named, on_a_host, run, subnet};
+use crate::host::{apply, device, gateway, host, mac, named, on_a_host, run, subnet};
 use tokio::time::timeout;
 use twill_core::device::IfIndex;
 use twill_core::plan::{Change, Hop};
@@ -91,14 +91,10 @@ fn a_slow_listener_is_told_that_it_missed_something() {
         let mut events = Kernel::events().unwrap();
         // Far more than a socket buffer of a few hundred kilobytes holds.
         for _round in 0..40 {
-            for n in 2..60 {
-                let put = Change::PutRoute(subnet(n), Hop::Onlink(index, gateway(n)));
-                kernel.apply(put).await.unwrap();
-            }
-            for n in 2..60 {
-                let drop = Change::DropRoute(subnet(n), Hop::Onlink(index, gateway(n)));
-                kernel.apply(drop).await.unwrap();
-            }
+            let hop = |n| Hop::Onlink(index, gateway(n));
+            let put = (2..60).map(|n| Change::PutRoute(subnet(n), hop(n)));
+            let drop = (2..60).map(|n| Change::DropRoute(subnet(n), hop(n)));
+            apply(&kernel, put.chain(drop)).await.unwrap();
         }
         hear(&mut events, "the flood", |heard| heard == Event::Missed).await;
         // And it goes on listening.
@@ -109,13 +105,12 @@ fn a_slow_listener_is_told_that_it_missed_something() {
 }
 
 async fn plant(kernel: &Kernel, index: IfIndex) {
-    for change in [
+    let peer = [
         Change::PutForwarding(index, mac(2), host(23)),
         Change::PutNeighbour(index, gateway(2), mac(2)),
         Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2))),
-    ] {
-        kernel.apply(change).await.unwrap();
-    }
+    ];
+    apply(kernel, peer).await.unwrap();
 }
 
 /// Reads what is there already. The kernel queues an event before the call that causes it returns.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
 use twill_core::ids::{Gateway, Mac, Mtu, Subnet, Underlay, Vni};
-use twill_core::plan::Tables;
+use twill_core::plan::{Change, Tables};
 use twill_net::Kernel;
 use twill_net::kernel::Ground;
 use twill_net::netns::Scratch;
@@ -66,6 +66,17 @@ pub(crate) async fn spec(kernel: &Kernel) -> Vxlan {
 pub(crate) async fn device(kernel: &Kernel) -> IfIndex {
     let spec = spec(kernel).await;
     kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.expect("the device")
+}
+
+/// Writes and drops rows in one go; an error is what became of the first that could not be.
+pub(crate) async fn apply(
+    kernel: &Kernel,
+    changes: impl IntoIterator<Item = Change>,
+) -> Result<(), twill_net::Error> {
+    let changes: Vec<Change> = changes.into_iter().collect();
+    let mut refused = kernel.apply(&changes).await?;
+    let first = changes.iter().find_map(|change| refused.remove(change));
+    first.map_or(Ok(()), Err)
 }
 
 /// Our rows on that device and on the uplink.

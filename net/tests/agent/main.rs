@@ -5,6 +5,7 @@ mod device;
 mod events;
 mod firewall;
 mod host;
+mod many;
 mod path;
 mod tables;
 mod uplink;

@@ -8,7 +8,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
-use crate::host::{gateway, host, mac, named, on_a_host, run, spec, subnet};
+use crate::host::{apply, gateway, host, mac, named, on_a_host, run, spec, subnet};
 use twill_core::device::{DeviceSpec, Vxlan};
 use twill_core::plan::{Change, Hop};
 use twill_net::Kernel;
@@ -47,13 +47,12 @@ async fn join(own: u8, peer: u8) {
     let spec = spec(&kernel).await;
     let spec = Vxlan { mac: mac(own), address: gateway(own), ..spec };
     let device = kernel.ensure_device(&DeviceSpec::Vxlan(spec)).await.unwrap();
-    for change in [
+    let rows = [
         Change::PutForwarding(device, mac(peer), host(21 + peer)),
         Change::PutNeighbour(device, gateway(peer), mac(peer)),
         Change::PutRoute(subnet(peer), Hop::Onlink(device, gateway(peer))),
-    ] {
-        kernel.apply(change).await.unwrap();
-    }
+    ];
+    apply(&kernel, rows).await.unwrap();
 }
 
 fn socket(host: u8) -> UdpSocket {

@@ -1,6 +1,8 @@
 //! Rows towards peers: written, replaced, dropped, and never somebody else's.
 
-use crate::host::{device, dump, gateway, host, mac, named, on_a_host, on_link, run, subnet};
+use crate::host::{
+    apply, device, dump, gateway, host, mac, named, on_a_host, on_link, run, subnet,
+};
 use twill_core::device::IfIndex;
 use twill_core::ids::{Subnet, Underlay};
 use twill_core::plan::{Change, Hop, Tables, plan};
@@ -11,9 +13,7 @@ fn a_peer_is_written_as_flannel_writes_it() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
         let index = device(&kernel).await;
-        for change in peer(index, 2) {
-            kernel.apply(change).await.unwrap();
-        }
+        apply(&kernel, peer(index, 2)).await.unwrap();
         let route = run("ip route show 10.5.2.0/24");
         assert_eq!(route.trim(), "10.5.2.0/24 via 10.5.2.0 dev flannel.1 proto 84 onlink");
         let neighbour = run("ip neigh show 10.5.2.0 dev flannel.1");
@@ -29,15 +29,14 @@ fn a_put_takes_the_place_of_the_row_with_the_same_key() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
         let index = device(&kernel).await;
-        for change in peer(index, 2).into_iter().chain([
+        let anew = [
             Change::PutForwarding(index, mac(2), host(77)),
             Change::PutNeighbour(index, gateway(2), mac(7)),
             Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(7))),
             // Once more, as after a crash.
             Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(7))),
-        ]) {
-            kernel.apply(change).await.unwrap();
-        }
+        ];
+        apply(&kernel, peer(index, 2).into_iter().chain(anew)).await.unwrap();
         let mut wanted = Tables::default();
         wanted.forwarding.insert((index, mac(2), host(77)));
         wanted.neighbours.insert((index, gateway(2)), mac(7));
@@ -51,9 +50,8 @@ fn what_is_gone_can_be_dropped() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
         let index = device(&kernel).await;
-        for change in peer(index, 2).into_iter().chain(gone(index, 2)).chain(gone(index, 2)) {
-            kernel.apply(change).await.unwrap();
-        }
+        let there_and_gone = peer(index, 2).into_iter().chain(gone(index, 2)).chain(gone(index, 2));
+        apply(&kernel, there_and_gone).await.unwrap();
         assert_eq!(dump(&kernel, index).await.unwrap(), Tables::default());
         assert_eq!(run("bridge fdb show dev flannel.1"), "");
     });
@@ -76,9 +74,7 @@ fn fifty_peers_come_change_and_go() {
             Tables::default(),
         ] {
             let actual = dump(&kernel, index).await.unwrap();
-            for change in plan(&wanted, &actual) {
-                kernel.apply(change).await.unwrap();
-            }
+            apply(&kernel, plan(&wanted, &actual)).await.unwrap();
             let actual = dump(&kernel, index).await.unwrap();
             assert_eq!(plan(&wanted, &actual), [], "one pass has to do");
             assert_eq!(actual, wanted);
@@ -96,10 +92,10 @@ fn rows_of_flanneld_are_taken_over() {
         run("ip route add 10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink proto boot");
         assert_eq!(dump(&kernel, index).await.unwrap(), tables(index, [2]));
         let moved = Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(3)));
-        kernel.apply(moved).await.unwrap();
+        apply(&kernel, [moved]).await.unwrap();
         assert!(run("ip route").contains("10.5.2.0/24 via 10.5.3.0 dev flannel.1 proto 84"));
         run("ip route change 10.5.2.0/24 dev flannel.1 scope link proto boot");
-        kernel.apply(Change::DropRoute(subnet(2), Hop::Device(index))).await.unwrap();
+        apply(&kernel, [Change::DropRoute(subnet(2), Hop::Device(index))]).await.unwrap();
         assert!(!run("ip route").contains("10.5.2.0/24"));
     });
 }
@@ -128,13 +124,9 @@ fn other_peoples_rows_are_neither_seen_nor_touched() {
         }
         let foreign = everything();
         assert_eq!(dump(&kernel, index).await.unwrap(), Tables::default());
-        for change in [2, 3].into_iter().flat_map(|n| peer(index, n)) {
-            kernel.apply(change).await.unwrap();
-        }
+        apply(&kernel, [2, 3].into_iter().flat_map(|n| peer(index, n))).await.unwrap();
         assert_eq!(dump(&kernel, index).await.unwrap(), tables(index, [2, 3]));
-        for change in [2, 3].into_iter().flat_map(|n| gone(index, n)) {
-            kernel.apply(change).await.unwrap();
-        }
+        apply(&kernel, [2, 3].into_iter().flat_map(|n| gone(index, n))).await.unwrap();
         assert_eq!(everything(), foreign);
     });
 }
@@ -145,9 +137,7 @@ fn what_somebody_adds_under_the_key_of_a_row_is_dropped_alone() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
         let index = device(&kernel).await;
-        for change in peer(index, 2) {
-            kernel.apply(change).await.unwrap();
-        }
+        apply(&kernel, peer(index, 2)).await.unwrap();
         for deed in [
             "ip route append 10.5.2.0/24 via 10.5.9.0 dev flannel.1 onlink proto boot",
             "ip route prepend 10.5.2.0/24 via 10.5.8.0 dev flannel.1 onlink proto 84",
@@ -157,7 +147,7 @@ fn what_somebody_adds_under_the_key_of_a_row_is_dropped_alone() {
             let actual = dump(&kernel, index).await.unwrap();
             let changes = plan(&tables(index, [2]), &actual);
             assert_eq!(changes.len(), 1, "{deed}: {changes:?}");
-            kernel.apply(changes[0]).await.unwrap();
+            apply(&kernel, [changes[0]]).await.unwrap();
             assert_eq!(dump(&kernel, index).await.unwrap(), tables(index, [2]), "{deed}");
         }
         assert_eq!(run("ip route show 10.5.2.0/24").lines().count(), 1);
@@ -165,7 +155,7 @@ fn what_somebody_adds_under_the_key_of_a_row_is_dropped_alone() {
         run("ip route prepend 10.5.2.0/24 via 192.168.140.7 dev eth0 proto static");
         let changes = plan(&tables(index, [2]), &dump(&kernel, index).await.unwrap());
         assert_eq!(changes, [Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)))]);
-        let error = kernel.apply(changes[0]).await.unwrap_err();
+        let error = apply(&kernel, [changes[0]]).await.unwrap_err();
         assert!(error.to_string().ends_with("leads through eth0"), "{error}");
         run("ip route del 10.5.2.0/24 via 192.168.140.7 dev eth0");
         assert_eq!(dump(&kernel, index).await.unwrap(), tables(index, [2]), "ours was kept");
@@ -185,19 +175,19 @@ fn a_route_that_somebody_else_has_is_not_overwritten() {
         ] {
             run(plant);
             let before = run("ip route show 10.5.2.0/24");
-            let error = kernel.apply(put).await.unwrap_err();
+            let error = apply(&kernel, [put]).await.unwrap_err();
             assert!(matches!(error, Error::ForeignRoute { .. }), "{plant}: {error:?}");
             assert!(error.to_string().ends_with(&format!("leads through {through}")), "{error}");
             assert_eq!(run("ip route show 10.5.2.0/24"), before);
             // Nor is it taken away in our name.
             let drop = Change::DropRoute(subnet(2), Hop::Device(index));
-            kernel.apply(drop).await.unwrap();
+            apply(&kernel, [drop]).await.unwrap();
             assert_eq!(run("ip route show 10.5.2.0/24"), before);
             run("ip route del 10.5.2.0/24");
         }
         // What an earlier backend of ours left on another device gives way.
         run("ip route add 10.5.2.0/24 dev eth0 proto 84");
-        kernel.apply(put).await.unwrap();
+        apply(&kernel, [put]).await.unwrap();
         assert!(run("ip route").contains("10.5.2.0/24 via 10.5.2.0 dev flannel.1"));
     });
 }
@@ -209,7 +199,7 @@ fn without_its_device_a_change_is_an_error_that_names_it() {
         let index = device(&kernel).await;
         run("ip link del flannel.1");
         assert_eq!(dump(&kernel, index).await.unwrap(), Tables::default());
-        let error = kernel.apply(peer(index, 2)[0]).await.unwrap_err();
+        let error = apply(&kernel, [peer(index, 2)[0]]).await.unwrap_err();
         let text = "cannot send frames for 02:00:00:00:01:02 to 192.168.140.2";
         assert_eq!(error.to_string(), text);
     });
@@ -221,13 +211,15 @@ fn listings_wait_for_each_other() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
         let index = device(&kernel).await;
+        let mut changes = Vec::new();
         for n in 0..=255_u8 {
             for third in 0..8_u8 {
                 // Enough for a listing of many datagrams.
                 let block = Subnet::new([10, n, third * 32, 0].into(), 20).unwrap();
-                kernel.apply(Change::PutRoute(block, Hop::Device(index))).await.unwrap();
+                changes.push(Change::PutRoute(block, Hop::Device(index)));
             }
         }
+        apply(&kernel, changes).await.unwrap();
         let listings: Vec<_> = (0..20).map(|_| dump(&kernel, index)).collect();
         for tables in futures::future::join_all(listings).await {
             assert_eq!(tables.unwrap().routes.len(), 256 * 8);
@@ -235,7 +227,9 @@ fn listings_wait_for_each_other() {
         // One that nobody waits for any more is in nobody's way.
         let mut abandoned = Box::pin(kernel.local_routes());
         for _turn in 0..6 {
-            drop(futures::poll!(&mut abandoned));
+            if futures::poll!(&mut abandoned).is_ready() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
         drop(abandoned);
@@ -287,7 +281,7 @@ fn a_peer_on_the_link_has_a_plain_route_to_itself() {
         assert!(!on_link(&kernel, 3).await && !on_link(&kernel, 4).await, "longer routes win");
         let via = |n| Hop::Via(uplink, host(n));
         let put = Change::PutRoute(subnet(2), via(2));
-        kernel.apply(put).await.unwrap();
+        apply(&kernel, [put]).await.unwrap();
         assert_eq!(
             run("ip route show 10.5.2.0/24").trim(),
             "10.5.2.0/24 via 192.168.140.2 dev eth0 proto 84"
@@ -300,16 +294,16 @@ fn a_peer_on_the_link_has_a_plain_route_to_itself() {
         );
         // From one way to the other and back: there is a route at every moment.
         for change in peer(index, 2).into_iter().chain([put]).chain(peer(index, 2)) {
-            kernel.apply(change).await.unwrap();
+            apply(&kernel, [change]).await.unwrap();
             assert_eq!(run("ip route show 10.5.2.0/24").lines().count(), 1);
         }
-        kernel.apply(put).await.unwrap();
+        apply(&kernel, [put]).await.unwrap();
         for _twice in 0..2 {
-            kernel.apply(Change::DropRoute(subnet(2), via(2))).await.unwrap();
+            apply(&kernel, [Change::DropRoute(subnet(2), via(2))]).await.unwrap();
         }
         assert_eq!(run("ip route show 10.5.2.0/24"), "");
         let far = Underlay([203, 0, 113, 9].into());
-        let error = kernel.apply(Change::PutRoute(subnet(2), Hop::Via(uplink, far))).await;
+        let error = apply(&kernel, [Change::PutRoute(subnet(2), Hop::Via(uplink, far))]).await;
         let error = error.expect_err("nobody is there");
         assert_eq!(error.to_string(), "cannot route 10.5.2.0/24 via 203.0.113.9");
     });
@@ -337,9 +331,11 @@ fn other_peoples_routes_on_the_uplink_are_neither_seen_nor_touched() {
         assert_eq!(dump(&kernel, index).await.unwrap(), Tables::default());
         for n in [3, 4] {
             let elsewhere = Change::PutRoute(subnet(n), Hop::Via(uplink, host(9)));
-            let error = kernel.apply(elsewhere).await.unwrap_err();
+            let error = apply(&kernel, [elsewhere]).await.unwrap_err();
             assert!(matches!(error, Error::ForeignRoute { .. }), "{error:?}");
-            kernel.apply(Change::DropRoute(subnet(n), Hop::Via(uplink, host(n)))).await.unwrap();
+            apply(&kernel, [Change::DropRoute(subnet(n), Hop::Via(uplink, host(n)))])
+                .await
+                .unwrap();
         }
         assert_eq!(everything(), foreign);
         // What an earlier run left on another uplink is ours.
@@ -349,10 +345,10 @@ fn other_peoples_routes_on_the_uplink_are_neither_seen_nor_touched() {
         run("ip route add 10.5.7.0/24 via 192.168.141.7 dev eth1 proto 84");
         let left: Vec<_> = dump(&kernel, index).await.unwrap().routes.into_iter().collect();
         assert_eq!(left.len(), 1, "{left:?}");
-        kernel.apply(Change::DropRoute(left[0].0, left[0].1)).await.unwrap();
+        apply(&kernel, [Change::DropRoute(left[0].0, left[0].1)]).await.unwrap();
         assert!(!run("ip route").contains("10.5.7.0/24"));
         // What flanneld wrote to the same host is taken over.
-        kernel.apply(Change::PutRoute(subnet(4), Hop::Via(uplink, host(4)))).await.unwrap();
+        apply(&kernel, [Change::PutRoute(subnet(4), Hop::Via(uplink, host(4)))]).await.unwrap();
         assert!(run("ip route").contains("10.5.4.0/24 via 192.168.140.4 dev eth0 proto 84"));
     });
 }

@@ -1,15 +1,17 @@
-//! Writes and drops rows, one at a time.
+//! Writes and drops rows, many in one exchange with the kernel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_route::AddressFamily;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use nix::libc;
 use rtnetlink::RouteMessageBuilder;
 use twill_core::device::IfIndex;
@@ -17,113 +19,185 @@ use twill_core::ids::{Family, Gateway, Mac, Subnet, Underlay};
 use twill_core::plan::{Change, Hop};
 use twill_core::serving::is_tunnel;
 
+use super::super::Kernel;
 use super::super::family::{address_family, route_address};
-use super::super::{Kernel, reason, unless};
 use super::rows::{destination, device_of, gateway_of, has_our_key};
 use crate::{Error, ROUTE_PROTOCOL};
 
+/// So many requests go to the kernel at once: more make little difference, and all of them may fail.
+const BATCH: usize = 64;
+
+/// Makes a row, or takes the place of the one with its key.
+const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+
 impl Kernel {
-    /// Writes or drops one row. A row that is there is replaced, one that is gone is a success.
+    /// Writes and drops rows, in this order; the answer has those that could not be, which keep none
+    /// of the others away. A row that is there is replaced, one that is gone is a success.
     ///
     /// A route that somebody else has to the same block is an error and stays as it is.
-    pub async fn apply(&self, change: Change) -> Result<(), Error> {
-        let applied = match change {
-            Change::PutForwarding(device, mac, host) => {
-                self.put_forwarding(device, mac, host).await
+    ///
+    /// # Errors
+    ///
+    /// When there is no talking with the kernel at all: some of the rows may be written.
+    pub async fn apply(&self, changes: &[Change]) -> Result<BTreeMap<Change, Error>, Error> {
+        let mut refused = BTreeMap::new();
+        // A route that takes another's place does so before anything goes that the other points at.
+        for changes in changes.chunk_by(|one, next| is_drop(one) == is_drop(next)) {
+            let requests = changes.iter().flat_map(|change| requests(*change)).collect();
+            let mut taken = Vec::new();
+            for (change, source) in self.write(requests).await? {
+                match change {
+                    Change::PutRoute(subnet, hop)
+                        if source.raw_os_error() == Some(libc::EEXIST) =>
+                    {
+                        taken.push((subnet, hop));
+                    }
+                    change => _ = refused.insert(change, Error::Apply { change, source }),
+                }
             }
-            Change::PutNeighbour(device, gateway, mac) => {
-                self.put_neighbour(device, gateway, mac).await
+            refused.extend(self.take_over(taken).await?);
+        }
+        Ok(refused)
+    }
+
+    /// Routes to blocks that have one: it is replaced if it is ours.
+    async fn take_over(&self, taken: Vec<(Subnet, Hop)>) -> Result<Vec<(Change, Error)>, Error> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut held: BTreeMap<Subnet, Vec<RouteMessage>> = BTreeMap::new();
+        let families: BTreeSet<Family> =
+            taken.iter().map(|(subnet, _hop)| subnet.family()).collect();
+        for family in families {
+            for route in self.main_routes(family).await? {
+                if let (Some(block), true) = (destination(&route), has_our_key(&route)) {
+                    held.entry(block).or_default().push(route);
+                }
             }
-            Change::PutRoute(subnet, hop) => return self.put_route(subnet, hop).await,
-            Change::DropRoute(subnet, hop) => self.drop_route(subnet, hop).await,
-            Change::DropNeighbour(device, gateway) => self.drop_neighbour(device, gateway).await,
-            Change::DropForwarding(device, mac, host) => {
-                self.drop_forwarding(device, mac, host).await
-            }
+        }
+        let links = self.links().await?.into_iter();
+        let names: BTreeMap<_, _> = links.map(|link| (link.index, link.name)).collect();
+        let name_of = |route| {
+            let name = device_of(route).and_then(|index| names.get(&index));
+            name.map_or("nowhere", String::as_str)
         };
-        applied.map_err(|source| Error::Apply { change, source })
-    }
-
-    async fn put_forwarding(&self, device: IfIndex, mac: Mac, host: Underlay) -> io::Result<()> {
-        let request = self.handle.neighbours().add_bridge(device.0, &mac.0);
-        let request = request.destination(host.0).flags(NeighbourFlags::Own);
-        request.replace().execute().await.map_err(reason)
-    }
-
-    async fn put_neighbour(&self, device: IfIndex, gateway: Gateway, mac: Mac) -> io::Result<()> {
-        let request = self.handle.neighbours().add(device.0, gateway.0);
-        request.link_layer_address(&mac.0).replace().execute().await.map_err(reason)
-    }
-
-    async fn put_route(&self, subnet: Subnet, hop: Hop) -> Result<(), Error> {
-        let failed = |source| Error::Apply { change: Change::PutRoute(subnet, hop), source };
-        let message = route_message(subnet, hop);
-        // `replace` would take the place of anybody's route: first without, to see whose it is.
-        let added = self.handle.route().add(message.clone()).execute().await;
-        match added.map_err(reason) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            other => return other.map_err(failed),
-        }
-        for route in
-            self.routes(subnet.family()).await?.iter().filter(|route| takes_place_of(route, subnet))
-        {
-            let through = self.name_of(route).await?;
-            if !gives_way((route, &through), hop) {
-                return Err(Error::ForeignRoute { subnet, through });
+        let (mut requests, mut refused) = (Vec::new(), Vec::new());
+        for (subnet, hop) in taken {
+            let change = Change::PutRoute(subnet, hop);
+            let mut others = held.get(&subnet).into_iter().flatten();
+            match others.find(|route| !gives_way((route, name_of(route)), hop)) {
+                Some(route) => {
+                    let through = name_of(route).to_owned();
+                    refused.push((change, Error::ForeignRoute { subnet, through }));
+                }
+                None => requests.push((change, Message::NewRoute(route(subnet, hop)), PUT)),
             }
         }
-        let replaced = self.handle.route().add(message).replace().execute().await;
-        replaced.map_err(|error| failed(reason(error)))
+        let failed = self.write(requests).await?.into_iter();
+        refused.extend(failed.map(|(change, source)| (change, Error::Apply { change, source })));
+        Ok(refused)
     }
 
-    async fn drop_route(&self, subnet: Subnet, hop: Hop) -> io::Result<()> {
-        let ours = [RouteProtocol::Other(ROUTE_PROTOCOL)];
-        let and_flannels = [RouteProtocol::Other(ROUTE_PROTOCOL), RouteProtocol::Boot];
-        let protocols: &[RouteProtocol] = match hop {
-            Hop::Via(..) => &ours,
-            Hop::Device(_) | Hop::Onlink(..) => &and_flannels,
-        };
-        for protocol in protocols {
-            let mut message = route_message(subnet, hop);
-            message.header.protocol = *protocol;
-            // The kernel takes this for "of any scope", and a missing metric for any metric.
-            message.header.scope = RouteScope::NoWhere;
-            let dropped = self.handle.route().del(message).execute().await;
-            unless(dropped, &[libc::ESRCH])?;
-        }
-        Ok(())
-    }
-
-    async fn drop_neighbour(&self, device: IfIndex, gateway: Gateway) -> io::Result<()> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = address_family(Family::of(gateway.0));
-        message.header.ifindex = device.0;
-        message.attributes.push(NeighbourAttribute::Destination(neighbour_address(gateway.0)));
-        let dropped = self.handle.neighbours().del(message).execute().await;
-        unless(dropped, &[libc::ENOENT])
-    }
-
-    /// That one destination: frames may go to another one by the same address.
-    async fn drop_forwarding(&self, device: IfIndex, mac: Mac, host: Underlay) -> io::Result<()> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Bridge;
-        message.header.ifindex = device.0;
-        message.header.flags = NeighbourFlags::Own;
-        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-        message.attributes.push(NeighbourAttribute::Destination(neighbour_address(host.0)));
-        let dropped = self.handle.neighbours().del(message).execute().await;
-        unless(dropped, &[libc::ENOENT])
-    }
-
-    async fn name_of(&self, route: &RouteMessage) -> Result<String, Error> {
-        let through = device_of(route);
-        let links = self.links().await?;
-        let link = links.into_iter().find(|link| Some(link.index) == through);
-        Ok(link.map_or_else(|| "nowhere".to_owned(), |link| link.name))
+    /// What the kernel refused, and in which words, but for what it says is so already.
+    async fn write(&self, requests: Vec<Request>) -> Result<Vec<(Change, io::Error)>, Error> {
+        let written = self.converse(move |conversation| {
+            let mut refused = Vec::new();
+            for batch in requests.chunks(BATCH) {
+                let messages = batch.iter().map(|(_, message, flags)| (message.clone(), *flags));
+                for ((change, ..), answer) in batch.iter().zip(conversation.ask(messages)?) {
+                    match answer {
+                        Err(error) if !is_gone(change, &error) => refused.push((*change, error)),
+                        _done_or_already_so => {}
+                    }
+                }
+            }
+            Ok(refused)
+        });
+        written.await.map_err(|source| Error::WriteRows { source })
     }
 }
 
-fn route_message(subnet: Subnet, hop: Hop) -> RouteMessage {
+/// A message, its flags, and what it is for.
+type Request = (Change, Message, u16);
+
+fn requests(change: Change) -> Vec<Request> {
+    let messages = match change {
+        Change::PutForwarding(device, mac, host) => {
+            vec![(Message::NewNeighbour(forwarding(device, mac, host)), PUT)]
+        }
+        Change::PutNeighbour(device, gateway, mac) => {
+            vec![(Message::NewNeighbour(neighbour(device, gateway, Some(mac))), PUT)]
+        }
+        // To replace would be to take the place of anybody's route: first without, to see whose it is.
+        Change::PutRoute(subnet, hop) => {
+            vec![(Message::NewRoute(route(subnet, hop)), NLM_F_CREATE | NLM_F_EXCL)]
+        }
+        Change::DropRoute(subnet, hop) => {
+            let dropped = dropped_routes(subnet, hop).into_iter();
+            dropped.map(|route| (Message::DelRoute(route), 0)).collect()
+        }
+        Change::DropNeighbour(device, gateway) => {
+            vec![(Message::DelNeighbour(neighbour(device, gateway, None)), 0)]
+        }
+        // That one destination: frames may go to another one by the same address.
+        Change::DropForwarding(device, mac, host) => {
+            vec![(Message::DelNeighbour(forwarding(device, mac, host)), 0)]
+        }
+    };
+    messages.into_iter().map(|(message, flags)| (change, message, flags)).collect()
+}
+
+fn is_drop(change: &Change) -> bool {
+    match change {
+        Change::PutForwarding(..) | Change::PutNeighbour(..) | Change::PutRoute(..) => false,
+        Change::DropRoute(..) | Change::DropNeighbour(..) | Change::DropForwarding(..) => true,
+    }
+}
+
+/// Is that a row to drop which is not there?
+fn is_gone(change: &Change, error: &io::Error) -> bool {
+    let missing = match change {
+        Change::DropRoute(..) => libc::ESRCH,
+        Change::DropNeighbour(..) | Change::DropForwarding(..) => libc::ENOENT,
+        Change::PutForwarding(..) | Change::PutNeighbour(..) | Change::PutRoute(..) => {
+            return false;
+        }
+    };
+    error.raw_os_error() == Some(missing)
+}
+
+fn forwarding(device: IfIndex, mac: Mac, host: Underlay) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = device.0;
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes = vec![
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+        NeighbourAttribute::Destination(neighbour_address(host.0)),
+    ];
+    message
+}
+
+fn neighbour(device: IfIndex, gateway: Gateway, mac: Option<Mac>) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = address_family(Family::of(gateway.0));
+    message.header.ifindex = device.0;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::Destination(neighbour_address(gateway.0)));
+    let mac = mac.map(|mac| NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    message.attributes.extend(mac);
+    message
+}
+
+fn neighbour_address(address: IpAddr) -> NeighbourAddress {
+    match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    }
+}
+
+fn route(subnet: Subnet, hop: Hop) -> RouteMessage {
     let (device, gateway) = match hop {
         Hop::Device(device) => (device, None),
         Hop::Via(uplink, host) => (uplink, Some(host.0)),
@@ -144,11 +218,22 @@ fn route_message(subnet: Subnet, hop: Hop) -> RouteMessage {
     message
 }
 
-fn neighbour_address(address: IpAddr) -> NeighbourAddress {
-    match address {
-        IpAddr::V4(address) => NeighbourAddress::Inet(address),
-        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
-    }
+/// The row with our mark and, on a tunnel device, the one that flanneld wrote.
+fn dropped_routes(subnet: Subnet, hop: Hop) -> Vec<RouteMessage> {
+    let ours = [RouteProtocol::Other(ROUTE_PROTOCOL)];
+    let and_flannels = [RouteProtocol::Other(ROUTE_PROTOCOL), RouteProtocol::Boot];
+    let protocols: &[RouteProtocol] = match hop {
+        Hop::Via(..) => &ours,
+        Hop::Device(_) | Hop::Onlink(..) => &and_flannels,
+    };
+    let dropped = |protocol: &RouteProtocol| {
+        let mut message = route(subnet, hop);
+        message.header.protocol = *protocol;
+        // The kernel takes this for "of any scope", and a missing metric for any metric.
+        message.header.scope = RouteScope::NoWhere;
+        message
+    };
+    protocols.iter().map(dropped).collect()
 }
 
 /// May `hop` take the place of that route? If it carries our mark, on whatever device, or is what a
@@ -165,8 +250,4 @@ fn gives_way((message, device): (&RouteMessage, &str), hop: Hop) -> bool {
         _other => false,
     };
     marked && message.header.kind == RouteType::Unicast && has_our_key(message)
-}
-
-fn takes_place_of(message: &RouteMessage, subnet: Subnet) -> bool {
-    has_our_key(message) && destination(message) == Some(subnet)
 }
