@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twill_core::ids::{NetworkName, Subnet};
+use twill_core::ids::{NetworkName, Subnet, Underlay};
 use twill_core::lease::Listing;
 use twill_core::peers::Own;
 use twill_core::status::{Source, Standing};
@@ -81,8 +81,32 @@ pub(crate) type Place<S> = (Membership, Tenant<S>);
 pub(crate) struct Past {
     /// The lease that it has by its own knowledge.
     pub(crate) held: Option<Held>,
+    /// Every address that it published, or tried to, since it has that.
+    pub(crate) addresses: Vec<Underlay>,
     /// What was published before says nothing about this host.
     pub(crate) forget: bool,
+}
+
+impl Past {
+    /// The same host, which was at other addresses before.
+    pub(crate) fn after(mut self, before: Self) -> Self {
+        let others = before.addresses.into_iter();
+        let others: Vec<_> = others.filter(|it| !self.addresses.contains(it)).collect();
+        self.addresses.extend(others);
+        self
+    }
+
+    /// The lease, of which this host's own memory says that. What was written last may not be on disk yet.
+    fn newest(&self, recalled: Held) -> Held {
+        let is_newer = |known: &&Held| {
+            let (known, recalled) = (&known.lease, &recalled.lease);
+            known.key == recalled.key && known.revision >= recalled.revision
+        };
+        match self.held.as_ref().filter(is_newer) {
+            Some(known) => Held { ttl: recalled.ttl, ..known.clone() },
+            None => recalled,
+        }
+    }
 }
 
 impl Membership {
@@ -125,10 +149,11 @@ impl<S: Store> Agent<S> {
             let (prepared, from) = self.prepare(&past).await?;
             let picture = match from {
                 From::Etcd(picture) => picture,
-                From::Memory(recalled) => return Ok(self.remembered(prepared, *recalled)),
+                From::Memory(recalled) => return Ok(self.remembered(prepared, *recalled, &past)),
             };
             let mut tenant =
                 Tenant::new(self.store.clone(), prepared.wish.clone()).on(prepared.basis);
+            tenant.was_at(&past.addresses);
             match tenant.join(past.held.clone(), picture).await {
                 Ok(joined) => {
                     self.memory.forget_all_but(joined.held.lease.key);
@@ -140,7 +165,7 @@ impl<S: Store> Agent<S> {
                 Err(JoinError::Displaced(taken)) => {
                     tell_displaced(&taken);
                     self.memory.forget();
-                    past.held = None;
+                    past = Past { forget: past.forget, ..Past::default() };
                 }
                 Err(JoinError::Doubled(at)) => {
                     tell_doubled(at);
@@ -158,16 +183,18 @@ impl<S: Store> Agent<S> {
         self.memory.forget();
         let node = self.identity().become_another()?;
         tracing::warn!(%node, "this host has a new node id");
-        Ok(Past { held: None, forget: true })
+        Ok(Past { forget: true, ..Past::default() })
     }
 
     /// The place that this host had when etcd was there. Nothing of it is asked or written in etcd.
-    fn remembered(&self, prepared: Prepared, recalled: Recalled) -> Place<S> {
+    fn remembered(&self, prepared: Prepared, recalled: Recalled, past: &Past) -> Place<S> {
         let Recalled { picture, held, age } = recalled;
+        let held = past.newest(held);
         let (subnet, left) = (held.lease.subnet(), held.ttl.map(span));
         tracing::warn!(%subnet, kept = %format_args!("{age} ago"), lease_left = left,
             "etcd is away: this host takes its place from its own picture of the network");
-        let tenant = Tenant::holding(self.store.clone(), prepared.wish.clone(), &held);
+        let mut tenant = Tenant::holding(self.store.clone(), prepared.wish.clone(), &held);
+        tenant.was_at(&past.addresses);
         let since = Instant::now();
         let Prepared { wish, setup, basis: _ } = prepared;
         let setup = Setup { subnet, ..setup };

@@ -49,6 +49,8 @@ pub(crate) struct Inlets {
     pub(crate) view: watch::Receiver<View>,
     /// When the configuration was written whose backend stands.
     pub(crate) stands: watch::Receiver<Option<Revision>>,
+    /// What the uplink is called.
+    pub(crate) named: watch::Receiver<String>,
 }
 
 /// The network has no place any more for this host's subnet.
@@ -104,6 +106,10 @@ impl Live {
                     self.announce(agent);
                     false
                 }
+                () = heard(&mut self.inlets.named) => {
+                    self.rename();
+                    false
+                }
                 () = heard(&mut self.inlets.view) => false,
                 () = until(self.unused.as_ref().map(|(_unused, end)| *end)) => false,
             };
@@ -125,6 +131,22 @@ impl Live {
             },
         }
         Verdict::Stays
+    }
+
+    /// Rules and settings name the uplink.
+    fn rename(&mut self) {
+        let name = self.inlets.named.borrow_and_update().clone();
+        for setup in std::iter::once(&mut self.setup).chain(&mut self.next) {
+            setup.uplink.name.clone_from(&name);
+        }
+        self.hand_on();
+    }
+
+    /// The rules first: peers may send by a new way as soon as they hear of it.
+    fn hand_on(&self) {
+        let entrances = self.newest().entrances();
+        self.outlets.policy.send_modify(|policy| policy.entrances = entrances);
+        self.outlets.setup.send_replace(self.newest().clone());
     }
 
     fn newest(&self) -> &Setup {
@@ -151,11 +173,8 @@ impl Live {
         }
         match agent.another_setup(&self.setup, config, revision).await {
             Ok(next) => {
-                // Peers may send by the new way as soon as they hear of it.
-                let entrances = next.entrances();
-                self.outlets.policy.send_modify(|policy| policy.entrances = entrances);
-                self.outlets.setup.send_replace(next.clone());
                 self.next = Some(next);
+                self.hand_on();
             }
             Err(failure) => {
                 self.retry = Some(Instant::now() + self.complain(agent, &failure));
@@ -278,9 +297,7 @@ impl Live {
             tracing::warn!("a start would serve them again: {}", failure.line());
         }
         self.tell_own();
-        let entrances = self.newest().entrances();
-        self.outlets.policy.send_modify(|policy| policy.entrances = entrances);
-        self.outlets.setup.send_replace(self.newest().clone());
+        self.hand_on();
         self.tell_board(agent);
     }
 

@@ -62,7 +62,7 @@ impl<S: Store> Agent<S> {
             let node = self.identity().node;
             let recalled = kept.as_ref().map(memory::usable);
             let limit = matches!(recalled, Some(Ok(_))).then_some(PATIENCE);
-            let answer = within(limit, self.store.picture(node)).await;
+            let answer = self.within(limit, self.store.picture(node)).await;
             // An etcd without a network is another one, or an empty one.
             if let Ok(picture @ Picture { config: Some(_), .. }) = &answer
                 && kept.as_ref().is_some_and(|kept| !kept.agrees_with(&picture.listing))
@@ -116,6 +116,22 @@ impl<S: Store> Agent<S> {
         Ok((config.map_err(|error| self.broken(*revision, error))?, *revision))
     }
 
+    /// The answer, if it comes in that time.
+    async fn within<T>(
+        &self,
+        limit: Option<Duration>,
+        answer: impl Future<Output = Result<T, twill_store::Error>>,
+    ) -> Result<T, Failure> {
+        let Some(limit) = limit else { return answer.await.map_err(Failure::from) };
+        let Ok(answer) = tokio::time::timeout(limit, answer).await else {
+            // Whoever is cut short learns nothing of the connection, which may lead nowhere.
+            self.store.reconnect();
+            let text = format!("etcd has not answered within {limit:?}");
+            return Err(Failure::refused(anyhow::Error::msg(text)));
+        };
+        answer.map_err(Failure::from)
+    }
+
     fn recall(&self) -> Option<Kept> {
         let (node, anchored) = {
             let identity = self.identity();
@@ -165,20 +181,5 @@ impl Network {
             "the configuration in etcd is of no use: going by the one in this host's own picture of the \
              network"
         );
-    }
-}
-
-/// The answer, if it comes in that time.
-async fn within<T>(
-    limit: Option<Duration>,
-    answer: impl Future<Output = Result<T, twill_store::Error>>,
-) -> Result<T, Failure> {
-    let Some(limit) = limit else { return answer.await.map_err(Failure::from) };
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(Failure::from),
-        Err(_elapsed) => {
-            let text = format!("etcd has not answered within {limit:?}");
-            Err(Failure::refused(anyhow::Error::msg(text)))
-        }
     }
 }

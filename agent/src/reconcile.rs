@@ -57,6 +57,8 @@ pub(crate) struct Wires {
     pub(crate) setup: watch::Receiver<Setup>,
     /// When the configuration was written whose backend stands.
     pub(crate) stands: watch::Sender<Option<Revision>>,
+    /// What the uplink is called.
+    pub(crate) named: watch::Sender<String>,
     /// Where commands keep what they did.
     pub(crate) record: PathBuf,
     /// Who lets peers in.

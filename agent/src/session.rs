@@ -71,6 +71,7 @@ impl<S: Store> Session<S> {
         let env = env(agent, &membership)?;
         introduce(agent, (&membership, env.mtu), &news.view.borrow());
         let (stand, stands) = watch::channel(None);
+        let (name, named) = watch::channel(membership.setup.uplink.name.clone());
         let applied = (membership.setup.config.clone(), membership.setup.written);
         let outlets = Outlets {
             setup: watch::Sender::new(membership.setup.clone()),
@@ -80,11 +81,12 @@ impl<S: Store> Session<S> {
             env: watch::Sender::new(env),
             applied: watch::Sender::new(applied),
         };
-        let inlets = Inlets { config: news.config.subscribe(), view: peers.clone(), stands };
+        let (config, view) = (news.config.subscribe(), peers.clone());
+        let inlets = Inlets { config, view, stands, named };
         agent.board.goes_by(sources(&outlets, &peers));
         let (setup, record) = (outlets.setup.subscribe(), record(agent));
         let gate = Gatekeeper::new(&agent.host.programs, &agent.board);
-        let wires = Wires { peers, setup, stands: stand, record, gate };
+        let wires = Wires { peers, setup, stands: stand, named: name, record, gate };
         let (choice, board) = (choice(&agent.flags.address), agent.board.clone());
         let mut reconciler = Reconciler::new(&agent.kernel, choice, wires, board)?;
         // The firewall needs nothing of the device, and other programs to write it.
@@ -147,7 +149,9 @@ impl<S: Store> Session<S> {
             Outgrown = live.run(agent) => End::Outgrown,
             uprooted = &mut rows => {
                 let held = held.borrow().as_ref().map(|belief| belief.held.clone());
-                let past = Past { held: held.or(Some(membership.held)), forget: false };
+                let addresses = vec![membership.wish.public_ip()];
+                let held = held.or(Some(membership.held));
+                let past = Past { held, addresses, forget: false };
                 return uprooted.map_or(End::Died, |_uprooted| End::Uprooted(Box::new(past)));
             }
         };

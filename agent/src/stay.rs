@@ -20,15 +20,17 @@ where
     let (mut first, mut past) = (true, Past::default());
     loop {
         let session = tokio::select! {
-            session = start(agent, (first, past)) => session?,
+            session = start(agent, (first, past.clone())) => session?,
             _stopped = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         first = false;
         past = match Box::pin(session.run(agent, stop.clone())).await {
             End::Stopped => return Ok(()),
-            End::Uprooted(past) => {
+            End::Uprooted(next) => {
                 agent.board.leaving();
-                *past
+                // etcd's answers go to the address that this host had.
+                agent.store.reconnect();
+                next.after(past)
             }
             End::Outgrown => {
                 agent.board.leaving();

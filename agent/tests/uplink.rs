@@ -5,9 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::network::{VXLAN, status, subnet_env};
+use support::network::{PICTURE, VXLAN, status, subnet_env};
 use support::process::wait_for;
-use support::{PREFIX, World, get, ip, try_command};
+use support::{PREFIX, World, get, ip, iptables, try_command};
 
 const DIRECT: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;
 const DIRECT_UDP: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"udp","DirectRouting":true}}"#;
@@ -105,8 +105,36 @@ fn another_name_of_the_uplink_disturbs_nothing() {
     type_in("sysctl -q net/ipv4/conf/lan0/forwarding=0");
     let open = || std::fs::read_to_string("/proc/sys/net/ipv4/conf/lan0/forwarding");
     wait_for("a switch by the new name", || open().is_ok_and(|value| value == "1\n"));
+    let rules = || iptables("-S TWILL-FWD") + &iptables("-t mangle -S TWILL-MSS");
+    wait_for("rules by the new name", || rules().contains("-i lan0") && !rules().contains("u0"));
     assert!(get("/readyz").contains("200 OK"), "{}", get("/readyz"));
     assert_eq!(twilld.count("bootstrap done"), 1, "one session: {}", twilld.said());
+    twilld.stops();
+}
+
+/// What etcd knows of the first move is not on disk when it is away at the second one.
+#[test]
+fn a_host_that_moves_twice_while_etcd_goes_away_stays_who_it_is() {
+    let Some(mut world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&["--resync=60", "--iface=u0"]);
+    twilld.says("bootstrap done");
+    let (lease, picture) = (world.lease(), || std::fs::read(PICTURE).unwrap_or_default());
+    wait_for("a picture", || !picture().is_empty());
+    let before = picture();
+    type_in("ip addr del 192.0.2.1/24 dev u0");
+    type_in("ip addr add 192.0.2.77/24 dev u0");
+    let key = format!("{PREFIX}/subnets/{lease}");
+    wait_for("the move in etcd", || world.etcdctl(&["get", &key]).contains("192.0.2.77"));
+    wait_for("the move on disk", || picture() != before);
+    world.stop_etcd();
+    std::fs::write(PICTURE, before).expect("as if it had not been written yet");
+    type_in("ip addr del 192.0.2.77/24 dev u0");
+    type_in("ip addr add 192.0.2.1/24 dev u0");
+    twilld.says("takes its place from its own picture");
+    world.start_etcd();
+    wait_for("the way back", || world.etcdctl(&["get", &key]).contains(r#""192.0.2.1""#));
+    assert_eq!(world.lease(), lease);
+    assert_eq!(twilld.count("ANOTHER HOST"), 0, "{}", twilld.said());
     twilld.stops();
 }
 

@@ -53,6 +53,10 @@ impl Etcd {
 impl Store for Etcd {
     type Watch = EtcdWatch;
 
+    fn reconnect(&self) {
+        self.endpoints.reconnect();
+    }
+
     async fn config(&self) -> Result<Option<ConfigText>, Error> {
         let key = self.endpoints.layout.config();
         let call = (Operation::ReadConfig, key.as_str());

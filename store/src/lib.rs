@@ -39,6 +39,10 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     /// What [`Store::watch`] gives.
     type Watch: Watch;
 
+    /// Lets go of the connections that there are; what is asked next goes over new ones. For a host that
+    /// has another address now: answers to the one before never come.
+    fn reconnect(&self);
+
     /// The network's configuration as it stands; `None` when nobody wrote one.
     fn config(&self) -> impl Future<Output = Result<Option<ConfigText>, Error>> + Send;
 

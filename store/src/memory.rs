@@ -158,6 +158,8 @@ impl Memory {
 impl Store for Memory {
     type Watch = MemoryWatch;
 
+    fn reconnect(&self) {}
+
     async fn config(&self) -> Result<Option<ConfigText>, Error> {
         let key = self.layout.config();
         Ok(self.reach(Operation::ReadConfig, &key)?.config(&key))

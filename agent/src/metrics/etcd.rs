@@ -60,6 +60,10 @@ impl<S: Store> Counted<S> {
 impl<S: Store> Store for Counted<S> {
     type Watch = S::Watch;
 
+    fn reconnect(&self) {
+        self.store.reconnect();
+    }
+
     async fn config(&self) -> Result<Option<ConfigText>, Error> {
         self.count("config", self.store.config()).await
     }

@@ -109,6 +109,11 @@ impl<S: Store> Tenant<S> {
         tenant
     }
 
+    /// These were its own as well: what it published there is no other host's word.
+    pub(crate) fn was_at(&mut self, addresses: &[Underlay]) {
+        self.addresses.extend(addresses);
+    }
+
     /// Where it looks and writes.
     pub fn store(&self) -> &S {
         &self.store

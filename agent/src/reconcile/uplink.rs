@@ -53,6 +53,7 @@ impl Reconciler {
                     status.device.clone_from(&found.name);
                 }
             });
+            self.wires.named.send_replace(found.name.clone());
             self.uplink = found;
         }
         true

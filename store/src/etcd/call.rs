@@ -41,6 +41,11 @@ impl Endpoints {
         self.members.current_url()
     }
 
+    /// Whatever is asked next connects anew.
+    pub(super) fn reconnect(&self) {
+        self.members.reconnect();
+    }
+
     /// [`Self::try_call`], with the two halves of its error put together.
     pub(super) async fn call<T, E, F>(
         &self,

@@ -93,6 +93,11 @@ impl Members {
         }
     }
 
+    /// Whoever comes next connects anew, to whichever.
+    pub(super) fn reconnect(&self) {
+        self.lock().slots.iter().for_each(|slot| slot.forget());
+    }
+
     async fn look(&self, deadline: Duration) -> Result<(), Cause> {
         let Some(discovery) = &self.discovery else { return Ok(()) };
         let found = timeout(deadline, discovery.look(self.secure)).await;

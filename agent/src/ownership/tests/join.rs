@@ -66,6 +66,28 @@ async fn a_running_host_with_a_new_address_keeps_its_subnet_at_once() {
     assert_eq!(again.lease.value.public_ip, ip(9));
 }
 
+/// It moved twice, and does not know whether etcd heard of the first time.
+#[tokio::test(start_paused = true)]
+async fn what_a_host_said_at_an_earlier_address_is_no_other_hosts_word() {
+    let memory = network();
+    let (_, first) = join(&memory, wish(&memory, 1).await).await;
+    let first = first.expect("a subnet").held;
+    let moved = copy(&memory, (9, 1)).await;
+    let picture = memory.picture(moved.node).await.expect("the twin answers");
+    let mut tenant = Tenant::new(memory.clone(), moved);
+    tenant.join(Some(first.clone()), picture).await.expect("a subnet");
+    // The answer to that is lost.
+    let again = copy(&memory, (8, 1)).await;
+    let picture = memory.picture(again.node).await.expect("the twin answers");
+    let mut tenant = Tenant::new(memory.clone(), again.clone());
+    let doubled = tenant.join(Some(first.clone()), picture.clone()).await;
+    assert!(matches!(doubled, Err(JoinError::Doubled(Some(at))) if at == ip(9)), "{doubled:?}");
+    let mut tenant = Tenant::new(memory.clone(), again);
+    tenant.was_at(&[ip(9)]);
+    let held = tenant.join(Some(first.clone()), picture).await.expect("its own").held;
+    assert_eq!((held.lease.key, held.lease.value.public_ip), (first.lease.key, ip(8)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_configuration_that_changed_meanwhile_is_told() {
     let memory = network();

@@ -168,6 +168,10 @@ impl Fate {
 impl<S: Store> Store for Faults<S> {
     type Watch = FaultyWatch<S::Watch>;
 
+    fn reconnect(&self) {
+        self.inner.reconnect();
+    }
+
     async fn config(&self) -> Result<Option<ConfigText>, Error> {
         self.carry(Operation::ReadConfig, |to| Box::pin(async move { to.config().await })).await
     }
