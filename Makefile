@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test storm model fuzz bench lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test storm soak model fuzz bench lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ storm: ## 200 agents on a real etcd, 3 minutes (STORM_SECONDS) of all that can h
 	$(CARGO) build --locked --workspace --bins
 	STORM_SECONDS=$(or $(STORM_SECONDS),180) REQUIRE_ROOT=1 \
 		$(CARGO) nextest run --locked -p twill-integration --test storm --no-capture
+
+soak: ## 20 minutes (SOAK_SECONDS) of faults on five hosts under traffic; SOAK_BACKEND is vxlan, udp, host-gw or all; SOAK_SEED repeats one
+	@scripts/deps.sh test
+	$(CARGO) build --locked --workspace --bins
+	@target/debug/twill-lab soak
 
 fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
 	@scripts/fuzz.sh

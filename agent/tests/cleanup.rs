@@ -3,8 +3,13 @@
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
 
+#[path = "../../integration/src/deeds.rs"]
+#[expect(dead_code, reason = "each test file uses its part of the deeds")]
+mod deeds;
+
 use std::path::Path;
 
+use deeds::{FOREIGN, fill};
 use support::network::{HOST_GW, HOST_GW_PEER, VXLAN, VXLAN_PEER};
 use support::process::wait_for;
 use support::{World, ip, try_command};
@@ -59,16 +64,8 @@ fn comes_and_goes((config, peer): (&str, &str), engine: &str) {
 
 /// What looks like ours, and is not.
 fn plant() {
-    for deed in [
-        "ip link add twx type veth peer name twy",
-        "ip link add flannel.9 type vxlan id 9 dstport 4790",
-        "ip route add 10.99.0.0/16 via 192.0.2.9 proto 83",
-        "iptables -A FORWARD -s 10.88.0.0/16 -j ACCEPT",
-        "iptables -t nat -A POSTROUTING -s 10.88.0.0/16 -j RETURN",
-        "iptables -t mangle -A FORWARD -s 10.88.0.0/16 -j RETURN",
-        "nft add table ip twill",
-    ] {
-        sh(deed);
+    for row in FOREIGN {
+        sh(&fill(row, &[("STRANGER", "192.0.2.9"), ("NETWORK", "10.88.0.0/16")]));
     }
     std::fs::create_dir_all("/run/flannel").expect("a directory");
     std::fs::write("/run/flannel/mine", "").expect("a file");

@@ -4,126 +4,65 @@
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
 
+#[path = "../../integration/src/deeds.rs"]
+#[expect(dead_code, reason = "each test file uses its part of the deeds")]
+mod deeds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use deeds::{
+    Deed, FLAP, FOREIGN_ON_TUN, FOREIGN_ON_VXLAN, Hurts, ON_THE_UPLINK, ON_TUN, ON_VXLAN, fill,
+    rows,
+};
 use nix::sys::signal::Signal;
 use support::process::{Process, wait_for};
 use support::{PREFIX, World, get, ip, try_command};
 use twill_core::doctor::{Finding, Verdict};
 
-const VXLAN: &str =
-    r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan"}}"#;
-const DIRECT: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;
-const UDP: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0"}"#;
-const VXLAN_PEERS: [(&str, &str); 2] = [
-    (
-        "10.88.9.0-24",
-        r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}}"#,
-    ),
-    (
-        "10.88.10.0-24",
-        r#"{"PublicIP":"198.51.100.10","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:0a"}}"#,
-    ),
-];
-const UDP_PEERS: [(&str, &str); 1] =
-    [("10.88.9.0-24", r#"{"PublicIP":"192.0.2.9","PublicIPv6":null}"#)];
-
-/// What somebody does, in words and as commands, and the counter that tells that it was undone.
-struct Deed {
-    says: &'static str,
-    types: &'static [&'static str],
-    kind: &'static str,
-    /// The interface with which other people's rows go as well.
-    destroys: &'static str,
+/// A network, what this host has in it, and whom deeds are about.
+#[derive(Clone, Copy)]
+struct Setting {
+    device: &'static str,
+    config: &'static str,
+    peers: &'static [(&'static str, &'static str)],
+    /// The words for the peer.
+    peer: [(&'static str, &'static str); 3],
+    foreign: &'static [&'static str],
 }
 
-const fn deed(says: &'static str, kind: &'static str, types: &'static [&'static str]) -> Deed {
-    Deed { says, types, kind, destroys: "" }
-}
+const VXLAN: Setting = Setting {
+    device: "flannel.1",
+    config: r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan"}}"#,
+    peers: &[
+        (
+            "10.88.9.0-24",
+            r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}}"#,
+        ),
+        (
+            "10.88.10.0-24",
+            r#"{"PublicIP":"198.51.100.10","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:0a"}}"#,
+        ),
+    ],
+    peer: [("PEER", "10.88.10.0"), ("MAC", "02:00:00:00:00:0a"), ("HOST", "198.51.100.10")],
+    foreign: &FOREIGN_ON_VXLAN,
+};
+const DIRECT: Setting = Setting {
+    config: r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
+    peer: [("PEER", "10.88.9.0"), ("MAC", "02:00:00:00:00:09"), ("HOST", "192.0.2.9")],
+    ..VXLAN
+};
+const UDP: Setting = Setting {
+    device: "flannel0",
+    config: r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0"}"#,
+    peers: &[("10.88.9.0-24", r#"{"PublicIP":"192.0.2.9","PublicIPv6":null}"#)],
+    foreign: &FOREIGN_ON_TUN,
+    ..DIRECT
+};
 
-const fn fatal(says: &'static str, types: &'static [&'static str], destroys: &'static str) -> Deed {
-    Deed { says, types, kind: "device", destroys }
-}
-
-const ON_VXLAN: [Deed; 25] = [
-    deed("deletes a route", "route", &["ip route del 10.88.10.0/24"]),
-    deed(
-        "sends a route to another gateway",
-        "route",
-        &["ip route change 10.88.10.0/24 via 10.88.11.0 dev flannel.1 onlink"],
-    ),
-    deed(
-        "puts a second route in front of one",
-        "route",
-        &["ip route prepend 10.88.10.0/24 via 192.0.2.7 dev u0 proto 84"],
-    ),
-    deed(
-        "puts a second route behind one, as flanneld would",
-        "route",
-        &["ip route append 10.88.10.0/24 via 10.88.12.0 dev flannel.1 onlink"],
-    ),
-    deed(
-        "adds a route to a peer that there is not",
-        "route",
-        &["ip route add 10.88.77.0/24 via 10.88.77.0 dev flannel.1 onlink"],
-    ),
-    deed("deletes a neighbour", "neighbour", &["ip neigh del 10.88.10.0 dev flannel.1"]),
-    deed(
-        "gives a neighbour another hardware address",
-        "neighbour",
-        &["ip neigh replace 10.88.10.0 lladdr 02:00:00:00:00:0b dev flannel.1 nud permanent"],
-    ),
-    deed(
-        "lets a neighbour age",
-        "neighbour",
-        &["ip neigh replace 10.88.10.0 lladdr 02:00:00:00:00:0a dev flannel.1 nud reachable"],
-    ),
-    deed(
-        "adds a neighbour that there is not",
-        "neighbour",
-        &["ip neigh add 10.88.77.0 lladdr 02:00:00:00:00:4d dev flannel.1 nud permanent"],
-    ),
-    deed(
-        "deletes a forwarding entry",
-        "fdb",
-        &["bridge fdb del 02:00:00:00:00:0a dev flannel.1 dst 198.51.100.10 self"],
-    ),
-    deed(
-        "sends a forwarding entry to another host",
-        "fdb",
-        &["bridge fdb replace 02:00:00:00:00:0a dev flannel.1 dst 198.51.100.11 self permanent"],
-    ),
-    deed(
-        "adds a forwarding entry for nobody",
-        "fdb",
-        &["bridge fdb add 02:00:00:00:00:4d dev flannel.1 dst 192.0.2.77 self permanent"],
-    ),
-    deed("deletes every address", "address", &["ip addr del OWN dev flannel.1"]),
-    deed("adds an address", "address", &["ip addr add 10.88.77.0/32 dev flannel.1"]),
-    deed("changes the MTU", "device", &["ip link set flannel.1 mtu 1300"]),
-    deed("switches learning on", "device", &["ip link set flannel.1 type vxlan learning"]),
-    deed("closes the device", "sysctl", &["sysctl -q net/ipv4/conf/flannel.1/forwarding=0"]),
-    deed("checks sources", "sysctl", &["sysctl -q net/ipv4/conf/flannel.1/rp_filter=1"]),
-    deed("closes the host", "sysctl", &["sysctl -q net/ipv4/ip_forward=0"]),
-    fatal("takes the device down", &["ip link set flannel.1 down"], "flannel.1"),
-    fatal(
-        "gives the device another hardware address",
-        &["ip link set flannel.1 address 02:00:00:00:00:aa"],
-        "flannel.1",
-    ),
-    fatal("gives the device another name", &["ip link set flannel.1 name other"], "flannel.1"),
-    fatal("deletes the device", &["ip link del flannel.1"], "flannel.1"),
-    Deed {
-        says: "takes the uplink down and up",
-        types: &[
-            "ip link set u0 down",
-            "ip link set u0 up",
-            "ip route replace default via 192.0.2.254",
-        ],
-        kind: "",
-        destroys: "u0",
-    },
+/// On a vxlan device, and to the uplink.
+const TO_THE_UPLINK: [Deed; 2] = [
+    FLAP,
     Deed {
         says: "deletes the uplink, and with it the device, and makes it again",
         types: &[
@@ -136,113 +75,61 @@ const ON_VXLAN: [Deed; 25] = [
         ],
         kind: "",
         destroys: "0",
+        hurts: Hurts::Everybody,
     },
 ];
 
-const ON_THE_UPLINK: [Deed; 7] = [
-    deed("deletes a route to a peer on the link", "route", &["ip route del 10.88.9.0/24"]),
-    deed(
-        "sends it to another host on the link",
-        "route",
-        &["ip route change 10.88.9.0/24 via 192.0.2.8 dev u0 proto 84"],
-    ),
-    deed(
-        "sends it into the tunnel",
-        "route",
-        &["ip route change 10.88.9.0/24 via 10.88.9.0 dev flannel.1 onlink"],
-    ),
-    deed(
-        "adds one to a peer that there is not",
-        "route",
-        &["ip route add 10.88.77.0/24 via 192.0.2.77 dev u0 proto 84"],
-    ),
-    deed("closes the uplink", "sysctl", &["sysctl -q net/ipv4/conf/u0/forwarding=0"]),
-    deed("checks sources on the uplink", "sysctl", &["sysctl -q net/ipv4/conf/u0/rp_filter=1"]),
+/// Where a peer on the link has a route without a tunnel, and would have one.
+const BESIDE_A_TUNNEL: [Deed; 2] = [
     Deed {
-        says: "takes the uplink down and up",
-        types: &[
-            "ip link set u0 down",
-            "ip link set u0 up",
-            "ip route replace default via 192.0.2.254",
-        ],
+        says: "sends a route to a peer on the link into the tunnel",
+        types: &["ip route change PEER/24 via PEER dev DEVICE onlink"],
         kind: "route",
-        destroys: "u0",
+        destroys: "",
+        hurts: Hurts::Peer,
     },
-];
-
-const ON_TUN: [Deed; 9] = [
-    deed("deletes the route", "route", &["ip route del 10.88.0.0/16"]),
-    deed(
-        "puts a second route in front of it",
-        "route",
-        &["ip route prepend 10.88.0.0/16 via 192.0.2.7 dev u0 proto 84"],
-    ),
-    deed("adds a longer one", "route", &["ip route add 10.88.77.0/24 dev flannel0"]),
-    deed("deletes the address", "address", &["ip addr del OWN dev flannel0"]),
-    deed("changes the MTU", "device", &["ip link set flannel0 mtu 1300"]),
-    deed("closes the device", "sysctl", &["sysctl -q net/ipv4/conf/flannel0/forwarding=0"]),
-    fatal("takes the device down", &["ip link set flannel0 down"], "flannel0"),
-    fatal("gives the device another name", &["ip link set flannel0 name other"], "flannel0"),
-    fatal("deletes the device", &["ip link del flannel0"], "flannel0"),
-];
-
-/// Rows that are not ours, of each sort, as near to ours as can be.
-const FOREIGN_ON_VXLAN: [&str; 8] = [
-    "ip route add 10.99.1.0/24 dev flannel.1 proto static",
-    "ip route add 10.88.9.0/24 dev flannel.1 metric 7",
-    "ip route add 10.88.9.0/24 via 192.0.2.9 dev u0 table 99",
-    "ip addr add 172.31.0.1/24 dev flannel.1",
-    "bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.0.2.95 self permanent",
-    "bridge fdb add 02:00:00:00:00:60 dev flannel.1 dst 192.0.2.96 port 4789 self permanent",
-    "ip route add 10.99.2.0/24 via 192.0.2.9 dev u0 proto 84",
-    "ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:62 dev u0 nud permanent",
-];
-const FOREIGN_ON_TUN: [&str; 4] = [
-    "ip route add 10.99.1.0/24 dev flannel0 proto static",
-    "ip route add 10.88.9.0/24 dev flannel0 metric 7",
-    "ip addr add 172.31.0.1/24 dev flannel0",
-    "ip route add 10.99.2.0/24 via 192.0.2.9 dev u0 proto 84",
+    Deed { kind: "route", ..FLAP },
 ];
 
 #[test]
 fn on_a_vxlan_device() {
-    if let Some(mut host) = Host::new("flannel.1", (VXLAN, &VXLAN_PEERS), &FOREIGN_ON_VXLAN) {
-        host.endures(&ON_VXLAN);
+    if let Some(mut host) = Host::new(VXLAN) {
+        host.endures(ON_VXLAN.iter().chain(&TO_THE_UPLINK));
     }
 }
 
 #[test]
 fn on_the_link_of_the_uplink() {
-    if let Some(mut host) = Host::new("flannel.1", (DIRECT, &VXLAN_PEERS), &FOREIGN_ON_VXLAN) {
+    if let Some(mut host) = Host::new(DIRECT) {
         assert!(ip("route show 10.88.9.0/24 proto 84").contains("via 192.0.2.9 dev u0"));
-        host.endures(&ON_THE_UPLINK);
+        host.endures(ON_THE_UPLINK.iter().chain(&BESIDE_A_TUNNEL));
     }
 }
 
 #[test]
 fn on_a_tun_device() {
-    if let Some(mut host) = Host::new("flannel0", (UDP, &UDP_PEERS), &FOREIGN_ON_TUN) {
+    if let Some(mut host) = Host::new(UDP) {
         host.endures(&ON_TUN);
     }
 }
 
 #[test]
 fn each_deed_on_a_vxlan_device_is_named_while_the_agent_hangs() {
-    if let Some(mut host) = Host::new("flannel.1", (VXLAN, &VXLAN_PEERS), &FOREIGN_ON_VXLAN) {
-        host.names(&ON_VXLAN);
+    if let Some(mut host) = Host::new(VXLAN) {
+        host.names(ON_VXLAN.iter().chain(&TO_THE_UPLINK));
     }
 }
 
 #[test]
 fn each_deed_on_the_link_of_the_uplink_is_named_while_the_agent_hangs() {
-    if let Some(mut host) = Host::new("flannel.1", (DIRECT, &VXLAN_PEERS), &FOREIGN_ON_VXLAN) {
-        host.names(&ON_THE_UPLINK);
+    if let Some(mut host) = Host::new(DIRECT) {
+        host.names(ON_THE_UPLINK.iter().chain(&BESIDE_A_TUNNEL));
     }
 }
 
 #[test]
 fn each_deed_on_a_tun_device_is_named_while_the_agent_hangs() {
-    if let Some(mut host) = Host::new("flannel0", (UDP, &UDP_PEERS), &FOREIGN_ON_TUN) {
+    if let Some(mut host) = Host::new(UDP) {
         host.names(&ON_TUN);
     }
 }
@@ -271,12 +158,11 @@ fn checks(kind: &str) -> &[&str] {
 
 /// A host with its agent, and what is in its kernel.
 struct Host {
-    device: &'static str,
-    foreign: &'static [&'static str],
+    setting: Setting,
     /// As it has to be, and of that what is not ours.
     whole: BTreeSet<String>,
     others: BTreeSet<String>,
-    own: String,
+    words: Vec<(&'static str, String)>,
     twilld: Process,
     /// What was undone so far.
     healed: BTreeMap<String, u64>,
@@ -284,11 +170,8 @@ struct Host {
 }
 
 impl Host {
-    fn new(
-        device: &'static str,
-        (config, peers): (&str, &[(&str, &str)]),
-        foreign: &'static [&'static str],
-    ) -> Option<Self> {
+    fn new(setting: Setting) -> Option<Self> {
+        let Setting { device, config, peers, peer, foreign } = setting;
         let world = World::with_config(config)?;
         for (key, value) in peers {
             world.etcdctl(&["put", &format!("{PREFIX}/subnets/{key}"), value]);
@@ -299,19 +182,61 @@ impl Host {
         twilld.says("bootstrap done");
         wait_for("an empty plan", || get("/status").contains(r#""pending":[]"#));
         let ours = kernel(device);
-        for row in foreign {
-            type_in(row);
-        }
-        let whole = kernel(device);
-        let others: BTreeSet<String> = whole.difference(&ours).cloned().collect();
-        assert!(others.len() >= foreign.len(), "each is a row of its own: {others:?}");
         let own = world.lease_of_node().replace('-', "/").replace("/24", "/32");
-        let healed = BTreeMap::new();
-        Some(Self { device, foreign, whole, others, own, twilld, healed, _world: world })
+        let mut words: Vec<(&str, String)> = vec![
+            ("DEVICE", device.to_owned()),
+            ("UPLINK", "u0".to_owned()),
+            ("OWN", own),
+            ("NETWORK", "10.88.0.0/16".to_owned()),
+            ("STRANGER", "192.0.2.7".to_owned()),
+            ("ROUTER", "192.0.2.254".to_owned()),
+        ];
+        words.extend(peer.map(|(word, is)| (word, is.to_owned())));
+        let mut host = Self {
+            setting,
+            whole: BTreeSet::new(),
+            others: BTreeSet::new(),
+            words,
+            twilld,
+            healed: BTreeMap::new(),
+            _world: world,
+        };
+        host.plant().expect("each row");
+        host.whole = kernel(device);
+        host.others = host.whole.difference(&ours).cloned().collect();
+        assert!(host.others.len() >= foreign.len(), "each is a row of its own: {:?}", host.others);
+        Some(host)
+    }
+
+    fn fill(&self, line: &str) -> String {
+        let words: Vec<(&str, &str)> =
+            self.words.iter().map(|(word, is)| (*word, is.as_str())).collect();
+        fill(line, &words)
+    }
+
+    fn does(&self, line: &str) {
+        type_in(&self.fill(line));
+    }
+
+    /// The rows of others, all about the peer on the link; what is there stays.
+    fn plant(&self) -> Result<(), String> {
+        let near = [("PEER", "10.88.9.0"), ("STRANGER", "192.0.2.9")];
+        let planted = self
+            .setting
+            .foreign
+            .iter()
+            .map(|row| try_command(&self.fill(&fill(row, &near))).map(drop));
+        planted.fold(Ok(()), Result::and)
+    }
+
+    /// Which rows of others go with what is done.
+    fn lost(&self, deed: &Deed) -> BTreeSet<&String> {
+        let with = self.fill(deed.destroys);
+        self.others.iter().filter(|row| !with.is_empty() && row.contains(&with)).collect()
     }
 
     #[expect(clippy::print_stderr, reason = "the times are part of the answer")]
-    fn endures(&mut self, deeds: &[Deed]) {
+    fn endures(&mut self, deeds: impl IntoIterator<Item = &'static Deed>) {
         for deed in deeds {
             let took = self.endure(deed);
             eprintln!("| {:60} | {:5} ms |", deed.says, took.as_millis());
@@ -320,7 +245,7 @@ impl Host {
     }
 
     /// Does each while the agent cannot heal it, and finds it named; then lets it be healed.
-    fn names(&mut self, deeds: &[Deed]) {
+    fn names(&mut self, deeds: impl IntoIterator<Item = &'static Deed>) {
         let picture = || std::fs::read_to_string("/run/state/picture").unwrap_or_default();
         wait_for("the peers in the picture", || picture().contains("10.88.9.0"));
         let before = found();
@@ -329,38 +254,36 @@ impl Host {
             let checks = checks(deed.kind);
             let mut seen = BTreeSet::new();
             for line in deed.types {
-                type_in(&line.replace("OWN", &self.own));
+                self.does(line);
                 seen.extend(found().difference(&before).cloned());
             }
             let named = seen.iter().any(|(check, _what)| checks.contains(&check.as_str()));
             assert!(named, "somebody {}: {seen:#?}", deed.says);
             self.twilld.signal(Signal::SIGCONT);
             // What went with a device comes back by itself, or not at all.
-            let went = |row: &&String| !deed.destroys.is_empty() && row.contains(deed.destroys);
-            let lost: BTreeSet<&String> = self.others.iter().filter(went).collect();
+            let lost = self.lost(deed);
             let ours = || {
-                let now = kernel(self.device);
+                let now = kernel(self.setting.device);
                 self.whole.iter().all(|row| lost.contains(row) || now.contains(row))
             };
             wait_for(deed.says, ours);
-            for row in self.foreign.iter().filter(|_row| !lost.is_empty()) {
-                drop(try_command(row));
+            if !lost.is_empty() {
+                drop(self.plant());
             }
-            wait_for(deed.says, || kernel(self.device) == self.whole);
+            wait_for(deed.says, || kernel(self.setting.device) == self.whole);
         }
     }
 
     fn endure(&mut self, deed: &Deed) -> Duration {
-        let destroyed = |row: &String| !deed.destroys.is_empty() && row.contains(deed.destroys);
-        let lost: BTreeSet<&String> = self.others.iter().filter(|row| destroyed(row)).collect();
+        let lost = self.lost(deed);
         let wanted: BTreeSet<String> =
             self.whole.iter().filter(|row| !lost.contains(row)).cloned().collect();
         for line in deed.types {
-            type_in(&line.replace("OWN", &self.own));
+            self.does(line);
         }
         let start = Instant::now();
         loop {
-            let now = kernel(self.device);
+            let now = kernel(self.setting.device);
             let missing: Vec<_> = wanted.difference(&now).collect();
             let added: Vec<_> = now.difference(&wanted).filter(|row| !lost.contains(row)).collect();
             if missing.is_empty() && added.is_empty() {
@@ -375,51 +298,17 @@ impl Host {
         let counts = || healed().get(deed.kind).is_some_and(|now| *now > before);
         wait_for(&format!("{} counted", deed.kind), || deed.kind.is_empty() || counts());
         // What went with a device, for the next one.
-        for row in self.foreign.iter().filter(|_row| !lost.is_empty()) {
-            drop(try_command(row));
+        if !lost.is_empty() {
+            drop(self.plant());
         }
-        assert_eq!(kernel(self.device), self.whole, "after: somebody {}", deed.says);
+        assert_eq!(kernel(self.setting.device), self.whole, "after: somebody {}", deed.says);
         self.healed = healed();
         took
     }
 }
 
-/// Everything about routes, neighbours, forwarding entries, addresses, the device and its switches,
-/// one row a line.
 fn kernel(device: &str) -> BTreeSet<String> {
-    let mut rows = BTreeSet::new();
-    let listings = [
-        "ip -4 route show table main".to_owned(),
-        "ip -4 route show table 99".to_owned(),
-        "ip -4 neigh show nud permanent".to_owned(),
-        format!("bridge fdb show dev {device}"),
-        format!("ip -4 -o addr show dev {device}"),
-        format!("ip -d -o link show dev {device}"),
-    ];
-    for listing in listings {
-        // A table that was never written to, a device that is away.
-        let text = try_command(&listing).unwrap_or_default();
-        let number = listing.contains(" -o ");
-        let rest = |line: &str| match line.split_once(": ") {
-            Some((_number, rest)) if number => rest.to_owned(),
-            _other => line.to_owned(),
-        };
-        // Behind it an address has the name that its device had.
-        let lines = text.lines().map(|line| line.split(" scope global ").next().unwrap_or(line));
-        rows.extend(lines.map(|line| format!("{listing}: {}", rest(line).trim())));
-    }
-    let switches = [
-        format!("conf/{device}/forwarding"),
-        format!("conf/{device}/rp_filter"),
-        "conf/u0/forwarding".to_owned(),
-        "conf/u0/rp_filter".to_owned(),
-        "ip_forward".to_owned(),
-    ];
-    for switch in switches {
-        let value = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{switch}"));
-        rows.insert(format!("{switch} is {}", value.unwrap_or_default().trim()));
-    }
-    rows
+    rows((device, "u0"), |line| try_command(line).unwrap_or_default())
 }
 
 /// How often what was undone.

@@ -3,8 +3,13 @@
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
 
+#[path = "../../integration/src/deeds.rs"]
+#[expect(dead_code, reason = "each test file uses its part of the deeds")]
+mod deeds;
+
 use std::time::{Duration, Instant};
 
+use deeds::{Deed, ON_THE_GATE};
 use support::network::{HOST_GW, HOST_GW_PEER, UDP, UDP_PEER, VXLAN, VXLAN_PEER};
 use support::process::wait_for;
 use support::{PREFIX, World, command, get, try_command};
@@ -42,19 +47,13 @@ fn a_table_that_somebody_spoils_is_back_within_a_second() {
         let mut twilld = world.twilld(&["--resync=60", "--iptables-resync=60", engine]);
         twilld.says("bootstrap done");
         let good = table();
-        for (number, deed) in [
-            "nft delete table ip twill-peers",
-            "nft flush set ip twill-peers peers",
-            "nft add element ip twill-peers hosts { 192.0.2.66 }",
-            "nft insert rule ip twill-peers encapsulated accept",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            try_command(deed).expect(deed);
+        for (number, Deed { says, types, .. }) in ON_THE_GATE.iter().enumerate() {
+            for line in *types {
+                try_command(line).expect(says);
+            }
             let start = Instant::now();
-            wait_for(deed, || table() == good);
-            assert!(start.elapsed() < Duration::from_secs(1), "{deed}: {:?}", start.elapsed());
+            wait_for(says, || table() == good);
+            assert!(start.elapsed() < Duration::from_secs(1), "{says}: {:?}", start.elapsed());
             let healed = format!("twill_drift_healed_total{{kind=\"rule\"}} {}", number + 1);
             wait_for(&healed, || get("/metrics").contains(&healed));
         }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::soak::command as soak;
 use crate::{bench, by_hand, demo, guard, hold, join, rights};
 
 /// Builds many hosts on this machine, with a network between them, and runs Twill there.
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measure what the README claims
     Bench,
+    /// Let one fault after the other happen to five hosts under traffic
+    Soak(soak::Options),
     /// Make a lab with etcd, agents and the image, and leave it standing
     Up(by_hand::Up),
     /// Take a lab down
@@ -83,6 +86,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(demo) => done(demo::run(&demo)),
         Command::Bench => done(bench::run()),
+        Command::Soak(options) => done(soak::run(&options)),
         Command::Up(up) => done(by_hand::up(&up)),
         Command::Down(which) => done(by_hand::down(&which)),
         Command::Enter(enter) => by_hand::enter(&enter),

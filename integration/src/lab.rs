@@ -39,6 +39,9 @@ use crate::registry;
 /// The first host's last octet: the lab is the one of the course, 192.168.140.22 and up.
 const FIRST: usize = 22;
 
+/// Where the hosts' default routes lead.
+pub(crate) const ROUTER: &str = "192.168.140.1";
+
 /// A lab. Dropping it takes everything down, and prints the transcripts unless
 /// [`Lab::finish`] was reached.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl Lab {
         let underlay = Host::new("underlay", init, &owner);
         ip(&underlay, &["link", "set", "lo", "up"])?;
         ip(&underlay, &["link", "add", "br0", "type", "bridge"])?;
-        ip(&underlay, &["address", "add", "192.168.140.1/24", "dev", "br0"])?;
+        ip(&underlay, &["address", "add", &format!("{ROUTER}/24"), "dev", "br0"])?;
         ip(&underlay, &["link", "set", "br0", "up"])?;
         let mut lab = Self { hosts: BTreeMap::new(), underlay, owner, ended: false, guardian };
         for _ in 0..hosts {
@@ -83,17 +86,26 @@ impl Lab {
         let name = format!("node{number}");
         let init = self.guardian.host(&name)?;
         let host = Host::new(&name, init, &self.owner);
-        let pid = init.to_string();
-        let link = ["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
-        ip(&self.underlay, &link)?;
-        ip(&self.underlay, &["link", "set", &name, "master", "br0", "up"])?;
         ip(&host, &["link", "set", "lo", "up"])?;
-        ip(&host, &["address", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
-        ip(&host, &["link", "set", "eth0", "up"])?;
-        ip(&host, &["route", "add", "default", "via", "192.168.140.1"])?;
         self.hosts.insert(name, host.clone());
+        self.connect(number)?;
         self.name_hosts()?;
         Ok(host)
+    }
+
+    /// Gives a host without an uplink one: `eth0`, with its address and the default route.
+    ///
+    /// # Errors
+    /// When it has one.
+    pub fn connect(&self, number: usize) -> Result<()> {
+        let host = self.node(number);
+        let (name, pid) = (host.name(), host.init().to_string());
+        let link = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
+        ip(&self.underlay, &link)?;
+        ip(&self.underlay, &["link", "set", name, "master", "br0", "up"])?;
+        ip(host, &["address", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
+        ip(host, &["link", "set", "eth0", "up"])?;
+        ip(host, &["route", "add", "default", "via", ROUTER])
     }
 
     /// The host number `number`, counted from 1 as in its name.

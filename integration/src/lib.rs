@@ -9,6 +9,8 @@ mod by_hand;
 mod cgroups;
 pub mod cli;
 pub mod container;
+#[expect(dead_code, reason = "each crate uses its part of the deeds")]
+mod deeds;
 mod demo;
 mod enter;
 pub mod etcd;
@@ -29,6 +31,7 @@ mod programs;
 pub mod registry;
 pub mod rights;
 mod snapshot;
+pub mod soak;
 mod status;
 pub mod storm;
 mod wait;

@@ -55,7 +55,7 @@ fn live_without_etcd(backend: Backend) -> Result<()> {
 
     let route = match backend {
         Backend::Udp => "10.88.0.0/16".to_owned(),
-        Backend::Vxlan => status(fabric.node(2))?.subnet.to_string(),
+        Backend::Vxlan | Backend::HostGw => status(fabric.node(2))?.subnet.to_string(),
     };
     fabric.node(1).ok(["ip", "route", "del", &route])?;
     let healed = || same(&fabric, &before).is_ok_and(|changes| changes.is_empty());

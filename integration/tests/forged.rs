@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use twill_integration::container::Endpoint;
 use twill_integration::fabric::{Backend, Fabric};
 use twill_integration::{Host, may_build_labs};
@@ -88,6 +88,7 @@ impl Scene<'_> {
         let (port, bytes) = match self.backend {
             Backend::Udp => (8285, inner),
             Backend::Vxlan => (8472, vxlan(&mac_of(self.fabric.node(1))?, &inner)),
+            Backend::HostGw => bail!("nothing is wrapped"),
         };
         let host = self.fabric.node(number);
         // Already there is as good.

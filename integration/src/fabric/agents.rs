@@ -68,7 +68,8 @@ impl Fabric {
         host.spawn("twilld", bounded.chain(self.options.iter().map(String::as_str)))
     }
 
-    fn ensure_manager(&self, host: &Host) -> Result<()> {
+    /// Starts what systemd is to the agent's hook, unless it runs.
+    pub(crate) fn ensure_manager(&self, host: &Host) -> Result<()> {
         let mut managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner);
         if !managers.contains_key(host.name()) {
             managers.insert(host.name().to_owned(), rights::manager(host)?);

@@ -7,6 +7,8 @@ pub enum Backend {
     Udp,
     /// By the kernel.
     Vxlan,
+    /// By routes alone.
+    HostGw,
 }
 
 impl Backend {
@@ -15,14 +17,16 @@ impl Backend {
         match self {
             Self::Udp => "udp",
             Self::Vxlan => "vxlan",
+            Self::HostGw => "host-gw",
         }
     }
 
-    /// The tunnel's device.
+    /// The tunnel's device; the uplink where there is no tunnel.
     pub fn device(self) -> &'static str {
         match self {
             Self::Udp => "flannel0",
             Self::Vxlan => "flannel.1",
+            Self::HostGw => "eth0",
         }
     }
 
@@ -31,6 +35,7 @@ impl Backend {
         match self {
             Self::Udp => 1472,
             Self::Vxlan => 1450,
+            Self::HostGw => 1500,
         }
     }
 }

@@ -3,6 +3,7 @@
 use iptables::IPTables;
 
 use super::{IPTABLES, LEGACY, firewall, policy};
+use crate::deeds::{Deed, ON_THE_RULES, fill};
 use crate::host::{feed, on_a_host, run};
 use twill_core::firewall::Policy;
 
@@ -44,9 +45,10 @@ fn what_was_spoilt_is_healed_in_one_go() {
             firewall.ensure(&[policy(1)]).await.unwrap();
             assert!(!firewall.ensure(&[policy(1)]).await.unwrap(), "nothing is written twice");
             let good = saved(program);
-            for (name, deeds) in SPOILERS {
-                for deed in deeds {
-                    run(&deed.replace("iptables", program));
+            for Deed { says: name, types, .. } in ON_THE_RULES {
+                for line in types {
+                    let line = fill(line, &[("NETWORK", "10.5.0.0/16"), ("iptables", program)]);
+                    run(&line);
                 }
                 assert_ne!(saved(program), good, "{name}: nothing was spoilt");
                 assert!(firewall.ensure(&[policy(1)]).await.unwrap(), "{name}: not noticed");
@@ -56,32 +58,6 @@ fn what_was_spoilt_is_healed_in_one_go() {
         });
     }
 }
-
-const SPOILERS: [(&str, &[&str]); 8] = [
-    ("a flushed chain", &["iptables -t nat -F FLANNEL-POSTRTG"]),
-    ("a jump that is gone", &["iptables -D FORWARD 1"]),
-    (
-        "a chain that is gone",
-        &["iptables -D FORWARD 1", "iptables -F TWILL-FWD", "iptables -X TWILL-FWD"],
-    ),
-    ("a rule too much", &["iptables -A FLANNEL-FWD -j DROP"]),
-    ("a rule less in raw", &["iptables -t raw -D TWILL-RAW 1"]),
-    ("a rule less in mangle", &["iptables -t mangle -D TWILL-MSS 1"]),
-    (
-        "rules in another order",
-        &["iptables -D FLANNEL-FWD 1", "iptables -A FLANNEL-FWD -s 10.5.0.0/16 -j ACCEPT"],
-    ),
-    (
-        "chains of ours flushed",
-        &[
-            "iptables -F FLANNEL-FWD",
-            "iptables -F TWILL-FWD",
-            "iptables -t nat -F FLANNEL-POSTRTG",
-            "iptables -t raw -F TWILL-RAW",
-            "iptables -t mangle -F TWILL-MSS",
-        ],
-    ),
-];
 
 #[test]
 fn doubles_go() {
