@@ -136,12 +136,13 @@ impl Run<'_> {
     }
 
     fn happen(&mut self, act: Act) -> Result<()> {
-        let fault = self.faults[act.fault];
+        let fault = self.faults[act.fault].clone();
         match fault.work {
             Work::Deed(deed) => self.deed(deed, (fault, act)),
             Work::Turn(turn) => self.turn(turn, (fault, act)),
             Work::Unplug => self.unplug((fault, act)),
             Work::Agent(signal) => self.agent(signal, (fault, act)),
+            Work::Behind(deed) => self.behind(deed, (fault, act)),
             Work::Etcd => self.etcd((fault, act)),
         }
     }
@@ -212,6 +213,20 @@ impl Run<'_> {
         })
     }
 
+    fn behind(&mut self, deed: &Deed, (fault, act): (Fault, Act)) -> Result<()> {
+        let destroys = self.world.fill(deed.destroys, act.host, act.peer);
+        let step = Step { destroys: &destroys, ..Step::of(&fault, act) };
+        self.step(&step, |run| {
+            run.world.fabric.stop_agent(act.host + 1, Signal::SIGKILL)?;
+            deed.types.iter().try_for_each(|line| run.types(line, act))?;
+            pace(act.away);
+            let start = Instant::now();
+            run.world.fabric.start_agent(act.host + 1)?;
+            Ok(start)
+        })?;
+        self.plant_again(&destroys, act)
+    }
+
     fn etcd(&mut self, (fault, act): (Fault, Act)) -> Result<()> {
         self.step(&Step::of(&fault, act), |run| {
             run.world.fabric.stop_etcd()?;
@@ -263,7 +278,7 @@ impl Run<'_> {
 impl Step<'_> {
     fn of(fault: &Fault, act: Act) -> Self {
         Self {
-            says: fault.says.to_owned(),
+            says: fault.says.clone(),
             act,
             hurts: fault.hurts,
             at_once: fault.at_once,

@@ -7,9 +7,9 @@ use crate::deeds::{Deed, FLAP, Hurts, ON_THE_GATE, ON_THE_RULES, ON_THE_UPLINK, 
 use crate::fabric::Backend;
 
 /// One row of the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fault {
-    pub(super) says: &'static str,
+    pub(super) says: String,
     pub(super) hurts: Hurts,
     pub(super) work: Work,
     /// Must the kernel be as it was within a second? Not where a program is started.
@@ -29,6 +29,8 @@ pub(super) enum Work {
     Unplug,
     /// The agent ends so, and is started again.
     Agent(Signal),
+    /// By commands while the agent is dead.
+    Behind(&'static Deed),
     /// etcd is killed, and is started again.
     Etcd,
 }
@@ -87,18 +89,26 @@ pub(super) fn faults(backend: Backend) -> Vec<Fault> {
     };
     let deeds = device.iter().chain([&FLAP]).chain(&ON_THE_GATE).chain(&ON_THE_RULES);
     let deeds = deeds.map(|deed| Fault {
-        says: deed.says,
+        says: deed.says.to_owned(),
         hurts: deed.hurts,
         work: Work::Deed(deed),
         at_once: true,
         spares_etcd: false,
     });
-    deeds.chain(turns(backend)).chain(ends(backend)).collect()
+    let behind = device.first().into_iter().chain(device.last());
+    let behind = behind.map(|deed| Fault {
+        says: format!("{} while the agent is dead", deed.says),
+        hurts: if backend == Backend::Udp { Hurts::Everybody } else { deed.hurts },
+        work: Work::Behind(deed),
+        at_once: false,
+        spares_etcd: false,
+    });
+    deeds.chain(turns(backend)).chain(ends(backend)).chain(behind).collect()
 }
 
 fn turns(backend: Backend) -> [Fault; 4] {
-    let turn = |says, turn: &'static Turn, hurts| Fault {
-        says,
+    let turn = |says: &str, turn: &'static Turn, hurts| Fault {
+        says: says.to_owned(),
         hurts,
         work: Work::Turn(turn),
         at_once: true,
@@ -109,7 +119,7 @@ fn turns(backend: Backend) -> [Fault; 4] {
     // Rules that name it let nothing pass until they name it as it is called now.
     let named = if backend == Backend::HostGw { Hurts::Everybody } else { Hurts::Nobody };
     let unplugged = Fault {
-        says: "deletes the uplink and makes it again",
+        says: "deletes the uplink and makes it again".to_owned(),
         hurts: Hurts::Everybody,
         work: Work::Unplug,
         at_once: true,
@@ -126,7 +136,10 @@ fn turns(backend: Backend) -> [Fault; 4] {
 /// A program ends. What the kernel carries goes on; the tunnel of `udp` is a program.
 fn ends(backend: Backend) -> [Fault; 3] {
     let hurts = if backend == Backend::Udp { Hurts::Everybody } else { Hurts::Nobody };
-    let end = |says, work, hurts| Fault { says, hurts, work, at_once: false, spares_etcd: false };
+    let end = |says: &str, work, hurts| {
+        let says = says.to_owned();
+        Fault { says, hurts, work, at_once: false, spares_etcd: false }
+    };
     [
         end("kills the agent and starts it", Work::Agent(Signal::SIGKILL), hurts),
         end("stops the agent and starts it", Work::Agent(Signal::SIGTERM), hurts),
@@ -152,9 +165,9 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_of_its_own() {
-        for (backend, count) in [(Backend::Vxlan, 43), (Backend::Udp, 29), (Backend::HostGw, 25)] {
+        for (backend, count) in [(Backend::Vxlan, 45), (Backend::Udp, 31), (Backend::HostGw, 27)] {
             let faults = faults(backend);
-            let names: BTreeSet<&str> = faults.iter().map(|fault| fault.says).collect();
+            let names: BTreeSet<&str> = faults.iter().map(|fault| fault.says.as_str()).collect();
             assert_eq!((faults.len(), names.len()), (count, count), "{backend:?}");
         }
     }
