@@ -46,7 +46,6 @@ pub(crate) struct Reconciler {
     last: Last,
     /// Is the uplink not there? It may come back under any number.
     away: bool,
-    absence: Trouble,
     trouble: Trouble,
     delay: Trouble,
 }
@@ -128,7 +127,6 @@ impl Reconciler {
             far: Vec::new(),
             last: Last::default(),
             away: false,
-            absence: Trouble::default(),
             trouble: Trouble::default(),
             delay: Trouble::default(),
         })
@@ -178,6 +176,7 @@ impl Reconciler {
             devices,
             uplink: self.uplink.index,
             link,
+            mtus: setup.mtus(),
             direct: setup.is_direct(),
         };
         self.name_the_far(out_of_reach(&paths, &peers));

@@ -1,7 +1,7 @@
 //! Everything about this host that follows from the network's configuration, as one value: whoever
 //! owns a part of the host makes that part equal to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twill_core::config::{Backend, NetworkConfig};
 use twill_core::device::{DeviceSpec, TooSmall, Uplink, device, mtu};
@@ -10,7 +10,7 @@ use twill_core::firewall::Entrance;
 use twill_core::firewall::gate::Accept;
 use twill_core::ids::{Mac, Mtu, Revision, Subnet, Underlay};
 use twill_core::lease::LeaseBackend;
-use twill_core::serving::{Served, Serving};
+use twill_core::serving::{Served, Serving, Way};
 
 use crate::failure::Failure;
 
@@ -68,6 +68,14 @@ impl Setup {
     /// The interface that most packets leave by, for people.
     pub(crate) fn device_name(&self) -> &str {
         self.serving.current().device.as_deref().unwrap_or(&self.uplink.name)
+    }
+
+    /// What containers may send by each way that is served.
+    pub(crate) fn mtus(&self) -> BTreeMap<Way, Mtu> {
+        let mtu = |served: &Served| {
+            Some((served.backend.way(), mtu(&served.backend, &self.uplink).ok()?))
+        };
+        self.serving.all().filter_map(mtu).collect()
     }
 
     /// Do peers on the link get their packets without a tunnel?

@@ -50,7 +50,8 @@ impl Site {
         let Dump { tables: actual, link } = kernel.dump(ground).await?;
         let current = setup.serving.current().backend.way();
         let (network, direct) = (setup.config.network, setup.is_direct());
-        let paths = Paths { network, current, devices, uplink, link, direct };
+        let mtus = setup.mtus();
+        let paths = Paths { network, current, devices, uplink, link, mtus, direct };
         let wanted = desired(&paths, &blueprint.view.peers);
         Ok(Self { interfaces, specs, wanted, actual })
     }

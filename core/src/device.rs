@@ -100,9 +100,9 @@ impl DeviceSpec {
 }
 
 /// IPv4 header and UDP header around a bare packet.
-const UDP_OVERHEAD: u32 = 28;
+pub(crate) const UDP_OVERHEAD: u32 = 28;
 /// IPv4, UDP, VXLAN and inner Ethernet headers (RFC 7348 section 5).
-const VXLAN_OVERHEAD: u32 = 50;
+pub(crate) const VXLAN_OVERHEAD: u32 = 50;
 
 /// The uplink cannot carry the tunnel.
 #[derive(Debug, thiserror::Error, Eq, PartialEq)]

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::device::IfIndex;
-use crate::ids::{Gateway, Ipv4Subnet, Mac, Subnet, Underlay};
+use crate::device::{IfIndex, UDP_OVERHEAD, VXLAN_OVERHEAD};
+use crate::ids::{Gateway, Ipv4Subnet, Mac, Mtu, Subnet, Underlay};
 use crate::peers::Peer;
 use crate::serving::Way;
 use crate::status::{Ignored, Reason};
@@ -30,8 +30,10 @@ pub struct Paths {
     pub devices: BTreeMap<Way, IfIndex>,
     /// The interface to the other hosts.
     pub uplink: IfIndex,
-    /// Whom it reaches without a router.
+    /// Whom it reaches without a router, and what the ways carry.
     pub link: Link,
+    /// What containers may send by each way.
+    pub mtus: BTreeMap<Way, Mtu>,
     /// Leave the tunnel out towards hosts on the link?
     pub direct: bool,
 }
@@ -47,6 +49,22 @@ pub enum Hop {
     Via(IfIndex, Underlay),
 }
 
+/// One route: where to, and what it carries if that is less than its device does.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Route {
+    /// Where to.
+    pub hop: Hop,
+    /// What packets to there may be, in bytes: forwarding, sockets of this host and the clamp of TCP's
+    /// segments keep to it.
+    pub mtu: Option<Mtu>,
+}
+
+impl From<Hop> for Route {
+    fn from(hop: Hop) -> Self {
+        Self { hop, mtu: None }
+    }
+}
+
 /// The rows we own. Of what we want there is one of each key; of what is there, somebody else may have
 /// put another one beside it.
 ///
@@ -60,7 +78,7 @@ pub struct Tables {
     pub neighbours: BTreeMap<(IfIndex, Gateway), Mac>,
     /// Routes. To the kernel a block has one route, whatever device it leads to, and it goes by the
     /// first if there are several.
-    pub routes: BTreeSet<(Subnet, Hop)>,
+    pub routes: BTreeSet<(Subnet, Route)>,
 }
 
 /// One idempotent write; `Put` replaces the row that has the same key.
@@ -69,8 +87,8 @@ pub struct Tables {
 pub enum Change {
     PutForwarding(IfIndex, Mac, Underlay),
     PutNeighbour(IfIndex, Gateway, Mac),
-    PutRoute(Subnet, Hop),
-    DropRoute(Subnet, Hop),
+    PutRoute(Subnet, Route),
+    DropRoute(Subnet, Route),
     DropNeighbour(IfIndex, Gateway),
     DropForwarding(IfIndex, Mac, Underlay),
 }
@@ -83,18 +101,30 @@ impl Paths {
             Way::Vxlan(..) | Way::HostGw | Way::Alloc | Way::Extension => None,
         }
     }
+
+    /// What packets to this peer may be, if the way there carries less than others do.
+    fn narrow(&self, peer: &Peer, hop: Hop) -> Option<Mtu> {
+        let carried = self.link.carries(peer.underlay)?;
+        let inner = match hop {
+            Hop::Via(..) => Some(carried),
+            Hop::Device(_) => carried.inside(UDP_OVERHEAD),
+            Hop::Onlink(..) => carried.inside(VXLAN_OVERHEAD),
+        };
+        inner.filter(|inner| self.mtus.get(&peer.by).is_some_and(|usual| inner < usual))
+    }
 }
 
 /// The tables this host should have, given its peers.
 ///
 /// With `udp` there is one route for the whole network into the device; where each packet goes from
-/// there is [`tunnel_peers`]. Peers that are not reached by it have longer routes, which win. While
+/// there is [`tunnel_peers`]. Peers that are not reached by it, or by a way that carries less, have
+/// longer routes, which win. While
 /// `udp` is not what the configuration says any more, those that still use it have routes of their own.
 #[must_use]
 pub fn desired(paths: &Paths, peers: &[Peer]) -> Tables {
     let mut tables = Tables::default();
     let whole = paths.whole();
-    tables.routes.extend(whole.map(|device| (paths.network, Hop::Device(device))));
+    tables.routes.extend(whole.map(|device| (paths.network, Hop::Device(device).into())));
     for peer in peers {
         let via = Hop::Via(paths.uplink, peer.underlay);
         let device = paths.devices.get(&peer.by).copied();
@@ -102,7 +132,11 @@ pub fn desired(paths: &Paths, peers: &[Peer]) -> Tables {
         let hop = match (peer.by, device) {
             (Way::HostGw, _) if paths.link.holds(peer.underlay) => via,
             (Way::Udp(_), Some(_)) if direct => via,
-            (Way::Udp(_), Some(device)) if whole != Some(device) => Hop::Device(device),
+            (Way::Udp(_), Some(device))
+                if whole != Some(device) || paths.narrow(peer, Hop::Device(device)).is_some() =>
+            {
+                Hop::Device(device)
+            }
             (Way::Vxlan(..), Some(device)) => {
                 let Some(mac) = peer.mac else { continue };
                 let gateway = peer.subnet.gateway();
@@ -112,7 +146,7 @@ pub fn desired(paths: &Paths, peers: &[Peer]) -> Tables {
             }
             _without_a_row => continue,
         };
-        tables.routes.insert((peer.subnet, hop));
+        tables.routes.insert((peer.subnet, Route { hop, mtu: paths.narrow(peer, hop) }));
     }
     tables
 }
@@ -148,11 +182,11 @@ pub fn plan(desired: &Tables, actual: &Tables) -> Vec<Change> {
     let missing = |(device, mac, host)| Change::PutForwarding(device, mac, host);
     changes.extend(desired.forwarding.difference(&actual.forwarding).copied().map(missing));
     changes.extend(missing_neighbours(&desired.neighbours, &actual.neighbours));
-    let missing = |(subnet, hop)| Change::PutRoute(subnet, hop);
+    let missing = |(subnet, route)| Change::PutRoute(subnet, route);
     changes.extend(desired.routes.difference(&actual.routes).copied().map(missing));
-    let key = |(subnet, _hop): &(Subnet, Hop)| *subnet;
-    for (subnet, hop) in stale((&desired.routes, &actual.routes), key) {
-        changes.push(Change::DropRoute(subnet, hop));
+    let key = |(subnet, _route): &(Subnet, Route)| *subnet;
+    for (subnet, route) in stale((&desired.routes, &actual.routes), key) {
+        changes.push(Change::DropRoute(subnet, route));
     }
     let gone = actual.neighbours.keys().filter(|key| !desired.neighbours.contains_key(key));
     changes.extend(gone.map(|(device, gateway)| Change::DropNeighbour(*device, *gateway)));
@@ -206,6 +240,13 @@ impl fmt::Display for Hop {
     }
 }
 
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.hop.fmt(f)?;
+        self.mtu.map_or(Ok(()), |mtu| write!(f, " with mtu {mtu}"))
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -213,8 +254,8 @@ impl fmt::Display for Change {
             Self::PutNeighbour(_, gateway, mac) => {
                 write!(f, "make {gateway} a neighbour at {mac}")
             }
-            Self::PutRoute(subnet, hop) => write!(f, "route {subnet} {hop}"),
-            Self::DropRoute(subnet, hop) => write!(f, "drop the route of {subnet} {hop}"),
+            Self::PutRoute(subnet, route) => write!(f, "route {subnet} {route}"),
+            Self::DropRoute(subnet, route) => write!(f, "drop the route of {subnet} {route}"),
             Self::DropNeighbour(_, gateway) => write!(f, "drop the neighbour {gateway}"),
             Self::DropForwarding(_, mac, host) => {
                 write!(f, "stop sending frames for {mac} to {host}")

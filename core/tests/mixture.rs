@@ -5,7 +5,7 @@
 //! of the configuration, writes its lease, sees each other host's lease, starts again, and takes the
 //! old way out of service, each at any moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twill_core::config::{Backend, Udp, Vxlan};
 use twill_core::device::IfIndex;
@@ -136,7 +136,8 @@ fn wrong_in(world: &World, pair: &[Backend; 2]) -> Option<String> {
             current: serving.current().backend.way(),
             devices: ways.iter().copied().filter(|way| *way != Way::HostGw).zip(devices).collect(),
             uplink: IfIndex(2),
-            link: Link::new([("192.0.2.0/24".parse().expect("a block"), Lead::Link)]),
+            link: Link::new([("192.0.2.0/24".parse().expect("a block"), Lead::Link, None)]),
+            mtus: BTreeMap::new(),
             direct: false,
         };
         let routes = desired(&paths, &view.peers).routes;
@@ -145,8 +146,9 @@ fn wrong_in(world: &World, pair: &[Backend; 2]) -> Option<String> {
                 return Some(format!("{own} knows no way to {other} in {world:?}: {view:?}"));
             };
             let address = peer.subnet.first_host();
-            let hop = routes.iter().filter(|(block, _hop)| block.contains(address));
-            let hop = hop.max_by_key(|(block, _hop)| block.len()).map(|(_block, hop)| *hop);
+            let hop = routes.iter().filter(|(block, _route)| block.contains(address));
+            let hop =
+                hop.max_by_key(|(block, _route)| block.len()).map(|(_block, route)| route.hop);
             let by = match hop {
                 Some(Hop::Via(..)) => Some(Way::HostGw),
                 Some(Hop::Device(device) | Hop::Onlink(device, _)) => {

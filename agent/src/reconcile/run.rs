@@ -68,8 +68,7 @@ impl Reconciler {
     fn tell(&mut self, failure: &Failure) -> Duration {
         let line = failure.line();
         let (wait, new) = self.trouble.meet(&line);
-        // Without its uplink no device can be made, and that has been said.
-        if new && !self.away {
+        if new {
             let hint = failure.way_out();
             tracing::error!(hint, "cannot bring the kernel up to date: {line}");
         }

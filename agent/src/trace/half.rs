@@ -94,21 +94,22 @@ impl Look<'_> {
     async fn to_peer(&self, peer: &Peer, holder: &Holder) -> Vec<Step> {
         let site = self.site;
         let rows = Rows::towards(&site.wanted, peer.subnet);
+        let hop = rows.route.map(|(_block, route)| route.hop);
         let mut steps = Vec::new();
-        let direct = matches!(rows.route, Some((_, Hop::Via(..))));
+        let direct = matches!(hop, Some(Hop::Via(..)));
         if let Some(spec) = site.specs.get(&peer.by).filter(|_spec| !direct) {
             let mut found = differences(spec, &site.interfaces);
             found.extend(address_differences(spec, &site.interfaces));
             steps.push(trace::device(spec.name(), &found));
         }
-        let entrance = match rows.route {
-            Some((_, Hop::Device(index) | Hop::Onlink(index, _) | Hop::Via(index, _))) => {
+        let entrance = match hop {
+            Some(Hop::Device(index) | Hop::Onlink(index, _) | Hop::Via(index, _)) => {
                 site.interfaces.iter().find(|seen| seen.index == index)
             }
             None => None,
         };
         steps.push(self.route(&rows, holder).await);
-        if let Some((_, Hop::Onlink(..))) = rows.route {
+        if let Some(Hop::Onlink(..)) = hop {
             steps.extend(rows.neighbour.map(|row| trace::neighbour(row, &site.actual)));
             steps.extend(rows.forwarding.map(|row| trace::fdb(row, &site.actual)));
         }

@@ -92,7 +92,7 @@ mod tests {
         let (block, gateway) = ("10.88.9.0/24".parse().unwrap(), Gateway([10, 88, 9, 0].into()));
         let mac = Mac([2, 0, 0, 0, 0, 9]);
         let mut tables = Tables::default();
-        tables.routes.insert((block, Hop::Onlink(DEVICE, gateway)));
+        tables.routes.insert((block, Hop::Onlink(DEVICE, gateway).into()));
         tables.neighbours.insert((DEVICE, gateway), mac);
         tables.forwarding.insert((DEVICE, mac, Underlay([192, 0, 2, 9].into())));
         tables
@@ -105,7 +105,7 @@ mod tests {
         stray.forwarding.insert((DEVICE, nobody, hop));
         let mut second = tables();
         let beside = Hop::Via(IfIndex(2), Underlay([192, 0, 2, 7].into()));
-        second.routes.insert(("10.88.9.0/24".parse().unwrap(), beside));
+        second.routes.insert(("10.88.9.0/24".parse().unwrap(), beside.into()));
         let mut routeless = tables();
         routeless.routes.clear();
         for (name, actual, check, verdict, words) in [

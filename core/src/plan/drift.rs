@@ -14,8 +14,8 @@ pub fn drift(changes: &[Change], stood: &Tables) -> Vec<Change> {
         Change::PutNeighbour(device, gateway, mac) => {
             stood.neighbours.get(&(device, gateway)) == Some(&mac)
         }
-        Change::PutRoute(subnet, hop) => stood.routes.contains(&(subnet, hop)),
-        Change::DropRoute(subnet, hop) => !stood.routes.contains(&(subnet, hop)),
+        Change::PutRoute(subnet, route) => stood.routes.contains(&(subnet, route)),
+        Change::DropRoute(subnet, route) => !stood.routes.contains(&(subnet, route)),
         Change::DropNeighbour(device, gateway) => {
             !stood.neighbours.contains_key(&(device, gateway))
         }

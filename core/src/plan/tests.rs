@@ -5,7 +5,7 @@ use crate::ids::Vni;
 #[test]
 fn plans() {
     let (net, hop) = (subnet(2), subnet(2).gateway());
-    let via = Hop::Onlink(VTEP, hop);
+    let via = Hop::Onlink(VTEP, hop).into();
     check("nothing to do", &[peer(2, 0xa)], &[peer(2, 0xa)], &[]);
     check(
         "a peer arrives: its route comes last",
@@ -44,7 +44,7 @@ fn plans() {
         &[peer(2, 0xa)],
         &[Peer { by: Way::HostGw, ..peer(2, 0xa) }],
         &[
-            PutRoute(net, Hop::Via(UPLINK, host(2))),
+            PutRoute(net, Hop::Via(UPLINK, host(2)).into()),
             DropNeighbour(VTEP, hop),
             DropForwarding(VTEP, mac(0xa), host(2)),
         ],
@@ -55,7 +55,7 @@ fn plans() {
 #[test]
 fn what_somebody_added_beside_ours_goes_and_ours_stays() {
     let (wanted, hop) = (desired(&paths(), &[peer(2, 0xa)]), subnet(2).gateway());
-    let elsewhere = (subnet(2), Hop::Via(UPLINK, host(9)));
+    let elsewhere = (subnet(2), Hop::Via(UPLINK, host(9)).into());
     let mut doubled = wanted.clone();
     doubled.forwarding.insert((VTEP, mac(0xa), host(9)));
     doubled.routes.insert(elsewhere);
@@ -63,7 +63,7 @@ fn what_somebody_added_beside_ours_goes_and_ours_stays() {
     assert_eq!(plan(&wanted, &doubled), drops);
     assert_eq!(drift(&drops, &wanted), drops, "somebody's doing");
     // Nothing but what was added: the first takes the place of ours, the others go.
-    doubled.routes = [elsewhere, (subnet(2), Hop::Device(TUN))].into();
+    doubled.routes = [elsewhere, (subnet(2), Hop::Device(TUN).into())].into();
     doubled.forwarding = [(VTEP, mac(0xa), host(8)), (VTEP, mac(0xa), host(9))].into();
     let changes = plan(&wanted, &doubled);
     let mut kernel = doubled;
@@ -80,7 +80,7 @@ fn udp_has_one_route_for_all_and_a_table_of_its_own() {
     let paths = Paths { current: UDP, ..paths() };
     let peers = [by(UDP, 2), by(UDP, 3)];
     let alone = desired(&paths, &[]);
-    assert_eq!(plan(&alone, &Tables::default()), [PutRoute(network(), Hop::Device(TUN))]);
+    assert_eq!(plan(&alone, &Tables::default()), [PutRoute(network(), Hop::Device(TUN).into())]);
     assert_eq!(desired(&paths, &peers), alone, "peers change no row");
     let ends = |n| (subnet(n).try_into().expect("IPv4"), [192, 0, 2, n].into());
     assert_eq!(tunnel_peers(&peers), [ends(2), ends(3)]);
@@ -91,12 +91,18 @@ fn udp_has_one_route_for_all_and_a_table_of_its_own() {
 #[test]
 fn udp_on_its_way_out_has_a_route_for_each_of_its_peers() {
     let tables = desired(&paths(), &[by(UDP, 2), by(VXLAN, 3)]);
-    let wanted =
-        [(subnet(2), Hop::Device(TUN)), (subnet(3), Hop::Onlink(VTEP, subnet(3).gateway()))];
+    let wanted = [
+        (subnet(2), Hop::Device(TUN).into()),
+        (subnet(3), Hop::Onlink(VTEP, subnet(3).gateway()).into()),
+    ];
     assert_eq!(tables.routes, BTreeSet::from(wanted));
     let before = desired(&Paths { current: UDP, ..paths() }, &[by(UDP, 2), by(UDP, 3)]);
     let changes = plan(&tables, &before);
-    assert_eq!(changes.last(), Some(&DropRoute(network(), Hop::Device(TUN))), "the last of all");
+    assert_eq!(
+        changes.last(),
+        Some(&DropRoute(network(), Hop::Device(TUN).into())),
+        "the last of all"
+    );
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn a_peer_behind_a_router_is_named_and_gets_no_route() {
     let peers = [far, by(Way::HostGw, 3)];
     assert_eq!(
         desired(&paths(), &peers).routes,
-        BTreeSet::from([(subnet(3), Hop::Via(UPLINK, host(3)))])
+        BTreeSet::from([(subnet(3), Hop::Via(UPLINK, host(3)).into())])
     );
     let named = out_of_reach(&paths(), &peers);
     assert_eq!(named.len(), 1, "{named:?}");
@@ -118,7 +124,8 @@ fn direct_routing_leaves_the_tunnel_of_udp_out_as_well() {
     let far = Peer { underlay: Underlay([198, 51, 100, 2].into()), ..by(UDP, 2) };
     let paths = Paths { current: UDP, direct: true, ..paths() };
     let tables = desired(&paths, &[far, by(UDP, 3)]);
-    let wanted = [(network(), Hop::Device(TUN)), (subnet(3), Hop::Via(UPLINK, host(3)))];
+    let wanted =
+        [(network(), Hop::Device(TUN).into()), (subnet(3), Hop::Via(UPLINK, host(3)).into())];
     assert_eq!(tables.routes, BTreeSet::from(wanted));
 }
 
@@ -127,22 +134,53 @@ fn direct_routing_leaves_the_tunnel_out_where_it_can() {
     let far = Peer { underlay: Underlay([198, 51, 100, 2].into()), ..by(VXLAN, 2) };
     let tables = desired(&Paths { direct: true, ..paths() }, &[far, by(VXLAN, 3)]);
     let wanted = [
-        (subnet(2), Hop::Onlink(VTEP, subnet(2).gateway())),
-        (subnet(3), Hop::Via(UPLINK, host(3))),
+        (subnet(2), Hop::Onlink(VTEP, subnet(2).gateway()).into()),
+        (subnet(3), Hop::Via(UPLINK, host(3)).into()),
     ];
     assert_eq!(tables.routes, BTreeSet::from(wanted));
 }
 
 #[test]
+fn the_route_to_a_peer_says_so_if_its_way_carries_less() {
+    let everybody = (block([192, 0, 2, 0], 24), Lead::Link, None);
+    let (onlink, via) = (Hop::Onlink(VTEP, subnet(3).gateway()), Hop::Via(UPLINK, host(3)));
+    let tun = Hop::Device(TUN);
+    for (name, current, direct, carried, want) in [
+        ("vxlan", VXLAN, false, 1400, Some((onlink, Some(1350)))),
+        ("vxlan, no less than the option MTU", VXLAN, false, 1500, Some((onlink, None))),
+        ("vxlan without the tunnel", VXLAN, true, 1400, Some((via, Some(1400)))),
+        ("without the tunnel, enough for what is inside", VXLAN, true, 1450, Some((via, None))),
+        ("host-gw", Way::HostGw, false, 1400, Some((via, Some(1400)))),
+        ("udp", UDP, false, 1400, Some((tun, Some(1372)))),
+        ("udp, enough: the route for all will do", UDP, false, 1500, None),
+    ] {
+        let narrow = (block([192, 0, 2, 3], 32), Lead::Link, Mtu::new(carried));
+        let link = Link::new([everybody, narrow]);
+        let paths = Paths { current, link, direct, ..paths() };
+        let tables = desired(&paths, &[by(current, 2), by(current, 3)]);
+        let found = |n| tables.routes.iter().find(|(block, _route)| *block == subnet(n));
+        let want = want.map(|(hop, mtu)| (subnet(3), Route { hop, mtu: mtu.and_then(Mtu::new) }));
+        assert_eq!(found(3).copied(), want, "{name}");
+        assert!(found(2).is_none_or(|(_block, route)| route.mtu.is_none()), "{name}: the others");
+    }
+    let narrow = Route { hop: onlink, mtu: Mtu::new(1350) };
+    let change = PutRoute(subnet(3), narrow);
+    assert_eq!(change.to_string(), "route 10.5.3.0/24 via 10.5.3.0 with mtu 1350");
+    let wide = Tables { routes: [(subnet(3), onlink.into())].into(), ..Tables::default() };
+    let wanted = Tables { routes: [(subnet(3), narrow)].into(), ..Tables::default() };
+    assert_eq!(plan(&wanted, &wide), [change], "one write");
+}
+
+#[test]
 fn changes_read_as_sentences() {
     let hop = subnet(2).gateway();
-    let onlink = Hop::Onlink(VTEP, hop);
+    let onlink = Hop::Onlink(VTEP, hop).into();
     let rows = [
         (PutForwarding(VTEP, mac(0xa), host(2)), "send frames for 02:00:00:00:00:0a to 192.0.2.2"),
         (PutNeighbour(VTEP, hop, mac(0xa)), "make 10.5.2.0 a neighbour at 02:00:00:00:00:0a"),
         (PutRoute(subnet(2), onlink), "route 10.5.2.0/24 via 10.5.2.0"),
-        (PutRoute(subnet(2), Hop::Device(TUN)), "route 10.5.2.0/24 into the tunnel device"),
-        (PutRoute(subnet(2), Hop::Via(UPLINK, host(2))), "route 10.5.2.0/24 via 192.0.2.2"),
+        (PutRoute(subnet(2), Hop::Device(TUN).into()), "route 10.5.2.0/24 into the tunnel device"),
+        (PutRoute(subnet(2), Hop::Via(UPLINK, host(2)).into()), "route 10.5.2.0/24 via 192.0.2.2"),
         (DropRoute(subnet(2), onlink), "drop the route of 10.5.2.0/24 via 10.5.2.0"),
         (DropNeighbour(VTEP, hop), "drop the neighbour 10.5.2.0"),
         (
@@ -204,7 +242,7 @@ fn no_row_points_nowhere(kernel: &Tables) {
         Hop::Device(_) | Hop::Via(..) => true,
         Hop::Onlink(device, gateway) => kernel.neighbours.contains_key(&(*device, *gateway)),
     };
-    assert!(kernel.routes.iter().all(|(_block, hop)| known(hop)));
+    assert!(kernel.routes.iter().all(|(_block, route)| known(&route.hop)));
     let frames = |((device, _), mac): (&(IfIndex, Gateway), &Mac)| {
         !sent_to(kernel, *device, *mac).is_empty()
     };
@@ -216,8 +254,8 @@ fn no_row_points_nowhere(kernel: &Tables) {
 fn reached(kernel: &Tables, peer: &Peer) -> Option<(Way, Option<Underlay>)> {
     let address = peer.subnet.first_host();
     let holding = kernel.routes.iter().filter(|(block, _hop)| block.contains(address));
-    let (_block, hop) = holding.max_by_key(|(block, _hop)| block.len())?;
-    match hop {
+    let (_block, route) = holding.max_by_key(|(block, _route)| block.len())?;
+    match &route.hop {
         Hop::Device(device) => (*device == TUN).then_some((UDP, None)),
         Hop::Via(device, host) => (*device == UPLINK).then_some((Way::HostGw, Some(*host))),
         Hop::Onlink(device, gateway) => {
@@ -316,13 +354,21 @@ fn paths() -> Paths {
         current: VXLAN,
         devices: BTreeMap::from([(UDP, TUN), (VXLAN, VTEP)]),
         uplink: UPLINK,
-        link: Link::new([(Subnet::new([192, 0, 2, 0].into(), 24).expect("aligned"), Lead::Link)]),
+        link: Link::new([(block([192, 0, 2, 0], 24), Lead::Link, None)]),
+        mtus: [(UDP, 1472), (VXLAN, 1450), (Way::HostGw, 1500)]
+            .into_iter()
+            .filter_map(|(way, mtu)| Some((way, Mtu::new(mtu)?)))
+            .collect(),
         direct: false,
     }
 }
 
 fn network() -> Subnet {
-    Subnet::new([10, 5, 0, 0].into(), 16).expect("aligned")
+    block([10, 5, 0, 0], 16)
+}
+
+fn block(base: [u8; 4], len: u8) -> Subnet {
+    Subnet::new(base.into(), len).expect("aligned")
 }
 
 fn peer(n: u8, last: u8) -> Peer {
@@ -335,7 +381,7 @@ fn by(way: Way, n: u8) -> Peer {
 }
 
 fn subnet(n: u8) -> Subnet {
-    Subnet::new([10, 5, n, 0].into(), 24).expect("aligned")
+    block([10, 5, n, 0], 24)
 }
 
 fn mac(last: u8) -> Mac {

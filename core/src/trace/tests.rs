@@ -153,7 +153,7 @@ fn switches_of_the_kernel() {
 fn tables() -> Tables {
     let (block, gateway) = ("10.88.9.0/24".parse().unwrap(), Gateway([10, 88, 9, 0].into()));
     let mut tables = Tables::default();
-    tables.routes.insert((block, Hop::Onlink(DEVICE, gateway)));
+    tables.routes.insert((block, Hop::Onlink(DEVICE, gateway).into()));
     tables.neighbours.insert((DEVICE, gateway), MAC);
     tables.forwarding.insert((DEVICE, MAC, HOST));
     tables

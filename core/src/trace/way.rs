@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{MENDS, Stage, Step};
 use crate::device::{IfIndex, Uplink};
 use crate::ids::{Gateway, Mac, Subnet, Underlay};
-use crate::plan::{Hop, Tables};
+use crate::plan::{Hop, Route, Tables};
 
 /// Who has the other address, by what this host knows of etcd.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,7 +62,7 @@ pub fn lease(to: IpAddr, owner: &Owner) -> Step {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Rows {
     /// The route, by its block.
-    pub route: Option<(Subnet, Hop)>,
+    pub route: Option<(Subnet, Route)>,
     /// The neighbour on the tunnel device.
     pub neighbour: Option<(IfIndex, Gateway, Mac)>,
     /// Where frames for that hardware address go.
@@ -73,8 +73,8 @@ impl Rows {
     /// What `tables` have for that address.
     #[must_use]
     pub fn towards(tables: &Tables, peer: Subnet) -> Self {
-        let covers = |(block, _hop): &&(Subnet, Hop)| block.holds(peer);
-        let route = tables.routes.iter().filter(covers).max_by_key(|(block, _hop)| block.len());
+        let covers = |(block, _route): &&(Subnet, Route)| block.holds(peer);
+        let route = tables.routes.iter().filter(covers).max_by_key(|(block, _route)| block.len());
         let gateway = peer.gateway();
         let neighbour = tables.neighbours.iter().find(|((_device, found), _mac)| *found == gateway);
         let neighbour = neighbour.map(|((device, gateway), mac)| (*device, *gateway, *mac));
@@ -129,9 +129,9 @@ impl std::fmt::Display for Lookup {
 
 /// Does the kernel send it the way that the plan has it? `there`: is the row among the kernel's?
 #[must_use]
-pub fn route(to: IpAddr, wanted: Option<(Subnet, Hop)>, (found, there): (&Lookup, bool)) -> Step {
+pub fn route(to: IpAddr, wanted: Option<(Subnet, Route)>, (found, there): (&Lookup, bool)) -> Step {
     let stage = Stage::Route;
-    let Some((block, hop)) = wanted else {
+    let Some((block, route)) = wanted else {
         let what = format!("this host has no way to send to {to}; the kernel sends it {found}");
         return Step::breaks(
             stage,
@@ -139,14 +139,14 @@ pub fn route(to: IpAddr, wanted: Option<(Subnet, Hop)>, (found, there): (&Lookup
             "`twillctl peers`, `twillctl status`: why is that host left out?",
         );
     };
-    if found.follows(hop) {
+    if found.follows(route.hop) {
         return Step::passes(stage, format!("{to} goes {found}"));
     }
     if !there {
-        let what = format!("the route {block} {hop} is missing; the kernel sends {to} {found}");
+        let what = format!("the route {block} {route} is missing; the kernel sends {to} {found}");
         return Step::breaks(stage, what, MENDS);
     }
-    let what = format!("the route {block} {hop} is there, and yet the kernel sends {to} {found}");
+    let what = format!("the route {block} {route} is there, and yet the kernel sends {to} {found}");
     Step::breaks(
         stage,
         what,

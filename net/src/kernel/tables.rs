@@ -36,7 +36,8 @@ pub struct Ground<'a> {
 pub struct Dump {
     /// Those that are ours, and no others.
     pub tables: Tables,
-    /// Whom the uplink reaches without a router, by the routes that others made.
+    /// Whom the uplink reaches without a router, and what the ways carry, by the routes that others
+    /// made.
     pub link: Link,
 }
 
@@ -63,8 +64,8 @@ impl Kernel {
         let mut foreign = BTreeSet::new();
         for message in &routes {
             match route_row(ground, message) {
-                Some((subnet, hop)) if !foreign.contains(&subnet) => {
-                    tables.routes.insert((subnet, hop));
+                Some((subnet, route)) if !foreign.contains(&subnet) => {
+                    tables.routes.insert((subnet, route));
                 }
                 Some(_overruled) => {}
                 None if has_our_key(message) => foreign.extend(destination(message)),

@@ -232,10 +232,10 @@ fn a_tun_device_is_configured_and_never_made() {
         assert!(shown.contains("mtu 1472") && shown.contains("inet 10.5.1.0/32"), "{shown}");
         // The network's one route, into the device.
         let network = subnet(1);
-        apply(&kernel, [Change::PutRoute(network, Hop::Device(first))]).await.unwrap();
+        apply(&kernel, [Change::PutRoute(network, Hop::Device(first).into())]).await.unwrap();
         assert!(run("ip route").contains("10.5.1.0/24 dev flannel0 proto 84"));
         let tables = dump(&kernel, first).await.unwrap();
-        assert_eq!(tables.routes, [(network, Hop::Device(first))].into());
+        assert_eq!(tables.routes, [(network, Hop::Device(first).into())].into());
     });
 }
 
@@ -287,7 +287,7 @@ async fn plant_peer(kernel: &Kernel) {
     let peer = [
         Change::PutForwarding(index, mac(2), host(23)),
         Change::PutNeighbour(index, gateway(2), mac(2)),
-        Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2))),
+        Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)).into()),
     ];
     apply(kernel, peer).await.unwrap();
 }

@@ -92,8 +92,8 @@ fn a_slow_listener_is_told_that_it_missed_something() {
         // Far more than a socket buffer of a few hundred kilobytes holds.
         for _round in 0..40 {
             let hop = |n| Hop::Onlink(index, gateway(n));
-            let put = (2..60).map(|n| Change::PutRoute(subnet(n), hop(n)));
-            let drop = (2..60).map(|n| Change::DropRoute(subnet(n), hop(n)));
+            let put = (2..60).map(|n| Change::PutRoute(subnet(n), hop(n).into()));
+            let drop = (2..60).map(|n| Change::DropRoute(subnet(n), hop(n).into()));
             apply(&kernel, put.chain(drop)).await.unwrap();
         }
         hear(&mut events, "the flood", |heard| heard == Event::Missed).await;
@@ -108,7 +108,7 @@ async fn plant(kernel: &Kernel, index: IfIndex) {
     let peer = [
         Change::PutForwarding(index, mac(2), host(23)),
         Change::PutNeighbour(index, gateway(2), mac(2)),
-        Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2))),
+        Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)).into()),
     ];
     apply(kernel, peer).await.unwrap();
 }

@@ -10,5 +10,6 @@ mod firewall;
 mod host;
 mod many;
 mod path;
+mod sizes;
 mod tables;
 mod uplink;

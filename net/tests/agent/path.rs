@@ -50,7 +50,7 @@ async fn join(own: u8, peer: u8) {
     let rows = [
         Change::PutForwarding(device, mac(peer), host(21 + peer)),
         Change::PutNeighbour(device, gateway(peer), mac(peer)),
-        Change::PutRoute(subnet(peer), Hop::Onlink(device, gateway(peer))),
+        Change::PutRoute(subnet(peer), Hop::Onlink(device, gateway(peer)).into()),
     ];
     apply(&kernel, rows).await.unwrap();
 }

@@ -32,15 +32,15 @@ fn a_put_takes_the_place_of_the_row_with_the_same_key() {
         let anew = [
             Change::PutForwarding(index, mac(2), host(77)),
             Change::PutNeighbour(index, gateway(2), mac(7)),
-            Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(7))),
+            Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(7)).into()),
             // Once more, as after a crash.
-            Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(7))),
+            Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(7)).into()),
         ];
         apply(&kernel, peer(index, 2).into_iter().chain(anew)).await.unwrap();
         let mut wanted = Tables::default();
         wanted.forwarding.insert((index, mac(2), host(77)));
         wanted.neighbours.insert((index, gateway(2)), mac(7));
-        wanted.routes.insert((subnet(2), Hop::Onlink(index, gateway(7))));
+        wanted.routes.insert((subnet(2), Hop::Onlink(index, gateway(7)).into()));
         assert_eq!(dump(&kernel, index).await.unwrap(), wanted);
     });
 }
@@ -91,11 +91,11 @@ fn rows_of_flanneld_are_taken_over() {
         run("ip neigh add 10.5.2.0 lladdr 02:00:00:00:01:02 dev flannel.1 nud permanent");
         run("ip route add 10.5.2.0/24 via 10.5.2.0 dev flannel.1 onlink proto boot");
         assert_eq!(dump(&kernel, index).await.unwrap(), tables(index, [2]));
-        let moved = Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(3)));
+        let moved = Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(3)).into());
         apply(&kernel, [moved]).await.unwrap();
         assert!(run("ip route").contains("10.5.2.0/24 via 10.5.3.0 dev flannel.1 proto 84"));
         run("ip route change 10.5.2.0/24 dev flannel.1 scope link proto boot");
-        apply(&kernel, [Change::DropRoute(subnet(2), Hop::Device(index))]).await.unwrap();
+        apply(&kernel, [Change::DropRoute(subnet(2), Hop::Device(index).into())]).await.unwrap();
         assert!(!run("ip route").contains("10.5.2.0/24"));
     });
 }
@@ -154,7 +154,7 @@ fn what_somebody_adds_under_the_key_of_a_row_is_dropped_alone() {
         // Somebody else's in front of ours: it rules, so ours counts as missing, and it is named.
         run("ip route prepend 10.5.2.0/24 via 192.168.140.7 dev eth0 proto static");
         let changes = plan(&tables(index, [2]), &dump(&kernel, index).await.unwrap());
-        assert_eq!(changes, [Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)))]);
+        assert_eq!(changes, [Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)).into())]);
         let error = apply(&kernel, [changes[0]]).await.unwrap_err();
         assert!(error.to_string().ends_with("leads through eth0"), "{error}");
         run("ip route del 10.5.2.0/24 via 192.168.140.7 dev eth0");
@@ -167,7 +167,7 @@ fn a_route_that_somebody_else_has_is_not_overwritten() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
         let index = device(&kernel).await;
-        let put = Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)));
+        let put = Change::PutRoute(subnet(2), Hop::Onlink(index, gateway(2)).into());
         for (plant, through) in [
             ("ip route add 10.5.2.0/24 via 192.168.140.1 dev eth0", "eth0"),
             ("ip route add 10.5.2.0/24 dev flannel.1 proto static", "flannel.1"),
@@ -180,7 +180,7 @@ fn a_route_that_somebody_else_has_is_not_overwritten() {
             assert!(error.to_string().ends_with(&format!("leads through {through}")), "{error}");
             assert_eq!(run("ip route show 10.5.2.0/24"), before);
             // Nor is it taken away in our name.
-            let drop = Change::DropRoute(subnet(2), Hop::Device(index));
+            let drop = Change::DropRoute(subnet(2), Hop::Device(index).into());
             apply(&kernel, [drop]).await.unwrap();
             assert_eq!(run("ip route show 10.5.2.0/24"), before);
             run("ip route del 10.5.2.0/24");
@@ -216,7 +216,7 @@ fn listings_wait_for_each_other() {
             for third in 0..8_u8 {
                 // Enough for a listing of many datagrams.
                 let block = Subnet::new([10, n, third * 32, 0].into(), 20).unwrap();
-                changes.push(Change::PutRoute(block, Hop::Device(index)));
+                changes.push(Change::PutRoute(block, Hop::Device(index).into()));
             }
         }
         apply(&kernel, changes).await.unwrap();
@@ -241,13 +241,13 @@ fn peer(index: IfIndex, n: u8) -> [Change; 3] {
     [
         Change::PutForwarding(index, mac(n), host(n)),
         Change::PutNeighbour(index, gateway(n), mac(n)),
-        Change::PutRoute(subnet(n), Hop::Onlink(index, gateway(n))),
+        Change::PutRoute(subnet(n), Hop::Onlink(index, gateway(n)).into()),
     ]
 }
 
 fn gone(index: IfIndex, n: u8) -> [Change; 3] {
     [
-        Change::DropRoute(subnet(n), Hop::Onlink(index, gateway(n))),
+        Change::DropRoute(subnet(n), Hop::Onlink(index, gateway(n)).into()),
         Change::DropNeighbour(index, gateway(n)),
         Change::DropForwarding(index, mac(n), host(n)),
     ]
@@ -258,7 +258,7 @@ fn tables(index: IfIndex, peers: impl IntoIterator<Item = u8>) -> Tables {
     for n in peers {
         tables.forwarding.insert((index, mac(n), host(n)));
         tables.neighbours.insert((index, gateway(n)), mac(n));
-        tables.routes.insert((subnet(n), Hop::Onlink(index, gateway(n))));
+        tables.routes.insert((subnet(n), Hop::Onlink(index, gateway(n)).into()));
     }
     tables
 }
@@ -280,13 +280,13 @@ fn a_peer_on_the_link_has_a_plain_route_to_itself() {
         run("ip route add blackhole 192.168.140.4/32");
         assert!(!on_link(&kernel, 3).await && !on_link(&kernel, 4).await, "longer routes win");
         let via = |n| Hop::Via(uplink, host(n));
-        let put = Change::PutRoute(subnet(2), via(2));
+        let put = Change::PutRoute(subnet(2), via(2).into());
         apply(&kernel, [put]).await.unwrap();
         assert_eq!(
             run("ip route show 10.5.2.0/24").trim(),
             "10.5.2.0/24 via 192.168.140.2 dev eth0 proto 84"
         );
-        assert_eq!(dump(&kernel, index).await.unwrap().routes, [(subnet(2), via(2))].into());
+        assert_eq!(dump(&kernel, index).await.unwrap().routes, [(subnet(2), via(2).into())].into());
         let blocks = kernel.local_routes().await.unwrap();
         assert!(
             blocks.iter().all(|route| route.block != subnet(2)),
@@ -299,11 +299,12 @@ fn a_peer_on_the_link_has_a_plain_route_to_itself() {
         }
         apply(&kernel, [put]).await.unwrap();
         for _twice in 0..2 {
-            apply(&kernel, [Change::DropRoute(subnet(2), via(2))]).await.unwrap();
+            apply(&kernel, [Change::DropRoute(subnet(2), via(2).into())]).await.unwrap();
         }
         assert_eq!(run("ip route show 10.5.2.0/24"), "");
         let far = Underlay([203, 0, 113, 9].into());
-        let error = apply(&kernel, [Change::PutRoute(subnet(2), Hop::Via(uplink, far))]).await;
+        let error =
+            apply(&kernel, [Change::PutRoute(subnet(2), Hop::Via(uplink, far).into())]).await;
         let error = error.expect_err("nobody is there");
         assert_eq!(error.to_string(), "cannot route 10.5.2.0/24 via 203.0.113.9");
     });
@@ -330,10 +331,10 @@ fn other_peoples_routes_on_the_uplink_are_neither_seen_nor_touched() {
         let foreign = everything();
         assert_eq!(dump(&kernel, index).await.unwrap(), Tables::default());
         for n in [3, 4] {
-            let elsewhere = Change::PutRoute(subnet(n), Hop::Via(uplink, host(9)));
+            let elsewhere = Change::PutRoute(subnet(n), Hop::Via(uplink, host(9)).into());
             let error = apply(&kernel, [elsewhere]).await.unwrap_err();
             assert!(matches!(error, Error::ForeignRoute { .. }), "{error:?}");
-            apply(&kernel, [Change::DropRoute(subnet(n), Hop::Via(uplink, host(n)))])
+            apply(&kernel, [Change::DropRoute(subnet(n), Hop::Via(uplink, host(n)).into())])
                 .await
                 .unwrap();
         }
@@ -348,7 +349,9 @@ fn other_peoples_routes_on_the_uplink_are_neither_seen_nor_touched() {
         apply(&kernel, [Change::DropRoute(left[0].0, left[0].1)]).await.unwrap();
         assert!(!run("ip route").contains("10.5.7.0/24"));
         // What flanneld wrote to the same host is taken over.
-        apply(&kernel, [Change::PutRoute(subnet(4), Hop::Via(uplink, host(4)))]).await.unwrap();
+        apply(&kernel, [Change::PutRoute(subnet(4), Hop::Via(uplink, host(4)).into())])
+            .await
+            .unwrap();
         assert!(run("ip route").contains("10.5.4.0/24 via 192.168.140.4 dev eth0 proto 84"));
     });
 }

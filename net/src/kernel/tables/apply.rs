@@ -9,14 +9,14 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use nix::libc;
 use rtnetlink::RouteMessageBuilder;
 use twill_core::device::IfIndex;
 use twill_core::ids::{Family, Gateway, Mac, Subnet, Underlay};
-use twill_core::plan::{Change, Hop};
+use twill_core::plan::{Change, Hop, Route};
 use twill_core::serving::is_tunnel;
 
 use super::super::Kernel;
@@ -47,10 +47,10 @@ impl Kernel {
             let mut taken = Vec::new();
             for (change, source) in self.write(requests).await? {
                 match change {
-                    Change::PutRoute(subnet, hop)
+                    Change::PutRoute(subnet, route)
                         if source.raw_os_error() == Some(libc::EEXIST) =>
                     {
-                        taken.push((subnet, hop));
+                        taken.push((subnet, route));
                     }
                     change => _ = refused.insert(change, Error::Apply { change, source }),
                 }
@@ -61,13 +61,13 @@ impl Kernel {
     }
 
     /// Routes to blocks that have one: it is replaced if it is ours.
-    async fn take_over(&self, taken: Vec<(Subnet, Hop)>) -> Result<Vec<(Change, Error)>, Error> {
+    async fn take_over(&self, taken: Vec<(Subnet, Route)>) -> Result<Vec<(Change, Error)>, Error> {
         if taken.is_empty() {
             return Ok(Vec::new());
         }
         let mut held: BTreeMap<Subnet, Vec<RouteMessage>> = BTreeMap::new();
         let families: BTreeSet<Family> =
-            taken.iter().map(|(subnet, _hop)| subnet.family()).collect();
+            taken.iter().map(|(subnet, _route)| subnet.family()).collect();
         for family in families {
             for route in self.main_routes(family).await? {
                 if let (Some(block), true) = (destination(&route), has_our_key(&route)) {
@@ -82,15 +82,15 @@ impl Kernel {
             name.map_or("nowhere", String::as_str)
         };
         let (mut requests, mut refused) = (Vec::new(), Vec::new());
-        for (subnet, hop) in taken {
-            let change = Change::PutRoute(subnet, hop);
+        for (subnet, wanted) in taken {
+            let change = Change::PutRoute(subnet, wanted);
             let mut others = held.get(&subnet).into_iter().flatten();
-            match others.find(|route| !gives_way((route, name_of(route)), hop)) {
+            match others.find(|route| !gives_way((route, name_of(route)), wanted.hop)) {
                 Some(route) => {
                     let through = name_of(route).to_owned();
                     refused.push((change, Error::ForeignRoute { subnet, through }));
                 }
-                None => requests.push((change, Message::NewRoute(route(subnet, hop)), PUT)),
+                None => requests.push((change, Message::NewRoute(route(subnet, wanted)), PUT)),
             }
         }
         let failed = self.write(requests).await?.into_iter();
@@ -129,11 +129,11 @@ fn requests(change: Change) -> Vec<Request> {
             vec![(Message::NewNeighbour(neighbour(device, gateway, Some(mac))), PUT)]
         }
         // To replace would be to take the place of anybody's route: first without, to see whose it is.
-        Change::PutRoute(subnet, hop) => {
-            vec![(Message::NewRoute(route(subnet, hop)), NLM_F_CREATE | NLM_F_EXCL)]
+        Change::PutRoute(subnet, wanted) => {
+            vec![(Message::NewRoute(route(subnet, wanted)), NLM_F_CREATE | NLM_F_EXCL)]
         }
-        Change::DropRoute(subnet, hop) => {
-            let dropped = dropped_routes(subnet, hop).into_iter();
+        Change::DropRoute(subnet, unwanted) => {
+            let dropped = dropped_routes(subnet, unwanted).into_iter();
             dropped.map(|route| (Message::DelRoute(route), 0)).collect()
         }
         Change::DropNeighbour(device, gateway) => {
@@ -197,7 +197,7 @@ fn neighbour_address(address: IpAddr) -> NeighbourAddress {
     }
 }
 
-fn route(subnet: Subnet, hop: Hop) -> RouteMessage {
+fn route(subnet: Subnet, Route { hop, mtu }: Route) -> RouteMessage {
     let (device, gateway) = match hop {
         Hop::Device(device) => (device, None),
         Hop::Via(uplink, host) => (uplink, Some(host.0)),
@@ -212,6 +212,8 @@ fn route(subnet: Subnet, hop: Hop) -> RouteMessage {
     message.attributes.push(RouteAttribute::Destination(route_address(subnet.base())));
     let gateway = gateway.map(|gateway| RouteAttribute::Gateway(route_address(gateway)));
     message.attributes.extend(gateway);
+    let mtu = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.bytes())]));
+    message.attributes.extend(mtu);
     if matches!(hop, Hop::Onlink(..)) {
         message.header.flags |= RouteFlags::Onlink;
     }
@@ -219,15 +221,15 @@ fn route(subnet: Subnet, hop: Hop) -> RouteMessage {
 }
 
 /// The row with our mark and, on a tunnel device, the one that flanneld wrote.
-fn dropped_routes(subnet: Subnet, hop: Hop) -> Vec<RouteMessage> {
+fn dropped_routes(subnet: Subnet, unwanted: Route) -> Vec<RouteMessage> {
     let ours = [RouteProtocol::Other(ROUTE_PROTOCOL)];
     let and_flannels = [RouteProtocol::Other(ROUTE_PROTOCOL), RouteProtocol::Boot];
-    let protocols: &[RouteProtocol] = match hop {
+    let protocols: &[RouteProtocol] = match unwanted.hop {
         Hop::Via(..) => &ours,
         Hop::Device(_) | Hop::Onlink(..) => &and_flannels,
     };
     let dropped = |protocol: &RouteProtocol| {
-        let mut message = route(subnet, hop);
+        let mut message = route(subnet, unwanted);
         message.header.protocol = *protocol;
         // The kernel takes this for "of any scope", and a missing metric for any metric.
         message.header.scope = RouteScope::NoWhere;

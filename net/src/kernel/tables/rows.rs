@@ -7,11 +7,12 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+    RouteProtocol, RouteType,
 };
 use twill_core::device::IfIndex;
-use twill_core::ids::{Gateway, Mac, Subnet, Underlay};
-use twill_core::plan::{Hop, Lead};
+use twill_core::ids::{Gateway, Mac, Mtu, Subnet, Underlay};
+use twill_core::plan::{Hop, Lead, Route};
 
 use super::Ground;
 use crate::ROUTE_PROTOCOL;
@@ -83,7 +84,7 @@ fn ip(address: &NeighbourAddress) -> Option<IpAddr> {
     }
 }
 
-pub(super) fn route_row(ground: Ground<'_>, message: &RouteMessage) -> Option<(Subnet, Hop)> {
+pub(super) fn route_row(ground: Ground<'_>, message: &RouteMessage) -> Option<(Subnet, Route)> {
     let (device, subnet) = (device_of(message)?, destination(message)?);
     let gateway = gateway_of(message);
     if message.header.kind != RouteType::Unicast || !has_our_key(message) {
@@ -104,11 +105,11 @@ pub(super) fn route_row(ground: Ground<'_>, message: &RouteMessage) -> Option<(S
         }
         _foreign => return None,
     };
-    Some((subnet, hop))
+    Some((subnet, Route { hop, mtu: mtu_of(message) }))
 }
 
-/// What a route of somebody else's says about who is on the link of `uplink`.
-pub(super) fn lead(uplink: IfIndex, message: &RouteMessage) -> Option<(Subnet, Lead)> {
+/// What a route of somebody else's says about who is on the link of `uplink`, and what the way carries.
+pub(super) fn lead(uplink: IfIndex, message: &RouteMessage) -> Option<(Subnet, Lead, Option<Mtu>)> {
     if message.header.table != RouteHeader::RT_TABLE_MAIN || is_marked(message) {
         return None;
     }
@@ -119,7 +120,18 @@ pub(super) fn lead(uplink: IfIndex, message: &RouteMessage) -> Option<(Subnet, L
         && !several
         && device_of(message) == Some(uplink)
         && gateway_of(message).is_none();
-    Some((block, if on_link { Lead::Link } else { Lead::Elsewhere }))
+    Some((block, if on_link { Lead::Link } else { Lead::Elsewhere }, mtu_of(message)))
+}
+
+/// The `mtu` of a route, if it has one.
+fn mtu_of(message: &RouteMessage) -> Option<Mtu> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => metrics.iter().find_map(|metric| match metric {
+            RouteMetric::Mtu(mtu) => Mtu::new(*mtu),
+            _other => None,
+        }),
+        _other => None,
+    })
 }
 
 /// The gateway of a route with one next hop.
