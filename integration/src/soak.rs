@@ -15,6 +15,7 @@
 pub(crate) mod command;
 mod fault;
 mod ledger;
+mod perform;
 mod report;
 mod script;
 mod traffic;
@@ -23,13 +24,12 @@ mod world;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 
-use crate::deeds::{Deed, Hurts};
+use crate::deeds::Hurts;
 use crate::fabric::Backend;
 use crate::lab::Lab;
 use crate::wait::pace;
-use fault::{Fault, Turn, Work, faults, ways};
+use fault::{Fault, faults, ways};
 use report::Event;
 use script::{Act, Script};
 use traffic::{Traffic, name};
@@ -85,6 +85,8 @@ struct Step<'a> {
     turned: Turned,
     /// What the uplink is called at its end.
     uplink: &'a str,
+    /// Can agents be content while etcd is away?
+    content: bool,
 }
 
 impl Soak {
@@ -135,116 +137,6 @@ impl Run<'_> {
         Ok(Report::new(soak, events, &ledger))
     }
 
-    fn happen(&mut self, act: Act) -> Result<()> {
-        let fault = self.faults[act.fault].clone();
-        match fault.work {
-            Work::Deed(deed) => self.deed(deed, (fault, act)),
-            Work::Turn(turn) => self.turn(turn, (fault, act)),
-            Work::Unplug => self.unplug((fault, act)),
-            Work::Agent(signal) => self.agent(signal, (fault, act)),
-            Work::Behind(deed) => self.behind(deed, (fault, act)),
-            Work::Etcd => self.etcd((fault, act)),
-        }
-    }
-
-    fn deed(&mut self, deed: &Deed, (fault, act): (Fault, Act)) -> Result<()> {
-        let destroys = self.world.fill(deed.destroys, act.host, act.peer);
-        let step = Step { destroys: &destroys, ..Step::of(&fault, act) };
-        self.step(&step, |run| {
-            let mut lines = deed.types.iter();
-            run.types(lines.next().context("nothing is typed")?, act)?;
-            if deed.destroys == "UPLINK" {
-                pace(act.away);
-            }
-            for line in lines {
-                // The agent may have undone the first line before the next one is typed, which then
-                // finds something else. What has to be put back by hand has to be put back.
-                let typed = run.types(line, act);
-                if !deed.destroys.is_empty() {
-                    typed?;
-                }
-            }
-            Ok(Instant::now())
-        })?;
-        self.plant_again(&destroys, act)
-    }
-
-    fn turn(&mut self, turn: &Turn, (fault, act): (Fault, Act)) -> Result<()> {
-        let destroys = self.world.fill(turn.destroys, act.host, act.peer);
-        let words = turn.words.map(|word| self.world.fill(word, act.host, act.peer));
-        let uplink = if words[0] == "eth0" { words[1].clone() } else { "eth0".to_owned() };
-        let turned = Turned { here: Some(words), everywhere: turn.everywhere };
-        let there = Step { destroys: &destroys, turned, uplink: &uplink, ..Step::of(&fault, act) };
-        let type_all = |lines: &'static [&'static str]| {
-            move |run: &mut Self| -> Result<Instant> {
-                for line in lines {
-                    run.types(line, act)?;
-                }
-                Ok(Instant::now())
-            }
-        };
-        self.step(&there, type_all(turn.there))?;
-        pace(act.away);
-        let says = format!("{}, and back", fault.says);
-        let back = Step { says, destroys: &destroys, ..Step::of(&fault, act) };
-        self.step(&back, type_all(turn.back))?;
-        self.plant_again(&destroys, act)
-    }
-
-    fn unplug(&mut self, (fault, act): (Fault, Act)) -> Result<()> {
-        // Everything of others that hangs on the link is gone, and the device with what is on it.
-        let step = Step { destroys: " ", ..Step::of(&fault, act) };
-        self.step(&step, |run| {
-            run.types("ip link del UPLINK", act)?;
-            pace(act.away);
-            run.world.fabric.lab().connect(act.host + 1)?;
-            Ok(Instant::now())
-        })?;
-        self.plant_again(" ", act)
-    }
-
-    fn agent(&mut self, signal: Signal, (fault, act): (Fault, Act)) -> Result<()> {
-        self.step(&Step::of(&fault, act), |run| {
-            run.world.fabric.stop_agent(act.host + 1, signal)?;
-            pace(act.away);
-            let start = Instant::now();
-            run.world.fabric.start_agent(act.host + 1)?;
-            Ok(start)
-        })
-    }
-
-    fn behind(&mut self, deed: &Deed, (fault, act): (Fault, Act)) -> Result<()> {
-        let destroys = self.world.fill(deed.destroys, act.host, act.peer);
-        let step = Step { destroys: &destroys, ..Step::of(&fault, act) };
-        self.step(&step, |run| {
-            run.world.fabric.stop_agent(act.host + 1, Signal::SIGKILL)?;
-            deed.types.iter().try_for_each(|line| run.types(line, act))?;
-            pace(act.away);
-            let start = Instant::now();
-            run.world.fabric.start_agent(act.host + 1)?;
-            Ok(start)
-        })?;
-        self.plant_again(&destroys, act)
-    }
-
-    fn etcd(&mut self, (fault, act): (Fault, Act)) -> Result<()> {
-        self.step(&Step::of(&fault, act), |run| {
-            run.world.fabric.stop_etcd()?;
-            pace(act.away);
-            let start = Instant::now();
-            run.world.fabric.start_etcd()?;
-            Ok(start)
-        })
-    }
-
-    fn types(&self, line: &str, act: Act) -> Result<()> {
-        self.world.types(act.host, &self.world.fill(line, act.host, act.peer))
-    }
-
-    fn plant_again(&self, destroys: &str, act: Act) -> Result<()> {
-        if destroys.is_empty() { Ok(()) } else { self.world.plant_again(act.host) }
-    }
-
     /// Does it, and sees that it is undone: first on the host, then everywhere, then by packets, and in the
     /// end to the agents' satisfaction. `work` answers from when on it could be undone.
     fn step(&mut self, step: &Step, work: impl FnOnce(&mut Self) -> Result<Instant>) -> Result<()> {
@@ -264,7 +156,9 @@ impl Run<'_> {
         }
         let right = self.traffic.now();
         let flows = self.traffic.flows_again(hit, right, number)?;
-        self.world.well()?;
+        if step.content {
+            self.world.well()?;
+        }
         let well = done.elapsed();
         let event = Event { says: step.says.clone(), at_once: step.at_once, healed, flows, well };
         (self.say)(&format!("{:8.2} s {}: {event}", began.as_secs_f64(), name(act.host)));
@@ -285,6 +179,7 @@ impl Step<'_> {
             destroys: "",
             turned: Turned::default(),
             uplink: "eth0",
+            content: true,
         }
     }
 }

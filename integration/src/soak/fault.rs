@@ -29,10 +29,28 @@ pub(super) enum Work {
     Unplug,
     /// The agent ends so, and is started again.
     Agent(Signal),
-    /// By commands while the agent is dead.
-    Behind(&'static Deed),
+    /// By commands while that is so.
+    While(Trouble, &'static Deed),
     /// etcd is killed, and is started again.
     Etcd,
+}
+
+/// What is so while somebody does something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trouble {
+    AgentDead,
+    AgentHangs,
+    EtcdAway,
+}
+
+impl Trouble {
+    fn says(self) -> &'static str {
+        match self {
+            Self::AgentDead => "while the agent is dead",
+            Self::AgentHangs => "while the agent hangs",
+            Self::EtcdAway => "while etcd is away",
+        }
+    }
 }
 
 /// Another uplink than before, for a while. The words are those of deeds.
@@ -95,15 +113,28 @@ pub(super) fn faults(backend: Backend) -> Vec<Fault> {
         at_once: true,
         spares_etcd: false,
     });
-    let behind = device.first().into_iter().chain(device.last());
-    let behind = behind.map(|deed| Fault {
-        says: format!("{} while the agent is dead", deed.says),
-        hurts: if backend == Backend::Udp { Hurts::Everybody } else { deed.hurts },
-        work: Work::Behind(deed),
-        at_once: false,
+    let troubled = troubled(device, backend);
+    deeds.chain(turns(backend)).chain(ends(backend)).chain(troubled).collect()
+}
+
+/// Some deeds in the midst of other trouble: the first, which is about a route, and the last, which is the
+/// worst.
+fn troubled(deeds: &'static [Deed], backend: Backend) -> Vec<Fault> {
+    use Trouble::{AgentDead, AgentHangs, EtcdAway};
+    let ([first, .., last] | [first @ last]) = deeds else { return Vec::new() };
+    let rows = [(AgentDead, first), (AgentDead, last), (AgentHangs, first), (EtcdAway, last)];
+    let faults = rows.map(|(trouble, deed)| Fault {
+        says: format!("{} {}", deed.says, trouble.says()),
+        // The tunnel of `udp` stands still with its agent.
+        hurts: match (backend, trouble) {
+            (Backend::Udp, AgentDead | AgentHangs) => Hurts::Everybody,
+            _other => deed.hurts,
+        },
+        work: Work::While(trouble, deed),
+        at_once: trouble != AgentDead,
         spares_etcd: false,
     });
-    deeds.chain(turns(backend)).chain(ends(backend)).chain(behind).collect()
+    faults.into()
 }
 
 fn turns(backend: Backend) -> [Fault; 4] {
@@ -165,7 +196,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_of_its_own() {
-        for (backend, count) in [(Backend::Vxlan, 45), (Backend::Udp, 31), (Backend::HostGw, 27)] {
+        for (backend, count) in [(Backend::Vxlan, 47), (Backend::Udp, 33), (Backend::HostGw, 29)] {
             let faults = faults(backend);
             let names: BTreeSet<&str> = faults.iter().map(|fault| fault.says.as_str()).collect();
             assert_eq!((faults.len(), names.len()), (count, count), "{backend:?}");
