@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twill_core::ids::{NetworkName, Subnet, Underlay};
+use twill_core::ids::{NetworkName, NodeId, Subnet, Underlay};
 use twill_core::lease::Listing;
 use twill_core::peers::Own;
 use twill_core::status::{Source, Standing};
@@ -14,6 +14,7 @@ use twill_core::validity::span;
 use twill_net::Kernel;
 use twill_store::{Held, Store};
 
+use crate::blueprint::Blueprint;
 use crate::failure::Failure;
 use crate::flags::Flags;
 use crate::follow::Told;
@@ -140,6 +141,16 @@ impl Membership {
 }
 
 impl<S: Store> Agent<S> {
+    /// On a host in several networks: what this one had when the host was up last stays its own until it
+    /// says what it needs now, rules of the firewall as well.
+    pub(crate) async fn recall_use(&self) {
+        let Some(name) = &self.name else { return };
+        if let Ok(blueprint) = Blueprint::from_disk(&self.flags, &self.kernel).await {
+            self.host.books.had(name, blueprint.setup.uses());
+            self.host.wall.put(Some(name), blueprint.policy);
+        }
+    }
+
     /// Waits for a configuration, as long as it takes, and takes a subnet, or looks after the one that
     /// the host has already. Nothing but the lease and leftovers of an earlier configuration is
     /// changed.
@@ -169,7 +180,7 @@ impl<S: Store> Agent<S> {
                 }
                 Err(JoinError::Doubled(at)) => {
                     tell_doubled(at);
-                    past = self.become_another()?;
+                    past = self.become_another(tenant.wish.node)?;
                 }
                 Err(JoinError::Pick(error)) => return Err(error.into()),
                 // The answer may have been lost, and not the bid: the next picture tells.
@@ -178,12 +189,16 @@ impl<S: Store> Agent<S> {
         }
     }
 
-    /// From now on this host is another one.
-    pub(crate) fn become_another(&self) -> Result<Past, Failure> {
+    /// From now on this host is another one than `was`.
+    pub(crate) fn become_another(&self, was: NodeId) -> Result<Past, Failure> {
+        self.host.become_another(was)?;
+        Ok(self.as_another())
+    }
+
+    /// Nothing that is known of this host is true of the one that it is now.
+    pub(crate) fn as_another(&self) -> Past {
         self.memory.forget();
-        let node = self.identity().become_another()?;
-        tracing::warn!(%node, "this host has a new node id");
-        Ok(Past { forget: true, ..Past::default() })
+        Past { forget: true, ..Past::default() }
     }
 
     /// The place that this host had when etcd was there. Nothing of it is asked or written in etcd.

@@ -3,6 +3,7 @@
 //! All is looked at before anything is touched. What says whose a device is goes last, so that a
 //! clean-up that was cut off can be done again.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use twill_core::ids::NetworkName;
 use twill_core::serving::is_tunnel;
 use twill_endpoint::BRIDGE;
 use twill_net::Kernel;
@@ -18,16 +20,17 @@ use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Programs;
 use twill_net::kernel::MarkedRoute;
 
+use crate::departed;
 use crate::failure::{self, Failure};
-use crate::flags::{Files, complete};
+use crate::flags::{Files, complete, networks_in};
 use crate::lock::{self, Lock};
 
 /// What it is called.
 pub(crate) const COMMAND: &str = "cleanup";
 
-/// What the agent keeps in its state directory; the last one is what keeps others off it.
-const STATE: [&str; 7] =
-    ["picture", "picture.refused", "backends", "machine", "mac", "node-id", "lock"];
+/// What the agent keeps in its state directory besides what is of a network; the last one is what keeps
+/// others off it.
+const STATE: [&str; 3] = ["machine", "node-id", "lock"];
 
 /// Takes everything off this host that Twill made on it, and nothing else: devices, routes, firewall
 /// rules, the bridge, files in /run, the agent's state.
@@ -160,21 +163,43 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
 }
 
 fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
-    let Files { subnet_file, docker_options_file, socket, state_dir, .. } = &cleanup.files;
-    let mut files = vec![subnet_file.clone(), docker_options_file.clone(), socket.clone()];
+    let mut files = vec![cleanup.files.socket.clone()];
+    for network in of_networks(&cleanup.files) {
+        let Files { subnet_file, docker_options_file, state_dir, .. } = &network;
+        files.extend([subnet_file.clone(), docker_options_file.clone()]);
+        if !cleanup.keep_state {
+            files.extend(departed::STATE.map(|name| state_dir.join(name)));
+        }
+    }
     if !cleanup.keep_state {
-        files.extend(STATE.map(|name| state_dir.join(name)));
+        files.extend(STATE.map(|name| cleanup.files.state_dir.join(name)));
     }
     files.retain(|file| fs::symlink_metadata(file).is_ok());
     files
 }
 
 fn directories(cleanup: &Cleanup) -> Vec<PathBuf> {
-    let Files { subnet_file, docker_options_file, socket, state_dir, .. } = &cleanup.files;
+    let Files { subnet_file, docker_options_file, socket, state_dir, subnet_dir, .. } =
+        &cleanup.files;
+    let of_networks = of_networks(&cleanup.files).into_iter().map(|files| files.state_dir);
+    let mut directories: Vec<PathBuf> = of_networks.filter(|it| it != state_dir).collect();
+    directories.extend([networks_in(state_dir), subnet_dir.clone()]);
     let parents = [subnet_file, docker_options_file, socket].map(|file| file.parent());
-    let mut directories: Vec<PathBuf> = parents.into_iter().flatten().map(Path::to_owned).collect();
+    directories.extend(parents.into_iter().flatten().map(Path::to_owned));
     directories.extend([lock::DEVICES.into(), state_dir.clone()]);
     directories
+}
+
+/// Those of the network without a name, and those of each with one that this host knows of: by its state,
+/// or by what containers were told.
+fn of_networks(files: &Files) -> Vec<Files> {
+    let told = files.subnet_dir.read_dir().into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_suffix(".env").or_else(|| name.strip_suffix(".docker"))?.parse().ok()
+    });
+    let names: BTreeSet<NetworkName> = told.chain(files.known_networks()).collect();
+    let of_each = names.iter().map(|name| files.of(name));
+    std::iter::once(files.clone()).chain(of_each).collect()
 }
 
 impl Found {

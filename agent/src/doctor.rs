@@ -5,16 +5,18 @@ mod peers;
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio::sync::Mutex;
 use twill_core::device::{address_differences, differences};
 use twill_core::doctor::{self, Finding, Mtus};
+use twill_core::ids::NetworkName;
 use twill_core::trace;
 use twill_net::{Kernel, survey};
 
 use crate::blueprint::Blueprint;
 use crate::memory::clock_is_kept;
 use crate::site::Site;
-use crate::status::Board;
+use crate::status::{Board, Boards};
 
 pub(crate) use firewall::firewall;
 
@@ -27,64 +29,83 @@ const MOST_ROWS: usize = 20;
 /// One host.
 #[derive(Clone, Debug)]
 pub(crate) struct Doctor {
-    board: Board,
+    boards: Boards,
     kernel: Kernel,
     /// Two at a time would count each other's load.
     busy: Arc<Mutex<()>>,
 }
 
 impl Doctor {
-    pub(crate) fn new(board: &Board, kernel: &Kernel) -> Self {
-        Self { board: board.clone(), kernel: kernel.clone(), busy: Arc::default() }
+    pub(crate) fn new(boards: &Boards, kernel: &Kernel) -> Self {
+        Self { boards: boards.clone(), kernel: kernel.clone(), busy: Arc::default() }
     }
 
     /// Everything that was looked at, good or bad.
     pub(crate) async fn examine(&self) -> Vec<Finding> {
         let _alone = self.busy.lock().await;
-        let mut findings = self.agent();
+        let all = self.boards.all();
+        let agent = |(name, board)| of_network(name, agent(board));
+        let mut findings: Vec<_> =
+            all.iter().map(|(name, board)| (name.as_ref(), board)).flat_map(agent).collect();
+        findings.extend(host());
         // Before that there is nothing of ours to look at.
-        findings.extend(examine(&self.kernel, self.board.blueprint().ok().as_ref()).await);
-        findings
-    }
-
-    /// What the agent knows to be wrong.
-    fn agent(&self) -> Vec<Finding> {
-        let fail =
-            |why: String| Finding::fail("agent", why, "`twillctl status`, `journalctl -u twilld`");
-        let warn =
-            |why: String| Finding::warn("agent", why, "`twillctl status`, `journalctl -u twilld`");
-        let mut findings: Vec<_> = self.board.unready().into_iter().map(fail).collect();
-        findings.extend(self.board.degraded().into_iter().map(warn));
-        if let Ok(status) = self.board.status() {
-            findings.extend(status.ignored.into_iter().map(|lease| {
-                let what = format!("the lease {} is not used: {}", lease.key, lease.why);
-                Finding::warn("leases", what, "`twillctl lease show`")
-            }));
-        }
-        let refused = self.board.refused_lately().into_iter();
-        findings.extend(refused.map(|(refusal, packets)| doctor::refused(refusal, packets)));
-        if findings.is_empty() {
-            findings.push(Finding::ok("agent", "ready"));
-        }
+        let blueprints =
+            all.iter().filter_map(|(name, board)| Some((name, board.blueprint().ok()?)));
+        let networks = blueprints.map(|(name, blueprint)| async move {
+            of_network(name.as_ref(), network(&self.kernel, &blueprint).await)
+        });
+        findings.extend(join_all(networks).await.into_iter().flatten());
         findings
     }
 }
 
-/// The host, and what of ours should be on it.
-pub(crate) async fn examine(kernel: &Kernel, blueprint: Option<&Blueprint>) -> Vec<Finding> {
-    let mut findings = vec![
+/// What the agent knows to be wrong with a network.
+fn agent(board: &Board) -> Vec<Finding> {
+    let hint = "`twillctl status`, `journalctl -u twilld`";
+    let fail = |why: String| Finding::fail("agent", why, hint);
+    let warn = |why: String| Finding::warn("agent", why, hint);
+    let mut findings: Vec<_> = board.unready().into_iter().map(fail).collect();
+    findings.extend(board.degraded().into_iter().map(warn));
+    if let Ok(status) = board.status() {
+        findings.extend(status.ignored.into_iter().map(|lease| {
+            let what = format!("the lease {} is not used: {}", lease.key, lease.why);
+            Finding::warn("leases", what, "`twillctl lease show`")
+        }));
+    }
+    let refused = board.refused_lately().into_iter();
+    findings.extend(refused.map(|(refusal, packets)| doctor::refused(refusal, packets)));
+    if findings.is_empty() {
+        findings.push(Finding::ok("agent", "ready"));
+    }
+    findings
+}
+
+/// On a host in several networks it is said which one it is about.
+pub(crate) fn of_network(name: Option<&NetworkName>, findings: Vec<Finding>) -> Vec<Finding> {
+    let Some(name) = name else { return findings };
+    let named =
+        |finding: Finding| Finding { check: format!("{name}: {}", finding.check), ..finding };
+    findings.into_iter().map(named).collect()
+}
+
+/// What is the host's, and not one network's.
+pub(crate) fn host() -> Vec<Finding> {
+    vec![
         doctor::forwarding(&survey::setting("ipv4/ip_forward").unwrap_or_default()),
         doctor::bridge_filter(survey::setting("bridge/bridge-nf-call-iptables").as_deref()),
         doctor::clock(clock_is_kept()),
-    ];
-    let Some(blueprint) = blueprint else { return findings };
+    ]
+}
+
+/// What of a network should be on this host.
+pub(crate) async fn network(kernel: &Kernel, blueprint: &Blueprint) -> Vec<Finding> {
     let served = blueprint.setup.serving.all();
     let backends: Vec<_> = served.map(|served| &served.backend).collect();
-    findings.extend(doctor::features(&survey::kernel(), &backends, blueprint.engine));
+    let mut findings = doctor::features(&survey::kernel(), &backends, blueprint.engine);
     findings.extend(switches(blueprint));
     findings.extend(firewall(blueprint).await);
     match Site::look(kernel, blueprint).await {
-        Ok(site) => findings.extend(network(blueprint, &site)),
+        Ok(site) => findings.extend(ways(blueprint, &site)),
         Err(error) => findings.push(unknown("rows", error)),
     }
     findings.extend(peers::peers(blueprint).await);
@@ -107,7 +128,7 @@ fn switches(blueprint: &Blueprint) -> Vec<Finding> {
 }
 
 /// Interfaces, their addresses, and the rows towards peers.
-fn network(blueprint: &Blueprint, site: &Site) -> Vec<Finding> {
+fn ways(blueprint: &Blueprint, site: &Site) -> Vec<Finding> {
     let uplink = trace::uplink(&blueprint.setup.uplink, site.uplink(blueprint));
     let mut findings = vec![Finding::from(uplink)];
     for spec in site.specs.values() {

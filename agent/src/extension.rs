@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 use twill_core::config::Backend;
 use twill_core::extension::{Command, Extension, Host, Hosts};
 use twill_core::ids::{Subnet, Underlay};
@@ -77,7 +78,7 @@ impl Runner {
         let (said, state) = watch::channel(State::Starting);
         let (retire, retires) = watch::channel(false);
         let worker = Worker::new(order.clone(), (to_reach, retires, said), ends);
-        let task = Some(tokio::spawn(worker.run()));
+        let task = Some(tokio::spawn(worker.run().in_current_span()));
         Self { order, hosts, state, retire, task }
     }
 

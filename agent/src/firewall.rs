@@ -15,7 +15,7 @@ use twill_net::sysctl;
 use crate::flags;
 use crate::metrics::Meters;
 use crate::setup::Setup;
-use crate::status::Board;
+use crate::status::{Board, Boards};
 use crate::trouble::Trouble;
 use crate::wake::heard;
 
@@ -41,6 +41,8 @@ pub(crate) struct Wall {
 struct Guard {
     programs: Programs,
     wish: Wish,
+    /// What is the host's.
+    meters: Meters,
     chosen: Option<Chosen>,
     /// What stood when it looked last.
     stood: Option<Policies>,
@@ -56,8 +58,9 @@ struct Chosen {
 impl Wall {
     /// Nothing is looked at or written before some network has said what it wants: what an earlier run
     /// wrote stands until then.
-    pub(crate) fn new(programs: &Programs, wish: Wish) -> Self {
-        let guard = Guard { programs: programs.clone(), wish, chosen: None, stood: None };
+    pub(crate) fn new(programs: &Programs, wish: Wish, meters: &Meters) -> Self {
+        let (programs, meters) = (programs.clone(), meters.clone());
+        let guard = Guard { programs, wish, meters, chosen: None, stood: None };
         Self { policies: watch::Sender::default(), guard: Arc::new(Mutex::new(guard)) }
     }
 
@@ -91,23 +94,26 @@ impl Wall {
     }
 
     /// Writes what is missing of that which the networks want now; tells what was.
-    pub(crate) async fn bring(&self, meters: &Meters) -> Result<Repaired, twill_net::Error> {
+    pub(crate) async fn bring(&self) -> Result<Repaired, twill_net::Error> {
         let mut guard = self.guard.lock().await;
         let policies = self.policies.borrow().clone();
         if guard.stood.as_ref() == Some(&policies) {
             return Ok(Repaired { rules: false, forwarding: false });
         }
-        guard.ensure(policies, meters).await
+        guard.ensure(policies).await
     }
 
     /// Looks again each `period`, and at once when somebody changed the host's rules, for ever.
-    pub(crate) async fn keep(self, period: Duration, board: Board) {
+    pub(crate) async fn keep(self, period: Duration, boards: Boards) {
         let mut policies = self.policies.subscribe();
         let mut trouble = Trouble::default();
         let mut watch = self.guard.lock().await.programs.watch().unwrap_or_else(|error| {
             tracing::warn!(%error, "changed firewall rules are found by the timer only");
             None
         });
+        let tell = |error: Option<&String>| {
+            boards.all().iter().for_each(|(_name, board)| board.firewall(error.cloned()));
+        };
         loop {
             let mut meant = false;
             tokio::select! {
@@ -115,25 +121,28 @@ impl Wall {
                 () = heard(&mut policies) => meant = true,
                 () = changed(&mut watch) => tokio::time::sleep(SETTLE).await,
             }
-            let wanted = self.policies.borrow().clone();
+            // They may have changed while somebody else's change settled.
+            meant |= policies.has_changed().unwrap_or_default();
+            let wanted = policies.borrow_and_update().clone();
             if wanted.is_empty() {
                 continue;
             }
-            let meters = board.meters();
             let done = if meant {
-                self.bring(meters).await
+                self.bring().await
             } else {
-                self.guard.lock().await.ensure(wanted, meters).await
+                self.guard.lock().await.ensure(wanted).await
             };
             match done {
                 Ok(repaired) => {
-                    self.tell(&board).await;
-                    if repaired.count(meters, meant) {
+                    for (_name, board) in boards.all() {
+                        self.tell(board).await;
+                    }
+                    if repaired.count(boards.meters(), meant) {
                         tracing::warn!("firewall rules or forwarding had been changed, put back");
                     }
                     if trouble.over() {
                         tracing::info!("the firewall is in place again");
-                        board.firewall(None);
+                        tell(None);
                     }
                 }
                 Err(error) => {
@@ -141,7 +150,7 @@ impl Wall {
                     if trouble.meet(&error).1 {
                         tracing::error!(error, "cannot keep the firewall");
                     }
-                    board.firewall(Some(error));
+                    tell(Some(&error));
                 }
             }
         }
@@ -149,16 +158,12 @@ impl Wall {
 }
 
 impl Guard {
-    async fn ensure(
-        &mut self,
-        policies: Policies,
-        meters: &Meters,
-    ) -> Result<Repaired, twill_net::Error> {
+    async fn ensure(&mut self, policies: Policies) -> Result<Repaired, twill_net::Error> {
         self.stood = None;
         let forwarding = sysctl::ensure_forwarding()?;
         let wanted: Vec<Policy> = policies.values().cloned().collect();
         let rules = self.rules(&wanted).await;
-        meters.firewall(&rules);
+        self.meters.firewall(&rules);
         let rules = rules?;
         self.stood = Some(policies);
         Ok(Repaired { rules, forwarding })

@@ -4,6 +4,7 @@
 
 mod argv;
 mod environment;
+mod networks;
 mod value;
 
 use std::ffi::OsString;
@@ -15,10 +16,12 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
 use twill_core::firewall::gate::{Accept, Sources};
+use twill_core::networks::Networks;
 
 use crate::hook;
 
 pub(crate) use argv::hide_password;
+pub(crate) use networks::networks_in;
 pub(crate) use value::{AcceptFrom, Engine, List, LogFormat, Secret};
 use value::{go_bool, lease_ttl, renew_margin, seconds};
 
@@ -82,6 +85,10 @@ pub(crate) struct Etcd {
     /// Prefix of every key
     #[arg(long = "etcd-prefix", value_name = "KEY", default_value = "/coreos.com/network")]
     pub(crate) prefix: String,
+    /// Comma-separated names of networks, when this host is to be in several: each lies under
+    /// PREFIX/NAME
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true)]
+    pub(crate) networks: Networks,
     /// Key of the client certificate
     #[arg(long = "etcd-keyfile", value_name = "FILE", requires = "certfile")]
     pub(crate) keyfile: Option<PathBuf>,
@@ -172,6 +179,10 @@ pub(crate) struct Files {
     /// Where Docker's unit reads its options
     #[arg(long, value_name = "FILE", default_value = "/run/flannel/docker")]
     pub(crate) docker_options_file: PathBuf,
+    /// With --networks, where container runtimes read this host's subnet in each of them: NAME.env, and
+    /// NAME.docker for Docker's options
+    #[arg(long, value_name = "DIR", default_value = "/run/twill/networks")]
+    pub(crate) subnet_dir: PathBuf,
     /// Where this host's identity is kept over reboots
     #[arg(long, value_name = "DIR", default_value = "/var/lib/twill/agent")]
     pub(crate) state_dir: PathBuf,

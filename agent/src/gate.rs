@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use twill_core::doctor;
-use twill_core::firewall::gate::{Accept, Gate, Refusal, Refused, Uplink};
+use twill_core::firewall::gate::{Accept, Gate, Refusal, Refused, Table, Uplink};
 use twill_core::peers::Peer;
 use twill_core::serving::Way;
 use twill_net::firewall::{self, Outcome, Programs, Watch};
@@ -22,6 +22,7 @@ const QUIET: Duration = Duration::from_mins(1);
 /// The table of one membership.
 #[derive(Debug)]
 pub(crate) struct Gatekeeper {
+    table: Table,
     /// Nobody without the program `nft`.
     keeper: Option<firewall::Gatekeeper>,
     watch: Option<Watch>,
@@ -37,11 +38,12 @@ pub(crate) struct Gatekeeper {
 
 impl Gatekeeper {
     /// Listens from now on; nothing is looked at or written yet.
-    pub(crate) fn new(programs: &Programs, board: &Board) -> Self {
-        let keeper = programs.gatekeeper();
+    pub(crate) fn new(programs: &Programs, table: Table, board: &Board) -> Self {
+        let keeper = programs.gatekeeper(table.clone());
         // Without it changes are found by the timer; the firewall's guard says so.
         let watch = keeper.as_ref().and_then(|_nft| programs.watch().ok().flatten());
         Self {
+            table,
             keeper,
             watch,
             due: None,
@@ -110,7 +112,7 @@ impl Gatekeeper {
     /// Says what was refused since the last time.
     fn count(&mut self) {
         // It is looked at again soon; and metrics tell.
-        let Ok(now) = firewall::refused() else { return };
+        let Ok(now) = firewall::refused(&self.table) else { return };
         let Some(before) = self.refused.replace(now) else { return };
         for (refusal, count) in now.iter() {
             let more = count.packets.saturating_sub(before.count(refusal).packets);

@@ -15,13 +15,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use twill_core::doctor::Finding;
+use twill_core::ids::NetworkName;
 
 use crate::doctor::Doctor;
 use crate::failure::Failure;
 use crate::files;
 use crate::flags::Flags;
 use crate::metrics::Page;
-use crate::status::Board;
+use crate::status::{Board, Boards};
 use crate::trace::{Kind, Question, Refusal, Tracer};
 
 /// Both servers, listening; requests are answered by tasks of their own.
@@ -34,7 +35,7 @@ impl Servers {
     /// The lock on the state directory is held, so a socket that is there is a dead agent's.
     pub(crate) async fn start(
         flags: &Flags,
-        board: &Board,
+        boards: &Boards,
         (doctor, tracer): (Doctor, Tracer),
     ) -> Result<Self, Failure> {
         let socket = flags.files.socket.clone();
@@ -43,12 +44,12 @@ impl Servers {
         let health = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .with_state(board.clone())
-            .route("/metrics", get(metrics).with_state(Page::of(board)));
+            .with_state(boards.clone())
+            .route("/metrics", get(metrics).with_state(Page::of(boards)));
         // Who has which address is for this host's administrators, not for the whole network.
         let all = health
             .clone()
-            .route("/status", get(status).with_state(board.clone()))
+            .route("/status", get(status).with_state(boards.clone()))
             .route("/doctor", get(examine).with_state(doctor))
             .route("/trace", get(whole_trace).with_state(tracer.clone()));
         // A peer is told of the way to its own containers, and of no others.
@@ -89,11 +90,28 @@ fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn status(State(board): State<Board>) -> Response {
+async fn status(State(boards): State<Boards>, RawQuery(query): RawQuery) -> Response {
+    let boards = match chosen(&boards, query.as_deref()) {
+        Ok(boards) => boards,
+        Err(unknown) => return unknown.into_response(),
+    };
+    let Some(board) = boards.unnamed() else { return Json(boards.status()).into_response() };
     match board.status() {
         Ok(status) => Json(status).into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
+}
+
+/// The network that is asked for by its name, or all of them.
+fn chosen(boards: &Boards, query: Option<&str>) -> Result<Boards, (StatusCode, String)> {
+    let Some(name) = parameter(query, "network") else { return Ok(boards.clone()) };
+    let found = name.parse::<NetworkName>().ok().and_then(|name| boards.only(&name));
+    found.ok_or_else(|| {
+        let names = boards.all().iter().filter_map(|(name, _board)| Some(name.as_ref()?.as_str()));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let serves = if names.is_empty() { "one that has no name".to_owned() } else { names };
+        (StatusCode::NOT_FOUND, format!("this host is in no network {name:?}, but in {serves}\n"))
+    })
 }
 
 async fn examine(State(doctor): State<Doctor>) -> Json<Vec<Finding>> {
@@ -158,23 +176,29 @@ async fn metrics(State(page): State<Page>) -> Response {
 //
 // 503 means that this process must be started again. Whatever else is wrong is told, but another
 // process would not mend it.
-async fn healthz(State(board): State<Board>) -> (StatusCode, String) {
-    match board.stuck() {
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("flanneld is stuck\n{why}\n")),
-        None => (StatusCode::OK, "flanneld is running".to_owned() + &troubles(&board)),
+async fn healthz(State(boards): State<Boards>) -> (StatusCode, String) {
+    let stuck = boards.words(Board::stuck);
+    if stuck.is_empty() {
+        return (StatusCode::OK, "flanneld is running".to_owned() + &troubles(&boards));
     }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("flanneld is stuck\n{}\n", stuck.join("\n")))
 }
 
-fn troubles(board: &Board) -> String {
-    let unready = board.unready().into_iter().map(|reason| format!("\nnot ready: {reason}"));
-    let degraded = board.degraded().into_iter().map(|reason| format!("\ndegraded: {reason}"));
-    unready.chain(degraded).collect()
+fn troubles(boards: &Boards) -> String {
+    let unready = boards.words(Board::unready).into_iter();
+    let unready = unready.map(|reason| format!("\nnot ready: {reason}"));
+    let degraded = boards.words(Board::degraded).into_iter();
+    unready.chain(degraded.map(|reason| format!("\ndegraded: {reason}"))).collect()
 }
 
-async fn readyz(State(board): State<Board>) -> (StatusCode, String) {
-    let reasons = board.unready();
+async fn readyz(State(boards): State<Boards>, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    let boards = match chosen(&boards, query.as_deref()) {
+        Ok(boards) => boards,
+        Err(unknown) => return unknown,
+    };
+    let reasons = boards.words(Board::unready);
     if reasons.is_empty() {
-        return (StatusCode::OK, "flanneld is ready".to_owned() + &troubles(&board));
+        return (StatusCode::OK, "flanneld is ready".to_owned() + &troubles(&boards));
     }
     let text = format!("flanneld is not ready yet\n{}\n", reasons.join("\n"));
     (StatusCode::SERVICE_UNAVAILABLE, text)
@@ -248,10 +272,11 @@ mod tests {
         for (name, deed, (health, alive), (readiness, ready)) in ROWS {
             let board = everything();
             deed(&board);
-            let (code, text) = healthz(State(board.clone())).await;
+            let boards = Boards::alone(board);
+            let (code, text) = healthz(State(boards.clone())).await;
             assert_eq!(code, health, "{name}");
             check(name, &text, ("flanneld is running", alive));
-            let (code, text) = readyz(State(board)).await;
+            let (code, text) = readyz(State(boards), RawQuery(None)).await;
             assert_eq!(code, readiness, "{name}");
             let first =
                 if readiness == 200 { "flanneld is ready" } else { "flanneld is not ready yet" };
@@ -262,20 +287,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_does_not_look_any_more_is_the_one_reason_to_start_again() {
         let board = everything();
+        let state = || State(Boards::alone(board.clone()));
         board.looks_within(Duration::from_secs(5));
         tokio::time::advance(Duration::from_mins(1)).await;
-        assert_eq!(healthz(State(board.clone())).await.0, 200, "late, and perhaps busy");
+        assert_eq!(healthz(state()).await.0, 200, "late, and perhaps busy");
         tokio::time::advance(Duration::from_secs(10)).await;
-        let (code, text) = healthz(State(board.clone())).await;
+        let (code, text) = healthz(state()).await;
         assert_eq!(code, 503, "{text}");
         assert_eq!(text, "flanneld is stuck\nnobody has looked at the kernel for 1m05s too long\n");
-        assert_eq!(readyz(State(board.clone())).await.0, 503);
+        assert_eq!(readyz(state(), RawQuery(None)).await.0, 503);
         board.looks_within(Duration::from_secs(5));
-        assert_eq!(healthz(State(board.clone())).await.0, 200);
+        assert_eq!(healthz(state()).await.0, 200);
         // Between two sessions nobody should look.
         board.leaving();
         tokio::time::advance(Duration::from_hours(1)).await;
-        assert_eq!(healthz(State(board)).await.0, 200);
+        assert_eq!(healthz(state()).await.0, 200);
     }
 
     /// Scripts compare the whole text of a host that is well; of another one the lines.
@@ -290,5 +316,34 @@ mod tests {
         if rest.is_empty() {
             assert_eq!(text, first, "{name}: without an end of line");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_networks_one_can_be_asked_for() {
+        let boards = Boards::of(&["a", "b"].map(|name| Some(name.parse().unwrap())));
+        crate::status::join(&boards.all()[0].1);
+        let ask = async |query: &str| {
+            readyz(State(boards.clone()), RawQuery(Some(query.to_owned()))).await
+        };
+        let (code, text) = ask("").await;
+        assert_eq!(
+            (code.as_u16(), text.as_str()),
+            (503, "flanneld is not ready yet\nnetwork b: starting\n")
+        );
+        assert_eq!(ask("network=a").await, (StatusCode::OK, "flanneld is ready".to_owned()));
+        assert_eq!(ask("network=b").await.1, "flanneld is not ready yet\nstarting\n");
+        let (code, text) = ask("network=c").await;
+        assert_eq!(
+            (code.as_u16(), text.as_str()),
+            (404, "this host is in no network \"c\", but in a, b\n")
+        );
+        let (code, text) = healthz(State(boards.clone())).await;
+        assert_eq!(
+            (code.as_u16(), text.as_str()),
+            (200, "flanneld is running\nnot ready: network b: starting")
+        );
+        let one = Boards::alone(everything());
+        let (code, _text) = readyz(State(one), RawQuery(Some("network=a".to_owned()))).await;
+        assert_eq!(code, 404);
     }
 }

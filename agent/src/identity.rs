@@ -12,6 +12,7 @@ use twill_core::ids::NodeId;
 
 use crate::failure::Failure;
 use crate::files::{self, Wanted};
+use crate::flags::networks_in;
 use crate::lock::Lock;
 use crate::shelf::Shelf;
 use anchors::Anchors;
@@ -79,6 +80,9 @@ impl Identity {
     pub(crate) fn become_another(&mut self) -> Result<NodeId, Failure> {
         // In this order a death in between leaves a host that still is to become another.
         Shelf::new(&self.directory).renew_mac()?;
+        for entry in networks_in(&self.directory).read_dir().into_iter().flatten().flatten() {
+            Shelf::new(&entry.path()).renew_mac()?;
+        }
         self.node = fresh(&self.directory, &Anchors::of_this_machine())?;
         self.anchored = true;
         Ok(self.node)
@@ -150,11 +154,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut identity = Identity::open(root.path()).unwrap();
         let shelf = Shelf::new(root.path());
+        let of_network = Shelf::new(&root.path().join("networks/blue"));
         let (node, mac) = (identity.node, shelf.mac(None).unwrap());
+        let mac_of_network = of_network.mac(None).unwrap();
         let other = identity.become_another().unwrap();
         assert_ne!(other, node);
         let of_device = shelf.mac(Some(mac)).unwrap();
         assert_ne!(of_device, mac, "though its device still has the old address");
+        assert_ne!(of_network.mac(None).unwrap(), mac_of_network, "in every network");
         drop(identity);
         let again = Identity::open(root.path()).unwrap();
         assert_eq!((again.node, again.anchored), (other, true));

@@ -6,10 +6,12 @@
 
 mod access;
 mod blueprint;
+mod books;
 mod bootstrap;
 mod clash;
 mod cleanup;
 mod datapath;
+mod departed;
 mod doctor;
 mod extension;
 mod failure;

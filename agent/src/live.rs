@@ -23,6 +23,7 @@ use crate::follow::Told;
 use crate::memory::Applied;
 use crate::patience::tell_systemd;
 use crate::publish::publish;
+use crate::reconcile::Stood;
 use crate::setup::Setup;
 use crate::trouble::Trouble;
 use crate::wake::{heard, until};
@@ -47,8 +48,8 @@ pub(crate) struct Inlets {
     /// The newest configuration; `None` until one was seen.
     pub(crate) config: watch::Receiver<Option<Told>>,
     pub(crate) view: watch::Receiver<View>,
-    /// When the configuration was written whose backend stands.
-    pub(crate) stands: watch::Receiver<Option<Revision>>,
+    /// What stands.
+    pub(crate) stands: watch::Receiver<Option<Stood>>,
     /// What the uplink is called.
     pub(crate) named: watch::Receiver<String>,
 }
@@ -104,6 +105,7 @@ impl Live {
                 () = until(self.retry) => true,
                 () = heard(&mut self.inlets.stands) => {
                     self.announce(agent);
+                    self.let_go(agent);
                     false
                 }
                 () = heard(&mut self.inlets.named) => {
@@ -160,6 +162,10 @@ impl Live {
         config: NetworkConfig,
         revision: Revision,
     ) -> Verdict {
+        if let Err(failure) = agent.claim_besides(&self.setup, &config, revision).await {
+            self.retry = Some(Instant::now() + self.complain(agent, &failure));
+            return Verdict::Stays;
+        }
         if !config.admits(self.setup.subnet) {
             let (from, to) = (&self.setup.config, &config);
             tracing::warn!(
@@ -178,6 +184,7 @@ impl Live {
             }
             Err(failure) => {
                 self.retry = Some(Instant::now() + self.complain(agent, &failure));
+                self.let_go(agent);
             }
         }
         Verdict::Stays
@@ -204,7 +211,7 @@ impl Live {
 
     /// The new way stands: tells everybody.
     fn announce<S: Store>(&mut self, agent: &Agent<S>) {
-        let stands = *self.inlets.stands.borrow_and_update();
+        let stands = self.inlets.stands.borrow_and_update().as_ref().map(|(written, _)| *written);
         let Some(next) = self.next.take_if(|next| stands == Some(next.written)) else { return };
         for difference in changes(&self.setup.config, &next.config) {
             tracing::info!("configuration applied: {difference}");
@@ -228,6 +235,15 @@ impl Live {
         self.publish(agent);
         self.tell_board(agent);
         tell(agent, None);
+    }
+
+    /// Once its devices are gone, what is served no more is there for others.
+    fn let_go<S: Store>(&self, agent: &Agent<S>) {
+        let newest = self.newest();
+        let stands = self.inlets.stands.borrow();
+        if stands.as_ref().is_some_and(|(_, ways)| *ways == newest.serving.ways()) {
+            agent.let_go_of_all_but(newest, self.setup.config.network);
+        }
     }
 
     fn tell_own(&self) {

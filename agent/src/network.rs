@@ -75,7 +75,10 @@ impl<S: Store> Agent<S> {
                 (Ok(picture), _) => match self.told(&picture, kept.as_ref()) {
                     Ok(network) => return Ok((network, From::Etcd(picture))),
                     Err(broken) if picture.config.is_some() => return Err(broken),
-                    Err(missing) => missing,
+                    Err(missing) => {
+                        self.host.books.release(self.name.as_ref());
+                        missing
+                    }
                 },
                 (Err(silence), Some(Ok(recalled))) => {
                     tracing::warn!("{}", silence.line());

@@ -15,7 +15,7 @@ use crate::blueprint::Blueprint;
 use crate::doctor;
 use crate::failure::{self, Failure};
 use crate::flags::{Flags, complete};
-use crate::trace::{Kind, Question, Refusal, Scene};
+use crate::trace::{Kind, Maps, Question, Refusal};
 
 /// The agent's options, as its unit reads them.
 const OPTIONS: &str = "/etc/twill/twilld.env";
@@ -99,25 +99,47 @@ fn within(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
 
 async fn examine_host(flags: &Flags) -> Result<(), Failure> {
     let kernel = Kernel::open()?;
-    let (blueprint, finding) = match Blueprint::from_disk(flags, &kernel).await {
-        Ok(blueprint) => (Some(blueprint), None),
-        Err(failure) => {
-            let what = format!("nobody knows what this host should be like: {}", failure.line());
-            let hint = failure.way_out().unwrap_or("start twilld");
-            (None, Some(Finding::fail("picture", what, hint)))
+    let mut findings = doctor::host();
+    let mut blueprints = Vec::new();
+    for (name, flags) in flags.of_networks() {
+        match Blueprint::from_disk(&flags, &kernel).await {
+            Ok(blueprint) => blueprints.push((name, blueprint)),
+            Err(failure) => {
+                let what =
+                    format!("nobody knows what this host should be like: {}", failure.line());
+                let hint = failure.way_out().unwrap_or("start twilld");
+                let found = vec![Finding::fail("picture", what, hint)];
+                findings.extend(doctor::of_network(name.as_ref(), found));
+            }
         }
-    };
-    let mut findings = doctor::examine(&kernel, blueprint.as_ref()).await;
-    findings.extend(finding);
+    }
+    // The firewall is one for all of them.
+    let policies: Vec<_> = blueprints.iter().map(|(_name, it)| it.policy.clone()).collect();
+    for (name, mut blueprint) in blueprints {
+        blueprint.policies.clone_from(&policies);
+        let found = doctor::network(&kernel, &blueprint).await;
+        findings.extend(doctor::of_network(name.as_ref(), found));
+    }
     print(&findings)
 }
 
 async fn walk_along(walk: &Walk) -> Result<(), Failure> {
     let kernel = Kernel::open()?;
-    let blueprint = Blueprint::from_disk(&walk.flags, &kernel).await?;
-    let scene = Scene { kernel: &kernel, blueprint: &blueprint, port: walk.flags.healthz_port };
+    let (mut maps, mut missing) = (Vec::new(), None);
+    for (name, flags) in walk.flags.of_networks() {
+        match Blueprint::from_disk(&flags, &kernel).await {
+            Ok(blueprint) => maps.push((name, blueprint)),
+            Err(failure) => missing = Some(failure),
+        }
+    }
+    let maps = match (Maps::of(maps), missing) {
+        (Some(maps), _) => maps,
+        (None, Some(failure)) => return Err(failure),
+        (None, None) => return Ok(()),
+    };
     let (from, to, port) = (walk.from.clone(), walk.to.clone(), walk.peer_port);
-    match scene.of_this_host(&Question { from, to, port }).await {
+    let question = Question { from, to, port };
+    match maps.trace_by_itself(&kernel, walk.flags.healthz_port, &question).await {
         Ok(trace) => print(&trace),
         Err(Refusal { kind, what, hint }) => {
             let error = anyhow::Error::msg(what);

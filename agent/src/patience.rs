@@ -10,6 +10,13 @@ use crate::bootstrap::Agent;
 use crate::failure::Failure;
 use crate::status::Board;
 use crate::trouble::Trouble;
+use crate::wake::heard;
+
+/// The wait itself, the next try, and some air.
+const MORE_TIME: NotifyState<'_> = NotifyState::ExtendTimeoutUsec(30_000_000);
+
+/// From one try to the next at least.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 impl<S: Store> Agent<S> {
     /// Says what is waited for, once, and waits for the next try.
@@ -21,42 +28,70 @@ impl<S: Store> Agent<S> {
             tracing::warn!(hint, "waiting: {line}");
             self.board.waiting(&line);
         }
-        tell_systemd(&[
-            NotifyState::Status(&format!("waiting: {line}")),
-            // The wait itself, the next try, and some air.
-            NotifyState::ExtendTimeoutUsec(30_000_000),
-        ]);
+        self.host.books.pass(self.name.as_ref());
+        if self.name.is_some() {
+            tell_systemd_of(&self.board);
+        } else {
+            tell_systemd(&[NotifyState::Status(&format!("waiting: {line}"))]);
+        }
+        tell_systemd(&[MORE_TIME]);
         tokio::time::sleep(wait).await;
     }
+
+    /// Runs a future again and again until it succeeds: for the time after the first start, when giving
+    /// up would only make things worse; and for one of several networks, which must not end the others.
+    pub(crate) async fn insist<T, F>(&self, mut attempt: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut trouble = Trouble::default();
+        let mut changes = self.host.books.changes();
+        loop {
+            changes.mark_unchanged();
+            match attempt().await {
+                Ok(done) => return done,
+                Err(failure) => {
+                    let wait = self.complain(&mut trouble, &failure);
+                    tokio::time::sleep(SHORTEST).await;
+                    // Another network may have given up what this one needs.
+                    tokio::select! {
+                        () = tokio::time::sleep(wait.saturating_sub(SHORTEST)) => {}
+                        () = heard(&mut changes) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says it once. Answers when it pays to try again.
+    fn complain(&self, trouble: &mut Trouble, failure: &Failure) -> Duration {
+        let line = failure.line();
+        let (wait, new) = trouble.meet(&line);
+        self.host.books.pass(self.name.as_ref());
+        if new {
+            let hint = failure.way_out();
+            tracing::error!(hint, "cannot join the network: {line}");
+            self.board.waiting(&line);
+        }
+        tell_systemd_of(&self.board);
+        tell_systemd(&[MORE_TIME]);
+        wait
+    }
+}
+
+/// Tells systemd how the host is, and that others can rely on it once they can.
+pub(crate) fn tell_systemd_of(board: &Board) {
+    let headline = board.headline();
+    let mut states = vec![NotifyState::Status(&headline)];
+    if board.is_up() {
+        states.push(NotifyState::Ready);
+    }
+    tell_systemd(&states);
 }
 
 /// Speaks to systemd, if there is one.
 pub(crate) fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd does not listen");
-    }
-}
-
-/// Runs a future again and again until it succeeds: for the time after the first start, when giving
-/// up would only make things worse.
-pub(crate) async fn insist<T, F>(board: &Board, mut attempt: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let mut trouble = Trouble::default();
-    loop {
-        match attempt().await {
-            Ok(done) => return done,
-            Err(failure) => {
-                let line = failure.line();
-                let (wait, new) = trouble.meet(&line);
-                if new {
-                    let hint = failure.way_out();
-                    tracing::error!(hint, "cannot join the network again: {line}");
-                    board.waiting(&line);
-                }
-                tokio::time::sleep(wait.max(Duration::from_millis(100))).await;
-            }
-        }
     }
 }

@@ -4,13 +4,14 @@ mod last;
 mod run;
 mod uplink;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use twill_core::device::{IfIndex, Uplink};
-use twill_core::ids::Revision;
+use twill_core::ids::{NetworkName, Revision};
 use twill_core::peers::View;
 use twill_core::plan::{Change, Paths, desired, out_of_reach, plan};
 use twill_core::serving::Way;
@@ -18,6 +19,7 @@ use twill_core::status::Ignored;
 use twill_net::Kernel;
 use twill_net::kernel::{Choice, Dump, Events, Ground};
 
+use crate::books::Books;
 use crate::datapath::{DataPaths, Standing};
 use crate::extension::{self, Ends};
 use crate::failure::Failure;
@@ -55,15 +57,21 @@ pub(crate) struct Reconciler {
 pub(crate) struct Wires {
     pub(crate) peers: watch::Receiver<View>,
     pub(crate) setup: watch::Receiver<Setup>,
-    /// When the configuration was written whose backend stands.
-    pub(crate) stands: watch::Sender<Option<Revision>>,
+    /// What stands.
+    pub(crate) stands: watch::Sender<Option<Stood>>,
     /// What the uplink is called.
     pub(crate) named: watch::Sender<String>,
     /// Where commands keep what they did.
     pub(crate) record: PathBuf,
     /// Who lets peers in.
     pub(crate) gate: Gatekeeper,
+    /// What the networks of this host use of it, and which one this is.
+    pub(crate) shared: (Books, Option<NetworkName>),
 }
+
+/// When the configuration was written whose backend stands, and the ways that are served; no device of
+/// another one is left.
+pub(crate) type Stood = (Revision, BTreeSet<Way>);
 
 /// What one pass did.
 #[derive(Debug)]
@@ -167,8 +175,10 @@ impl Reconciler {
         if unready.is_none() {
             self.current = setup.serving.current().backend.way();
         }
+        let (books, name) = &self.wires.shared;
+        let networks = books.left_to(name.as_ref(), &setup.networks);
         let ground =
-            Ground { devices: &self.devices, uplink: self.uplink.index, networks: &setup.networks };
+            Ground { devices: &self.devices, uplink: self.uplink.index, networks: &networks };
         let Dump { tables: actual, link } = self.kernel.dump(ground).await?;
         let paths = Paths {
             network: setup.config.network,
@@ -190,11 +200,18 @@ impl Reconciler {
         self.last = Last::of((setup.clone(), wanted), failed);
         self.board.seen(told);
         if pass.unready.is_none() {
-            self.wires
-                .stands
-                .send_if_modified(|last| last.replace(setup.written) != Some(setup.written));
+            self.say_what_stands(&setup);
         }
         Ok(pass)
+    }
+
+    fn say_what_stands(&self, setup: &Setup) {
+        let stood = Some((setup.written, setup.serving.ways()));
+        self.wires.stands.send_if_modified(|last| {
+            let differs = *last != stood;
+            *last = stood;
+            differs
+        });
     }
 
     async fn apply(&self, changes: &[Change]) -> Result<Applied, Failure> {

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use twill_core::ids::Mtu;
+use tracing::Instrument as _;
+use twill_core::firewall::gate::Table;
+use twill_core::ids::{Mtu, NodeId};
 use twill_core::lease::Event;
 use twill_core::peers::{Known, View};
 use twill_core::status::{EtcdState, SCHEMA, Status};
@@ -24,7 +25,7 @@ use crate::gate::Gatekeeper;
 use crate::live::{Inlets, Live, Outgrown, Outlets};
 use crate::memory::{self, Keep};
 use crate::ownership::{Belief, Keeper, Left, Tenant, Wish, mine};
-use crate::patience::tell_systemd;
+use crate::patience::tell_systemd_of;
 use crate::publish::{self, publish};
 use crate::reconcile::{Reconciler, Uprooted, Wires};
 
@@ -53,6 +54,9 @@ pub(crate) enum End {
     Outgrown,
     /// The lease is another's: the host begins again without one.
     Left(Left),
+    /// Another network has found out that this host has the node id of another one: it begins again as the
+    /// one that it is now.
+    Renamed,
     /// A task died, which only a mistake of ours can bring about.
     Died,
 }
@@ -85,14 +89,16 @@ impl<S: Store> Session<S> {
         let inlets = Inlets { config, view, stands, named };
         agent.board.goes_by(sources(&outlets, &peers));
         let (setup, record) = (outlets.setup.subscribe(), record(agent));
-        let gate = Gatekeeper::new(&agent.host.programs, &agent.board);
-        let wires = Wires { peers, setup, stands: stand, named: name, record, gate };
+        let table = Table::of(agent.name.as_ref());
+        let gate = Gatekeeper::new(&agent.host.programs, table, &agent.board);
+        let shared = (agent.host.books.clone(), agent.name.clone());
+        let wires = Wires { peers, setup, stands: stand, named: name, record, gate, shared };
         let (choice, board) = (choice(&agent.flags.address), agent.board.clone());
         let mut reconciler = Reconciler::new(&agent.kernel, choice, wires, board)?;
         // The firewall needs nothing of the device, and other programs to write it.
         let wall = &agent.host.wall;
         wall.put(agent.name.as_ref(), outlets.policy.borrow().clone());
-        let (firewall, rows) = tokio::join!(wall.bring(agent.board.meters()), reconciler.pass());
+        let (firewall, rows) = tokio::join!(wall.bring(), reconciler.pass());
         firewall?;
         wall.tell(&agent.board).await;
         let pass = rows?.with_every_device()?;
@@ -106,9 +112,14 @@ impl<S: Store> Session<S> {
         // Whoever dies before this is asked again who it is.
         agent.identity().settle()?;
         tracing::info!(subnet = %env.subnet, mtu = %env.mtu, "bootstrap done");
-        tell_systemd(&[NotifyState::Status(&agent.board.headline()), NotifyState::Ready]);
+        tell_systemd_of(&agent.board);
         let live = Live::new(membership.setup.clone(), outlets, inlets);
         Ok(Self { membership, tenant, reconciler, known, news, live })
+    }
+
+    /// Who this host is in it.
+    pub(crate) fn node(&self) -> NodeId {
+        self.membership.wish.node
     }
 
     /// Runs until the host has to join again, or until `stop`.
@@ -125,18 +136,17 @@ impl<S: Store> Session<S> {
         let story = story(agent, &membership);
         let seen = news.mine.subscribe();
         let files = (agent.flags.files.clone(), agent.hook.clone());
-        let held = news.held.clone();
-        held.send_replace(Some(Belief::new(
-            (&membership.held, membership.since),
-            membership.wish.ttl,
-        )));
+        let (held, lease) = (news.held.clone(), (membership.held.clone(), membership.since));
+        held.send_replace(Some(Belief::new((&lease.0, lease.1), membership.wish.ttl)));
         let mut memory = memory(agent, &membership, &news).follows(outlets.applied.subscribe());
-        others.spawn(follow(story, (own, known), (news, agent.board.clone())));
+        let span = tracing::Span::current();
+        let followed = follow(story, (own, known), (news, agent.board.clone()));
+        others.spawn(followed.instrument(span.clone()));
         let policy = live.outlets().policy.subscribe();
         others.spawn(agent.host.wall.clone().follow(agent.name.clone(), policy));
-        others.spawn(publish::keep(files, env, agent.flags.resync));
-        let mut rows = tokio::spawn(reconciler.run(agent.flags.resync, listens));
-        let lease = (membership.held.clone(), membership.since);
+        others.spawn(publish::keep(files, env, agent.flags.resync).instrument(span.clone()));
+        let rows = reconciler.run(agent.flags.resync, listens);
+        let mut rows = tokio::spawn(rows.instrument(span));
         let keeper = Keeper::new(tenant, lease, agent.flags.subnet_lease_renew_margin)
             .on(agent.board.clone())
             .tells(held.clone())
@@ -146,6 +156,7 @@ impl<S: Store> Session<S> {
             left = keeper => End::Left(left),
             _died = others.join_next() => End::Died,
             never = memory.run() => match never {},
+            () = agent.host.is_not(membership.wish.node) => End::Renamed,
             Outgrown = live.run(agent) => End::Outgrown,
             uprooted = &mut rows => {
                 let held = held.borrow().as_ref().map(|belief| belief.held.clone());

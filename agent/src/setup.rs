@@ -10,6 +10,7 @@ use twill_core::firewall::Entrance;
 use twill_core::firewall::gate::Accept;
 use twill_core::ids::{Mac, Mtu, Revision, Subnet, Underlay};
 use twill_core::lease::LeaseBackend;
+use twill_core::networks::Claims;
 use twill_core::serving::{Served, Serving, Way};
 
 use crate::failure::Failure;
@@ -118,6 +119,11 @@ impl Setup {
                 LeaseBackend::Unnamed
             }
         }
+    }
+
+    /// What no other network of this host may use.
+    pub(crate) fn uses(&self) -> Claims {
+        Claims::of(&self.config, &self.serving)
     }
 
     /// What no other agent in this network namespace may serve at the same time.

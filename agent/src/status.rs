@@ -1,9 +1,10 @@
 //! What the agent knows about itself at this moment, for `/status`, `/readyz` and `/metrics`.
 
+mod boards;
 mod notices;
 mod roster;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -15,8 +16,10 @@ use twill_core::status::{EtcdState, Ignored, Source, Status};
 
 use crate::blueprint::{Blueprint, Sources};
 use crate::metrics::Meters;
+use boards::Entry;
 use notices::{Ends, Notices, seconds};
 
+pub(crate) use boards::Boards;
 pub(crate) use notices::now;
 
 /// How long ago is worth telling, of packets that were refused.
@@ -27,6 +30,8 @@ const LATELY: Duration = Duration::from_mins(10);
 pub(crate) struct Board {
     notices: Arc<Mutex<Notices>>,
     meters: Meters,
+    /// Those of all networks of this host.
+    beside: Weak<Vec<Entry>>,
 }
 
 impl Board {
@@ -126,8 +131,8 @@ impl Board {
         self.notices().picture_error.clone()
     }
 
-    /// The state in one line, for systemd.
-    pub(crate) fn headline(&self) -> String {
+    /// The state in one line.
+    fn line(&self) -> String {
         let notices = self.notices();
         let Some(status) = &notices.status else { return "starting".to_owned() };
         let text = format!("subnet {} of {}, {}", status.subnet, status.network, status.device);
@@ -290,4 +295,4 @@ impl Board {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::{crowd, everything};
+pub(crate) use tests::{crowd, everything, join};

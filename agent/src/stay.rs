@@ -6,7 +6,6 @@ use twill_store::Store;
 use crate::bootstrap::{Agent, Past};
 use crate::failure::Failure;
 use crate::ownership::Left;
-use crate::patience::insist;
 use crate::session::{End, Session};
 
 /// Returns when told to stop; an error means that the start was refused.
@@ -24,6 +23,7 @@ where
             _stopped = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         first = false;
+        let node = session.node();
         past = match Box::pin(session.run(agent, stop.clone())).await {
             End::Stopped => return Ok(()),
             End::Uprooted(next) => {
@@ -42,8 +42,12 @@ where
                 agent.memory.forget();
                 match left {
                     Left::Displaced(_) => Past::default(),
-                    Left::Doubled(_) => agent.become_another()?,
+                    Left::Doubled(_) => agent.become_another(node)?,
                 }
+            }
+            End::Renamed => {
+                agent.board.leaving();
+                agent.as_another()
             }
             End::Died => return Err(died()),
         }
@@ -56,10 +60,10 @@ async fn start<S: Store>(
 ) -> Result<Session<S>, Failure> {
     let attempt =
         || async { Session::open(agent, Box::pin(agent.join(past.clone())).await?).await };
-    if first {
+    if first && agent.name.is_none() {
         Box::pin(attempt()).await
     } else {
-        Ok(Box::pin(insist(&agent.board, attempt)).await)
+        Ok(Box::pin(agent.insist(attempt)).await)
     }
 }
 

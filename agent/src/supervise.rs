@@ -1,11 +1,15 @@
-//! The life of the process: checks, then this host's stay in its network, until a signal.
+//! The life of the process: checks, then this host's stay in its network or in each of several, until a
+//! signal.
 
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
+use futures::future::try_join_all;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tracing::{Instrument as _, Span};
+use twill_core::ids::NetworkName;
 use twill_net::Kernel;
 use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Programs;
@@ -14,6 +18,7 @@ use twill_store::Etcd;
 
 use crate::access;
 use crate::bootstrap::Agent;
+use crate::departed;
 use crate::doctor::Doctor;
 use crate::failure::Failure;
 use crate::flags::{Flags, Parsed};
@@ -26,7 +31,7 @@ use crate::metrics::Counted;
 use crate::patience::tell_systemd;
 use crate::publish;
 use crate::shelf::Shelf;
-use crate::status::Board;
+use crate::status::{Board, Boards};
 use crate::stay::{died, stay};
 use crate::trace::Tracer;
 
@@ -51,45 +56,75 @@ pub(crate) fn run(parsed: Parsed) -> Result<(), Failure> {
 
 async fn supervise(flags: Flags) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
-    let hook = Hook::new();
-    let running = hook.start(&flags)?;
+    let networks = flags.of_networks();
+    let (mut hooks, mut running) = (Vec::new(), Vec::new());
+    for (_name, flags) in &networks {
+        let hook = Hook::new();
+        running.push(hook.start(flags)?);
+        hooks.push(hook);
+    }
     // Before anything that has a thread of its own, and before anything from outside is read.
     rights::shed()?;
-    let agent = open(flags, hook).await?;
-    let doctor = Doctor::new(&agent.board, &agent.kernel);
-    let tracer = Tracer::new(&agent.board, &agent.kernel, agent.flags.healthz_port);
-    let servers = Servers::start(&agent.flags, &agent.board, (doctor, tracer)).await?;
-    let period = agent.flags.firewall.iptables_resync;
-    let wall = tokio::spawn(agent.host.wall.clone().keep(period, agent.board.clone()));
+    let names: Vec<_> = networks.iter().map(|(name, _flags)| name.clone()).collect();
+    let boards = Boards::of(&names);
+    let host = Arc::new(open(&flags, &boards).await?);
+    let boards_of = boards.all().iter().map(|(_name, board)| board);
+    let mut agents = Vec::new();
+    for ((network, board), hook) in networks.into_iter().zip(boards_of).zip(hooks) {
+        agents.push(agent(&host, network, (board, hook))?);
+    }
+    let kernel = Kernel::open()?;
+    for agent in &agents {
+        agent.recall_use().await;
+    }
+    departed::clear(&flags, (&kernel, &host.programs)).await;
+    let doctor = Doctor::new(&boards, &kernel);
+    let tracer = Tracer::new(&boards, &kernel, flags.healthz_port);
+    let servers = Servers::start(&flags, &boards, (doctor, tracer)).await?;
+    let wall = tokio::spawn(host.wall.clone().keep(flags.firewall.iptables_resync, boards));
+    let stays = agents.iter().map(|agent| {
+        let stays = stay(agent, stop.clone());
+        let name = agent.name.as_ref();
+        let span = name.map_or_else(Span::none, |name| tracing::info_span!("network", %name));
+        stays.instrument(span)
+    });
     tokio::select! {
-        stayed = stay(&agent, stop) => stayed?,
+        stayed = try_join_all(stays) => drop(stayed?),
         _died = wall => return Err(died()),
     }
     tell_systemd(&[NotifyState::Stopping]);
-    running.stop().await;
+    for running in running {
+        running.stop().await;
+    }
     tracing::info!("stopping; the network stays as it is");
     drop(servers);
     Ok(())
 }
 
-/// Everything that can be refused without asking etcd.
-async fn open(flags: Flags, hook: Hook) -> Result<Agent<Asked>, Failure> {
+/// Everything of the host that can be refused without asking etcd.
+async fn open(flags: &Flags, boards: &Boards) -> Result<Host, Failure> {
     let capabilities = Capabilities::probe();
     capabilities.need_net_admin()?;
     let (programs, engine) = (Programs::probe().await?, flags.firewall.engine.into());
     programs.check(engine)?;
-    let board = Board::default();
-    let store = Etcd::new(&access::options(&flags.etcd, access::credentials().as_deref())?)?;
-    let store = Counted::new(store, board.meters());
     let identity = Identity::open(&flags.files.state_dir)?;
     let node = identity.node;
-    publish::check(&flags.files)?;
     tracing::info!(%node, version = env!("CARGO_PKG_VERSION"), "twilld starts");
-    let kernel = Kernel::open()?;
-    let host = Arc::new(Host::new(identity, capabilities, (programs, engine)));
+    Ok(Host::new(identity, capabilities, (programs, engine), boards))
+}
+
+/// The same of one network.
+fn agent(
+    host: &Arc<Host>,
+    (name, flags): (Option<NetworkName>, Flags),
+    (board, hook): (&Board, Hook),
+) -> Result<Agent<Asked>, Failure> {
+    let store = Etcd::new(&access::options(&flags.etcd, access::credentials().as_deref())?)?;
+    let store = Counted::new(store, board.meters());
+    publish::check(&flags.files)?;
+    let (host, board, kernel) = (Arc::clone(host), board.clone(), Kernel::open()?);
     let state = &flags.files.state_dir;
-    let (memory, shelf) = (Memory::new(state), Shelf::new(state));
-    let (name, devices) = (None, Mutex::default());
+    let (memory, shelf, devices) = (Memory::new(state), Shelf::new(state), Mutex::default());
     Ok(Agent { host, name, flags, kernel, store, board, memory, shelf, hook, devices })
 }
 

@@ -4,6 +4,7 @@
 mod ask;
 mod ends;
 mod half;
+mod maps;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use twill_net::{Error, Kernel, ping};
 
 use crate::blueprint::Blueprint;
 use crate::site::Site;
-use crate::status::Board;
+use crate::status::Boards;
 use ends::{Containers, Named};
 use half::{Look, is_host, peer};
+
+pub(crate) use maps::Maps;
 
 /// Between whom, and how the other host's agent is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,7 +59,7 @@ pub(crate) enum Kind {
 /// Traces for one host.
 #[derive(Clone, Debug)]
 pub(crate) struct Tracer {
-    board: Board,
+    boards: Boards,
     kernel: Kernel,
     containers: Containers,
     /// Of our own health page, and so probably of others'.
@@ -68,18 +71,17 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    pub(crate) fn new(board: &Board, kernel: &Kernel, port: u16) -> Self {
-        let (board, kernel) = (board.clone(), kernel.clone());
+    pub(crate) fn new(boards: &Boards, kernel: &Kernel, port: u16) -> Self {
+        let (boards, kernel) = (boards.clone(), kernel.clone());
         let (containers, busy, answering) = (Containers::default(), Arc::default(), Arc::default());
-        Self { board, kernel, containers, port, busy, answering }
+        Self { boards, kernel, containers, port, busy, answering }
     }
 
     /// The whole way.
     pub(crate) async fn trace(&self, question: &Question) -> Result<Trace, Refusal> {
         let _alone = self.busy.lock().await;
-        let blueprint = self.blueprint()?;
-        let scene = Scene { kernel: &self.kernel, blueprint: &blueprint, port: self.port };
-        scene.trace(&self.containers, question).await
+        let maps = Maps::of_now(&self.boards)?;
+        maps.trace((&self.kernel, &self.containers), self.port, question).await
     }
 
     /// This host's half, for a peer: what it has between `from`, an address of its own, and `to`.
@@ -88,43 +90,32 @@ impl Tracer {
         asker: IpAddr,
         (from, to): (IpAddr, IpAddr),
     ) -> Result<Half, Refusal> {
-        let blueprint = self.blueprint()?;
+        let maps = Maps::of_now(&self.boards)?;
         let known = |peer: &Peer| peer.underlay.0 == asker;
+        let blueprint = maps.around(from);
         if !blueprint.view.peers.iter().any(known) {
             let what = format!("{asker} is no peer of this host");
             let hint = "does this host see its lease? `twillctl peers`".to_owned();
             return Err(Refusal { kind: Kind::Stranger, what, hint });
         }
         let _alone = self.answering.lock().await;
-        let site = Site::look(&self.kernel, &blueprint).await.map_err(failed)?;
-        let (holder, _netns) = holder(&self.containers, (&blueprint, &site), from);
-        let look = Look { kernel: &self.kernel, blueprint: &blueprint, site: &site, from, to };
+        let site = Site::look(&self.kernel, blueprint).await.map_err(failed)?;
+        let (holder, _netns) = holder(&self.containers, (blueprint, &site), from);
+        let look = Look { kernel: &self.kernel, blueprint, site: &site, from, to };
         Ok(look.half(&holder).await)
-    }
-
-    fn blueprint(&self) -> Result<Blueprint, Refusal> {
-        self.board.blueprint().map_err(|what| {
-            let hint = "`twillctl status`, `journalctl -u twilld`".to_owned();
-            Refusal { kind: Kind::NotReady, what, hint }
-        })
     }
 }
 
 /// What a trace is made on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene<'a> {
-    pub(crate) kernel: &'a Kernel,
-    pub(crate) blueprint: &'a Blueprint,
+struct Scene<'a> {
+    kernel: &'a Kernel,
+    blueprint: &'a Blueprint,
     /// 0: nobody knows where other agents answer.
-    pub(crate) port: u16,
+    port: u16,
 }
 
 impl Scene<'_> {
-    /// With the containers of this host where they usually are.
-    pub(crate) async fn of_this_host(self, question: &Question) -> Result<Trace, Refusal> {
-        self.trace(&Containers::default(), question).await
-    }
-
     async fn trace(self, all: &Containers, question: &Question) -> Result<Trace, Refusal> {
         let Self { kernel, blueprint, .. } = self;
         let (from, to) = match (all.find(&question.from), all.find(&question.to)) {

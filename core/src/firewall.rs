@@ -76,6 +76,13 @@ pub enum Clients {
     Kept,
 }
 
+/// Each network with each other one of the host: no packet goes from the first to the second.
+fn apart(policies: &[Policy]) -> impl Iterator<Item = (Subnet, Subnet)> {
+    let networks = || policies.iter().map(|policy| policy.network);
+    networks()
+        .flat_map(move |from| networks().filter(move |to| *to != from).map(move |to| (from, to)))
+}
+
 /// A packet with this bit was marked by somebody who masquerades it elsewhere; Kubernetes does.
 const MARK: u32 = 0x4000;
 

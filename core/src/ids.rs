@@ -16,7 +16,7 @@ pub(crate) use subnet::bits;
 pub use subnet::{Ipv4Subnet, Subnet};
 
 /// Text that is not the value it should be.
-#[derive(Debug, thiserror::Error, Eq, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, Eq, PartialEq)]
 #[error("`{text}` is not {wanted}")]
 pub struct ParseError {
     text: String,

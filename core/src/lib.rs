@@ -14,6 +14,7 @@ mod golden;
 pub mod ids;
 mod json;
 pub mod lease;
+pub mod networks;
 pub mod node;
 pub mod ownership;
 pub mod peers;

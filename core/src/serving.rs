@@ -6,6 +6,8 @@
 
 mod text;
 
+use std::collections::BTreeSet;
+
 use crate::config::Backend;
 use crate::ids::{Revision, Vni};
 use crate::lease::{Lease, LeaseBackend};
@@ -73,6 +75,12 @@ impl Serving {
         self.earlier.iter().chain([&self.current])
     }
 
+    /// The ways by which this host can be reached.
+    #[must_use]
+    pub fn ways(&self) -> BTreeSet<Way> {
+        self.all().map(|served| served.backend.way()).collect()
+    }
+
     /// The configuration says something else now. Options that concern this host alone change in
     /// place; another way comes beside the one that was.
     pub fn adopt(&mut self, backend: Backend, since: Revision) {
@@ -90,6 +98,17 @@ impl Serving {
         };
         let before = std::mem::replace(&mut self.current, Served { backend, since, device });
         self.earlier.push(before);
+    }
+
+    /// On a host in several networks a tunnel device of `udp` is called by its port, which is this network's
+    /// own, as one of `vxlan` is by its identifier: so it has the same name after every start, whichever
+    /// network came first.
+    pub fn name_by_port(&mut self) {
+        for served in self.earlier.iter_mut().chain([&mut self.current]) {
+            if let Backend::Udp(udp) = &served.backend {
+                served.device = Some(format!("flannel{}", udp.port));
+            }
+        }
     }
 
     /// By which of them the owner of `lease` wants to be reached, if by any.

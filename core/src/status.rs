@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Mtu, NodeId, Subnet, Underlay};
+use crate::ids::{Mtu, NetworkName, NodeId, Subnet, Underlay};
 
 /// The form of the document. It grows when a member goes or changes its meaning; new members come
 /// without that.
@@ -56,6 +56,28 @@ pub struct Status {
     /// What the firewall's rules are written with, as the log names it.
     #[serde(default)]
     pub firewall: Option<String>,
+}
+
+/// The state of the agent of a host in several networks; there it is the JSON document of `GET /status`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// [`SCHEMA`] of the agent.
+    pub schema: u32,
+    /// Each network, in the order of the agent's option.
+    pub networks: Vec<NetworkStatus>,
+}
+
+/// One of several networks.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Its name.
+    pub name: NetworkName,
+    /// Can its containers rely on this host?
+    pub ready: bool,
+    /// Why not, in words.
+    pub unready: Vec<String>,
+    /// As of a host in this network alone; `None` before the host has a subnet there.
+    pub status: Option<Status>,
 }
 
 /// Is etcd answering?

@@ -3,11 +3,21 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use twill_core::ids::NetworkName;
 use twill_store::{self as store, Discovery, Options, Password, Tls, User};
 
 use crate::args::Etcd;
 use crate::environment;
 use crate::failure::{Failure, Kind};
+
+/// The same of one network of several.
+pub(crate) fn of_network(etcd: &Etcd, network: Option<&NetworkName>) -> Etcd {
+    let mut etcd = etcd.clone();
+    if let Some(name) = network {
+        etcd.prefix = format!("{}/{name}", etcd.prefix.trim_end_matches('/'));
+    }
+    etcd
+}
 
 /// The store behind the options, each of whose endpoints gets its share of the time.
 pub(crate) fn connect(etcd: &Etcd, timeout: Duration) -> Result<store::Etcd, Failure> {
@@ -75,6 +85,14 @@ mod tests {
         assert!(share(timeout, 1) < timeout);
         assert!(share(timeout, 3) * 3 < timeout);
         assert!(share(timeout, 0) < timeout);
+    }
+
+    #[test]
+    fn a_network_of_several_lies_under_its_name() {
+        let all = Etcd { prefix: "/p/".to_owned(), ..etcd(None, None) };
+        let name: NetworkName = "blue".parse().unwrap();
+        assert_eq!(of_network(&all, Some(&name)).prefix, "/p/blue");
+        assert_eq!(of_network(&all, None).prefix, "/p/");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use twill_core::status::Status;
+use twill_core::ids::NetworkName;
+use twill_core::status::{HostStatus, Status};
 
 use crate::failure::{Failure, Kind};
 
@@ -67,17 +68,35 @@ pub(crate) enum Error {
 pub(crate) enum Told {
     /// Its document, as it wrote it too: with members that this version does not know.
     Status(Box<Status>, Answer),
+    /// The same of each of its networks.
+    Several(HostStatus, Answer),
     /// It has no subnet yet, and says why.
     NotYet(Answer),
 }
 
-/// Asks for the document.
-pub(crate) async fn status(socket: &Path) -> Result<Told, Failure> {
-    let answer = ask(socket, "/status").await?;
-    if answer.status != StatusCode::OK {
-        return Ok(Told::NotYet(answer));
+/// Asks for the document, of one network of several or of all that there are.
+pub(crate) async fn status(socket: &Path, network: Option<&NetworkName>) -> Result<Told, Failure> {
+    let answer = ask(socket, &of(network, "/status")).await?;
+    match answer.status {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND => return Err(unknown(&answer)),
+        _not_yet => return Ok(Told::NotYet(answer)),
+    }
+    if let Ok(several) = serde_json::from_slice::<HostStatus>(&answer.body) {
+        return Ok(Told::Several(several, answer));
     }
     Ok(Told::Status(Box::new(read(socket, &answer)?), answer))
+}
+
+/// That path for that network.
+pub(crate) fn of(network: Option<&NetworkName>, path: &str) -> String {
+    let query = network.map(|name| format!("?network={name}"));
+    path.to_owned() + &query.unwrap_or_default()
+}
+
+fn unknown(answer: &Answer) -> Failure {
+    let what = String::from_utf8_lossy(&answer.body);
+    Failure::new(Kind::NotFound, what.trim()).hint("the names are those of twilld's --networks")
 }
 
 /// Is there an agent that does its work? One that is stopped takes connections and says nothing.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use twill_core::ids::NetworkName;
+
 use crate::environment;
 
 pub(crate) use lease::{Gc, Lease, Release, Reserve, Revoke};
@@ -23,6 +25,7 @@ Examples:
   twillctl --etcd-endpoints http://192.168.140.22:2379 node list -o json
   twillctl status && echo this host is ready
   twillctl peers
+  twillctl --network-name blue network init --network 10.89.0.0/16
   twillctl doctor
   twillctl trace web 10.88.34.3
 
@@ -54,6 +57,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) timeout: Duration,
 
+    /// Which network, on hosts that are in several: the one under PREFIX/NAME
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) network_name: Option<NetworkName>,
+
     #[command(flatten)]
     pub(crate) etcd: Etcd,
 
@@ -62,7 +69,7 @@ pub(crate) struct Cli {
 }
 
 /// Where etcd is, and who we are to it.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "etcd")]
 pub(crate) struct Etcd {
     /// Where etcd answers, separated by commas

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use twill_core::config::NetworkConfig;
 use twill_core::doctor::{self, Finding, Verdict};
+use twill_core::ids::NetworkName;
 use twill_store::Store;
 
-use crate::agent::{self, ALIVE};
+use crate::agent::{self, ALIVE, Told};
 use crate::args;
 use crate::args::Output;
 use crate::failure::{Failure, chain};
@@ -25,12 +26,15 @@ const LOOKING: Duration = Duration::from_secs(40);
 /// Asks both sides at once, and renders. Nothing that is missing is an error of this command: to say so
 /// is what it is for.
 pub(crate) async fn examine<S: Store>(
-    store: &S,
-    args: &args::Doctor,
+    open: impl Fn(Option<&NetworkName>) -> Result<S, Failure>,
+    (args, network): (&args::Doctor, Option<&NetworkName>),
     (output, timeout): (Output, Duration),
 ) -> Result<Report, Failure> {
-    let (mut findings, etcd) = tokio::join!(host(args, timeout.max(LOOKING)), etcd(store, timeout));
-    findings.extend(etcd);
+    let (mut findings, etcd) = tokio::join!(
+        host(args, timeout.max(LOOKING)),
+        configurations(open, (args, network), timeout)
+    );
+    findings.extend(etcd?);
     // The worst comes last, where people look.
     findings.sort_by_key(|finding| finding.verdict);
     let broken = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
@@ -39,6 +43,43 @@ pub(crate) async fn examine<S: Store>(
         Output::Table => text(&findings),
     };
     Ok(Report { data, code: if broken { BROKEN } else { 0 }, ..Report::default() })
+}
+
+/// etcd, and each network in it.
+async fn configurations<S: Store>(
+    open: impl Fn(Option<&NetworkName>) -> Result<S, Failure>,
+    (args, network): (&args::Doctor, Option<&NetworkName>),
+    timeout: Duration,
+) -> Result<Vec<Finding>, Failure> {
+    let networks = networks(args, network).await;
+    let mut findings = Vec::new();
+    for network in &networks {
+        let found = etcd(&open(network.as_ref())?, timeout).await;
+        // One that was asked for needs no name.
+        let several = networks.len() > 1;
+        let named = |finding: Finding| match network {
+            Some(name) if several => {
+                Finding { check: format!("{name}: {}", finding.check), ..finding }
+            }
+            _one => finding,
+        };
+        findings.extend(found.into_iter().map(named));
+    }
+    Ok(findings)
+}
+
+/// Which networks to ask etcd for: the one that is named, or those that the agent is in.
+async fn networks(args: &args::Doctor, network: Option<&NetworkName>) -> Vec<Option<NetworkName>> {
+    if network.is_some() || args.by_itself {
+        return vec![network.cloned()];
+    }
+    let told = tokio::time::timeout(ALIVE, agent::status(&args.agent.socket, None)).await;
+    match told {
+        Ok(Ok(Told::Several(several, _answer))) => {
+            several.networks.into_iter().map(|network| Some(network.name)).collect()
+        }
+        _one => vec![None],
+    }
 }
 
 /// What the agent finds; without one, what its program finds by itself.
@@ -119,7 +160,8 @@ async fn etcd<S: Store>(store: &S, timeout: Duration) -> Vec<Finding> {
                 None => Finding::fail(
                     "configuration",
                     "there is no network under this prefix of etcd",
-                    "`twillctl network init`, or correct --etcd-prefix",
+                    "`twillctl network init`, or correct --etcd-prefix; one of several networks is named \
+                     with --network-name",
                 ),
             };
             vec![doctor::etcd(begun.elapsed()), config]

@@ -10,7 +10,7 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 const PROGRAMS: [&str; 3] = ["TWILLCTL_", "TWILLD_", "FLANNELD_"];
 /// Options that no agent has.
-const OWN: [&str; 2] = ["output", "timeout"];
+const OWN: [&str; 3] = ["network_name", "output", "timeout"];
 
 /// Gives every option of `command` and of its subcommands that may come from the environment the
 /// variable that counts.

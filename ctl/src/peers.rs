@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use twill_core::ids::Underlay;
+use twill_core::ids::{NetworkName, Underlay};
 use twill_core::lease::Key;
-use twill_core::status::{Ignored, Peer, Reason, Status};
+use twill_core::status::{Ignored, NetworkStatus, Peer, Reason, Status};
 
 use crate::agent::{self, Told, not_yet};
 use crate::args::Output;
@@ -19,6 +19,9 @@ use crate::table;
 /// One host as `-o json` shows it.
 #[derive(Debug, Eq, PartialEq, Serialize)]
 struct Row {
+    /// Where it is a peer, on a host in several networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<NetworkName>,
     /// Its block; of a lease that nobody can read, its key.
     subnet: String,
     /// Where it listens; `null` of a lease that is not used.
@@ -45,20 +48,37 @@ enum State {
 }
 
 /// Asks, and renders.
-pub(crate) async fn list(socket: &Path, output: Output) -> Result<Report, Failure> {
-    let status = match agent::status(socket).await? {
-        Told::Status(status, _answer) => status,
+pub(crate) async fn list(
+    (socket, network): (&Path, Option<&NetworkName>),
+    output: Output,
+) -> Result<Report, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut report = Report::default();
+    let rows = match agent::status(socket, network).await? {
+        Told::Status(status, _answer) => rows(&status),
+        Told::Several(several, _answer) => {
+            let mut all = Vec::new();
+            for NetworkStatus { name, unready, status, .. } in several.networks {
+                let Some(status) = status else {
+                    report.notes.push(format!("network {name}: {}", unready.join("; ")));
+                    report.code = NOT_READY;
+                    continue;
+                };
+                let named = |row| Row { network: Some(name.clone()), ..row };
+                all.extend(rows(&status).into_iter().map(named));
+            }
+            all
+        }
         Told::NotYet(answer) => {
             let notes = vec![not_yet(&answer)];
             return Ok(Report { notes, code: NOT_READY, ..Report::default() });
         }
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let rows = rows(&status);
-    Ok(Report::of(match output {
+    report.data = match output {
         Output::Json => report::json(&rows),
         Output::Table => text(&rows, now),
-    }))
+    };
+    Ok(report)
 }
 
 /// The peers by subnet, then what is not used. A peer that cannot be reached is in both lists of the
@@ -72,6 +92,7 @@ fn rows(status: &Status) -> Vec<Row> {
         rows.push(row(peer, ignored.remove(key.as_str())));
     }
     rows.extend(ignored.into_values().map(|lease| Row {
+        network: None,
         subnet: subnet(&lease.key),
         public_ip: None,
         backend: None,
@@ -91,6 +112,7 @@ fn row(peer: &Peer, ignored: Option<&Ignored>) -> Row {
         (None, false) => State::Pending,
     };
     Row {
+        network: None,
         subnet: peer.subnet.to_string(),
         public_ip: Some(peer.public_ip),
         backend: Some(peer.backend.clone()).filter(|name| !name.is_empty()),
@@ -125,7 +147,16 @@ fn text(rows: &[Row], now: u64) -> String {
         ]
     };
     let header = ["SUBNET", "PUBLIC-IP", "BACKEND", "KNOWN-FOR", "STATE"];
-    table::columns(header, rows.iter().map(cells).collect())
+    if rows.iter().all(|row| row.network.is_none()) {
+        return table::columns(header, rows.iter().map(cells).collect());
+    }
+    let behind = |name: String, [a, b, c, d, e]: [String; 5]| [name, a, b, c, d, e];
+    let name = |row: &Row| row.network.as_ref().map_or_else(dash, ToString::to_string);
+    let rows = rows.iter().map(|row| behind(name(row), cells(row))).collect();
+    table::columns(
+        behind("NETWORK".to_owned(), header.map(str::to_owned)).each_ref().map(String::as_str),
+        rows,
+    )
 }
 
 #[cfg(test)]
@@ -166,8 +197,14 @@ mod tests {
             ],
             ..crate::status::example()
         };
-        let rows = rows(&status);
+        let mut rows = rows(&status);
         golden::check("peers.txt", &text(&rows, NOW));
         golden::check("peers.json", &report::json(&rows));
+        rows.truncate(2);
+        for (row, name) in rows.iter_mut().zip(["blue", "green"]) {
+            row.network = Some(name.parse().unwrap());
+        }
+        golden::check("peers-several.txt", &text(&rows, NOW));
+        assert!(report::json(&rows).contains("\"network\": \"green\""));
     }
 }

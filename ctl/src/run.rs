@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::access::connect;
+use twill_core::ids::NetworkName;
+
 pub(crate) use crate::access::store_failure;
+use crate::access::{connect, of_network};
 use crate::args::{Cli, Command, Host, Node};
 use crate::failure::{Failure, Kind};
 use crate::report::Report;
@@ -14,21 +16,25 @@ use crate::{doctor, generate, host, lease, network, nodes, peers, status, trace}
 
 /// Runs what the command line asks for, within its time.
 pub(crate) fn run(cli: Cli) -> Result<Report, Failure> {
-    let Cli { etcd, output, timeout, command } = cli;
+    let Cli { etcd, output, timeout, command, network_name } = cli;
+    let network = network_name.as_ref();
+    let all = etcd;
+    let etcd = of_network(&all, network);
     match command {
         Command::Host(Host::Cleanup { options }) => host::cleanup(&options),
         Command::Generate { directory } => generate::generate(&directory),
         Command::Status(args) => {
-            let work = status::show(&args.socket, output);
+            let work = status::show((&args.socket, network), output);
             runtime()?.block_on(within(timeout, "the agent", work))
         }
         Command::Peers(args) => {
-            let work = peers::list(&args.socket, output);
+            let work = peers::list((&args.socket, network), output);
             runtime()?.block_on(within(timeout, "the agent", work))
         }
         Command::Doctor(args) => {
-            let store = connect(&etcd, timeout)?;
-            runtime()?.block_on(doctor::examine(&store, &args, (output, timeout)))
+            let open = |network: Option<&NetworkName>| connect(&of_network(&all, network), timeout);
+            let work = doctor::examine(open, (&args, network), (output, timeout));
+            runtime()?.block_on(work)
         }
         Command::Trace(args) => runtime()?.block_on(trace::walk(&args, (output, timeout))),
         Command::Network(command) => {

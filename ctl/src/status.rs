@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
-use twill_core::status::{EtcdState, Status};
+use serde::Serialize;
+use twill_core::ids::NetworkName;
+use twill_core::status::{EtcdState, HostStatus, NetworkStatus, Status};
 
 use crate::agent::{self, Answer, Told, not_yet};
 use crate::args::Output;
@@ -16,9 +18,14 @@ use crate::table;
 pub(crate) const NOT_READY: u8 = 3;
 
 /// Asks, renders, judges.
-pub(crate) async fn show(socket: &Path, output: Output) -> Result<Report, Failure> {
-    let (status, answer) = match agent::status(socket).await? {
+pub(crate) async fn show(
+    (socket, network): (&Path, Option<&NetworkName>),
+    output: Output,
+) -> Result<Report, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (status, answer) = match agent::status(socket, network).await? {
         Told::Status(status, answer) => (status, answer),
+        Told::Several(several, answer) => return Ok(all(&several, &answer, (output, now))),
         Told::NotYet(answer) => {
             return Ok(Report {
                 notes: vec![not_yet(&answer)],
@@ -27,10 +34,9 @@ pub(crate) async fn show(socket: &Path, output: Output) -> Result<Report, Failur
             });
         }
     };
-    let ready = agent::ask(socket, "/readyz").await?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let ready = agent::ask(socket, &agent::of(network, "/readyz")).await?;
     let mut report = Report::of(match output {
-        Output::Json => json(&answer, &status),
+        Output::Json => json(&answer, &*status),
         Output::Table => text(&status, now),
     });
     if ready.status != StatusCode::OK {
@@ -42,14 +48,37 @@ pub(crate) async fn show(socket: &Path, output: Output) -> Result<Report, Failur
     Ok(report)
 }
 
+/// A host in several networks is ready if it is in each of them.
+fn all(several: &HostStatus, answer: &Answer, (output, now): (Output, u64)) -> Report {
+    let mut report = Report::default();
+    let mut sections = Vec::new();
+    for NetworkStatus { name, ready, unready, status } in &several.networks {
+        if !ready {
+            report.notes.push(format!("network {name} is not ready: {}", unready.join("; ")));
+        }
+        if !ready || !status.as_ref().is_some_and(converged) {
+            report.code = NOT_READY;
+        }
+        let of_network = status.as_ref().map(|status| text(status, now));
+        let of_network =
+            of_network.unwrap_or_else(|| table::pairs(vec![("Waiting", unready.join("; "))]));
+        sections.push(format!("NETWORK {name}\n{of_network}"));
+    }
+    report.data = match output {
+        Output::Json => json(answer, several),
+        Output::Table => sections.join("\n"),
+    };
+    report
+}
+
 fn converged(status: &Status) -> bool {
     status.pending.is_empty() && status.last_error.is_none()
 }
 
 /// The agent's own document, with members that this version does not know.
-fn json(answer: &Answer, status: &Status) -> String {
+fn json(answer: &Answer, document: &impl Serialize) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-    value.map_or_else(|| report::json(status), |value| report::json(&value))
+    value.map_or_else(|| report::json(document), |value| report::json(&value))
 }
 
 fn text(status: &Status, now: u64) -> String {
@@ -162,6 +191,29 @@ mod tests {
         };
         golden::check("status-trouble.txt", &text(&status, NOW));
         assert!(!converged(&status));
+    }
+
+    #[test]
+    fn a_host_in_several_networks() {
+        let network = |name: &str, unready: &[&str], status| NetworkStatus {
+            name: name.parse().unwrap(),
+            ready: unready.is_empty(),
+            unready: unready.iter().map(|why| (*why).to_owned()).collect(),
+            status,
+        };
+        let why = "etcd has no network configuration under /coreos.com/network/green/config";
+        let several = HostStatus {
+            schema: SCHEMA,
+            networks: vec![network("blue", &[], Some(status())), network("green", &[why], None)],
+        };
+        let body = serde_json::to_vec(&several).unwrap().into();
+        let answer = Answer { status: StatusCode::OK, body };
+        let report = all(&several, &answer, (Output::Table, NOW));
+        golden::check("status-several.txt", &report.data);
+        assert_eq!(report.notes, [format!("network green is not ready: {why}")]);
+        assert_eq!(report.code, NOT_READY);
+        let well = HostStatus { networks: several.networks[..1].to_vec(), ..several };
+        assert_eq!(all(&well, &answer, (Output::Table, NOW)).code, 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod watch;
 use std::time::Duration;
 
 use twill_core::firewall::choose::{self, Host, Missing, Wish};
-use twill_core::firewall::gate::{FAMILY, TABLE};
+use twill_core::firewall::gate::{FAMILY, Table};
 use twill_core::firewall::iptables::Role;
 use twill_core::firewall::{Engine, Policy, Variant, nftables};
 
@@ -96,8 +96,8 @@ impl Programs {
         if self.nft && nft::has_ours().await? {
             found.push(format!("nftables table inet {}", nftables::TABLE));
         }
-        if self.nft && gate::is_there().await? {
-            found.push(format!("nftables table {FAMILY} {TABLE}"));
+        for table in self.gates().await? {
+            found.push(format!("nftables table {FAMILY} {table}"));
         }
         Ok(found)
     }
@@ -109,15 +109,23 @@ impl Programs {
         }
         if self.nft {
             Nft::default().ensure("").await?;
-            Gatekeeper::default().ensure(None).await?;
+        }
+        for table in self.gates().await? {
+            Gatekeeper::new(table).ensure(None).await?;
         }
         Ok(())
     }
 
-    /// Who looks after the table of peers; `None` without the program for it.
+    /// Who looks after that table of peers; `None` without the program for it.
     #[must_use]
-    pub fn gatekeeper(&self) -> Option<Gatekeeper> {
-        self.nft.then(Gatekeeper::default)
+    pub fn gatekeeper(&self, table: Table) -> Option<Gatekeeper> {
+        self.nft.then(|| Gatekeeper::new(table))
+    }
+
+    /// The tables of peers that are there, of all networks.
+    async fn gates(&self) -> Result<Vec<Table>, Error> {
+        let tables = if self.nft { nft::tables().await? } else { String::new() };
+        Ok(Table::all_in(&tables))
     }
 
     /// Begins to listen for changes of anybody's rules, in the calling thread's namespace. `None`

@@ -10,6 +10,7 @@ use twill_core::device::Uplink;
 use twill_core::extension::Command;
 use twill_core::ids::{Mac, Revision, Subnet, Underlay};
 use twill_core::lease::{Lease, LeaseValue, Listing};
+use twill_core::networks::Claims;
 use twill_core::serving::{Served, Serving, is_tunnel};
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::kernel::{Choice, LocalRoute};
@@ -127,6 +128,7 @@ impl<S: Store> Agent<S> {
             serving = earlier;
             serving.adopt(config.backend.clone(), written);
         }
+        self.name_devices(&mut serving);
         let subnet = config.subnet_min;
         let (public_ip, mac, said) = (self.public_ip(&uplink), None, None);
         let mut setup = Setup {
@@ -141,6 +143,7 @@ impl<S: Store> Agent<S> {
             accept: self.flags.firewall.accept(),
             networks,
         };
+        self.host.books.claim(self.name.as_ref(), setup.uses()).await?;
         self.make_way_for(&mut setup).await?;
         if let (Backend::Udp(udp), Some(address)) =
             (&setup.config.backend, setup.uplink.address.ipv4())
@@ -169,6 +172,9 @@ impl<S: Store> Agent<S> {
         let mut own: Vec<Subnet> = listing.leases.iter().filter(ours).map(Lease::subnet).collect();
         own.extend(wish.previous);
         let network = wish.config.network;
+        // Another network may still have rows where it was before.
+        let beside = self.host.books.devices_beside(self.name.as_ref());
+        let devices = &[devices, &beside].concat();
         let found =
             clashes(Overlay { network, devices, own: &own, leases: &listing.leases }, routes);
         if let Some(LocalRoute { block, name, .. }) = found.foreign {
@@ -193,12 +199,44 @@ impl<S: Store> Agent<S> {
     ) -> Result<Setup, Failure> {
         let mut setup = Setup { written, ..before.clone() };
         setup.serving.adopt(config.backend.clone(), written);
+        self.name_devices(&mut setup.serving);
         if !setup.networks.contains(&config.network) {
             setup.networks.push(config.network);
         }
         setup.config = config;
         self.make_way_for(&mut setup).await?;
         Ok(setup)
+    }
+
+    /// Takes what another configuration needs beside what this host has in the network now, unless another
+    /// network of the host has it.
+    pub(crate) async fn claim_besides(
+        &self,
+        now: &Setup,
+        config: &NetworkConfig,
+        written: Revision,
+    ) -> Result<(), Failure> {
+        let mut serving = now.serving.clone();
+        serving.adopt(config.backend.clone(), written);
+        self.name_devices(&mut serving);
+        // Until it is applied the host is where it was.
+        let claims = Claims::of(config, &serving).and(now.config.network);
+        self.host.books.claim(self.name.as_ref(), claims).await
+    }
+
+    /// Leaves to others what this host does not use any more to be what `setup` says; its routes may still
+    /// lead into `range`.
+    pub(crate) fn let_go_of_all_but(&self, setup: &Setup, range: Subnet) {
+        let names = setup.claims();
+        let mut held = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|lock| names.iter().any(|name| lock.is_on(name)));
+        self.host.books.needs(self.name.as_ref(), setup.uses().and(range));
+    }
+
+    fn name_devices(&self, serving: &mut Serving) {
+        if self.name.is_some() {
+            serving.name_by_port();
+        }
     }
 
     /// Refuses early what cannot work, and makes sure that nobody else does the same on this host. It

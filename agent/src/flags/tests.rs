@@ -42,6 +42,36 @@ fn flag_then_our_variable_then_flannels_then_default() {
 }
 
 #[test]
+fn several_networks_have_prefixes_and_files_of_their_own() {
+    let alone = parse(&["--etcd-prefix=/p/"], &[]).unwrap().flags.of_networks();
+    assert_eq!((alone.len(), &alone[0].0, alone[0].1.etcd.prefix.as_str()), (1, &None, "/p/"));
+    assert_eq!(alone[0].1.files.subnet_hook, None);
+    for (arguments, variables) in [
+        (&["-networks=blue,green", "-subnet-dir", "/d", "--etcd-prefix=/p/"][..], &[][..]),
+        (
+            &["--etcd-prefix=/p", "--subnet-dir=/d"],
+            &[("FLANNELD_NETWORKS", "blue,green"), ("TWILLD_STATE_DIR", "/var/lib/twill/agent")],
+        ),
+    ] {
+        let all = parse(arguments, variables).unwrap().flags.of_networks();
+        let names: Vec<_> = all.iter().map(|(name, _)| name.as_ref().unwrap().as_str()).collect();
+        assert_eq!(names, ["blue", "green"]);
+        let Flags { etcd, files, .. } = &all[1].1;
+        assert_eq!(etcd.prefix, "/p/green");
+        assert_eq!(files.subnet_file, PathBuf::from("/d/green.env"));
+        assert_eq!(files.docker_options_file, PathBuf::from("/d/green.docker"));
+        assert_eq!(files.state_dir, PathBuf::from("/var/lib/twill/agent/networks/green"));
+        assert_eq!(files.subnet_hook, Some(hook::Choice::Nothing));
+    }
+    let hook = parse(&["--networks=a", "--subnet-hook=/h"], &[]).unwrap().flags.of_networks();
+    assert_eq!(hook[0].1.files.subnet_hook, Some(hook::Choice::Program("/h".into())));
+    let none = parse(&["--networks="], &[]).unwrap().flags.of_networks();
+    assert_eq!(none[0].0, None);
+    refused("a name that is none", &["--networks=a/b"], &[], "not a name for a network");
+    refused("one network twice", &["--networks=a,a"], &[], "network a is named twice");
+}
+
+#[test]
 fn whose_packets_are_taken() {
     for (arguments, wanted) in [
         (&["--preserve-client-ip"][..], Accept::Peers(Sources::OwnAndOutside)),

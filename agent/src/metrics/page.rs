@@ -8,19 +8,19 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::moment::Moment;
 use super::process::{Devices, Process};
-use crate::status::Board;
+use crate::status::Boards;
 
 /// All names with their meaning, and where their numbers are.
 #[derive(Clone, Debug)]
 pub(crate) struct Page(Arc<Registry>);
 
 impl Page {
-    /// What `board` knows and counts.
-    pub(crate) fn of(board: &Board) -> Self {
+    /// What `boards` know and count.
+    pub(crate) fn of(boards: &Boards) -> Self {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("twill");
-        register(ours, board);
-        ours.register_collector(Box::new(Moment(board.clone())));
+        register(ours, boards);
+        ours.register_collector(Box::new(Moment(boards.clone())));
         ours.register_collector(Box::new(Devices));
         registry.register_collector(Box::new(Process));
         Self(Arc::new(registry))
@@ -34,8 +34,8 @@ impl Page {
     }
 }
 
-fn register(ours: &mut Registry, board: &Board) {
-    let meters = board.meters().clone();
+fn register(ours: &mut Registry, boards: &Boards) {
+    let meters = boards.meters().all.clone();
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     ours.register("build", "The version of twilld that runs", version);
     ours.register("reconcile_passes", "Looks at the kernel, by what they found", meters.passes);

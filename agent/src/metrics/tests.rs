@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::status::Board;
+use crate::status::{Board, Boards};
 
 /// What a scrape says of a host that has everything: `name type`.
 fn exported() -> BTreeSet<(String, String)> {
@@ -16,7 +16,7 @@ fn exported() -> BTreeSet<(String, String)> {
 }
 
 fn page(board: &Board) -> String {
-    Page::of(board).text().expect("a page").1
+    Page::of(&Boards::alone(board.clone())).text().expect("a page").1
 }
 
 fn types(page: &str) -> BTreeSet<(String, String)> {
@@ -160,4 +160,39 @@ fn the_page_does_not_grow_with_the_network() {
     crate::status::crowd(&board, 5000);
     assert!(page(&board).contains("twill_peers 5000\n"));
     assert_eq!(lines(&board), before);
+}
+
+#[test]
+fn each_of_several_networks_has_its_own_numbers() {
+    let boards = Boards::of(&["a", "b"].map(|name| Some(name.parse().unwrap())));
+    let all = boards.all();
+    crate::status::join(&all[0].1);
+    boards.meters().firewall::<()>(&Ok(true));
+    for (times, (_name, board)) in all.iter().enumerate() {
+        for _ in 0..=times {
+            board.meters().pass(CHANGED, Duration::from_millis(3));
+            board.meters().reconnected();
+        }
+        board.meters().tunnels(vec![(format!("flannel{times}"), Arc::default())]);
+    }
+    let (_form, page) = Page::of(&boards).text().unwrap();
+    for line in [
+        "twill_reconcile_passes_total{network=\"a\",outcome=\"changed\"} 1\n",
+        "twill_reconcile_passes_total{network=\"b\",outcome=\"changed\"} 2\n",
+        "twill_reconcile_duration_seconds_count{network=\"b\"} 2\n",
+        "twill_etcd_reconnects_total{network=\"a\"} 1\n",
+        "twill_firewall_checks_total{outcome=\"changed\"} 1\n",
+        "twill_ready{network=\"a\"} 1\n",
+        "twill_ready{network=\"b\"} 0\n",
+        "twill_peers{network=\"a\"} 1\n",
+        "twill_ignored_leases{network=\"a\",reason=\"other-vni\"} 1\n",
+        "twill_refused_packets_total{network=\"b\",way=\"vxlan\",reason=\"inner\"} 0\n",
+        "twill_tunnel_packets_total{network=\"b\",device=\"flannel1\",direction=\"in\"} 0\n",
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
+    assert!(!page.contains("twill_peers{network=\"b\"}"), "it has no subnet yet: {page}");
+    let names: Vec<&str> = page.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let once: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(names.len(), once.len(), "a name is declared once: {page}");
 }

@@ -4,6 +4,11 @@ use super::*;
 
 fn joined() -> Board {
     let board = Board::default();
+    take_a_place(&board);
+    board
+}
+
+fn take_a_place(board: &Board) {
     let subnet = "10.88.1.0/24".parse().unwrap();
     board.joined(Status {
         schema: twill_core::status::SCHEMA,
@@ -28,12 +33,18 @@ fn joined() -> Board {
         firewall: None,
     });
     board.published();
-    board
 }
 
 /// A host that is well, with a lease that ends, a peer, and one that it cannot use.
 pub(crate) fn everything() -> Board {
-    let board = joined();
+    let board = Board::default();
+    join(&board);
+    board
+}
+
+/// The same of a board that is there.
+pub(crate) fn join(board: &Board) {
+    take_a_place(board);
     board.lease_ends(Some(Duration::from_hours(24)));
     let ignored = Ignored {
         key: "10.88.9.0-24".to_owned(),
@@ -42,7 +53,6 @@ pub(crate) fn everything() -> Board {
     };
     board.view(&View { peers: vec![peer(2)], ignored: vec![ignored], ..View::default() });
     board.seen(board.changes());
-    board
 }
 
 /// So many peers instead.

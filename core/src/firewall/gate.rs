@@ -5,12 +5,16 @@
 //! so no container takes the address of another host's, and nobody on the underlay that of a container.
 //! The `udp` backend judges its own packets, see the crate `twill-tunnel`.
 //!
+//! A host in several networks has a table for each: the address of a peer in one network says nothing about
+//! who may speak in another.
+//!
 //! The table is written in the words in which `nft -s -n list table` prints it, so that a listing can
 //! be compared; the elements of its sets apart, so that a peer who comes costs one element.
 
 mod elements;
 mod refused;
 mod state;
+mod table;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,9 +23,7 @@ use crate::ids::{Subnet, Underlay, Vni};
 
 pub use refused::{Count, Refusal, Refused};
 pub use state::{State, transaction};
-
-/// The table. Not the one of the firewall's rules: it is there whatever engine these are written with.
-pub const TABLE: &str = "twill-peers";
+pub use table::{Table, is_table};
 
 /// The table's family. In `inet` each look at an address would first ask which family it is of, for
 /// every packet.
@@ -87,8 +89,8 @@ const ASTRAY: &str = "fib saddr . iif oif 0";
 
 impl Gate {
     /// The table without the elements of its sets.
-    fn table(&self, refused: &Refused) -> String {
-        let mut text = format!("table {FAMILY} {TABLE} {{\n");
+    fn text(&self, table: &Table, refused: &Refused) -> String {
+        let mut text = format!("table {FAMILY} {table} {{\n");
         for (refusal, Count { packets, bytes }) in refused.iter() {
             // Writing to a string cannot fail.
             _ = writeln!(

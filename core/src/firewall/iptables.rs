@@ -1,7 +1,7 @@
 //! The rules in iptables, and the one transaction that brings them about.
 //!
 //! Of other people's rules nothing is changed: our chains are emptied and filled again, and of the
-//! chains of others only our own jumps are moved. Five chains are ours:
+//! chains of others only our own jumps are moved. These chains are ours:
 //!
 //! * `FLANNEL-POSTRTG` masquerades. It is flannel's.
 //! * `FLANNEL-FWD` accepts what is forwarded from and to the overlay, wherever flannel's jump happens
@@ -12,6 +12,8 @@
 //! * `TWILL-RAW` does the same in front of the table `raw`, where Docker 28 and later drop what comes
 //!   to a container from another interface than its bridge.
 //! * `TWILL-MSS` lowers the segment size that TCP connections agree on, to what their route carries.
+//! * `TWILL-APART` and `TWILL-APART-IN` drop what one network of this host sends to another. They are in
+//!   `mangle`, which comes before every accept of `filter`, ours and others'.
 
 mod listing;
 mod place;
@@ -82,8 +84,16 @@ pub const ARRIVAL: Chain =
 pub const CLAMP: Chain =
     Chain { table: Table::Mangle, name: "TWILL-MSS", comment: "twill segment size" };
 
+/// Drops what is forwarded from one network of this host to another.
+pub const APART: Chain =
+    Chain { table: Table::Mangle, name: "TWILL-APART", comment: "twill networks apart" };
+
+/// Drops what one network sends to this host's own addresses in another.
+pub const APART_IN: Chain =
+    Chain { table: Table::Mangle, name: "TWILL-APART-IN", comment: "twill networks apart" };
+
 /// All chains of ours, in the order of the transaction.
-pub const CHAINS: [Chain; 5] = [FWD, CROSSING, POSTRTG, ARRIVAL, CLAMP];
+pub const CHAINS: [Chain; 7] = [FWD, CROSSING, POSTRTG, ARRIVAL, CLAMP, APART, APART_IN];
 
 /// What this kind of iptables is for on the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

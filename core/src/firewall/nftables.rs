@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Clients, Entrance, MARK, MULTICAST, Policy, Ports, gate};
+use super::{Clients, Entrance, MARK, MULTICAST, Policy, Ports, apart, gate};
 
 /// Our table, of the family `inet`.
 pub const TABLE: &str = "twill";
@@ -25,9 +25,14 @@ pub fn table(policies: &[Policy]) -> String {
         rules.insert(0, format!("meta mark & {MARK:#010x} == {MARK:#010x} return"));
     }
     let clamp: Vec<String> = policies.iter().flat_map(clamp).collect();
+    let drop = |(from, to)| format!("ip saddr {from} ip daddr {to} drop");
+    let apart: Vec<String> = apart(policies).map(drop).collect();
     let chains = [
         chain("postrouting", "nat hook postrouting priority 100", &rules),
         chain("clamp", "filter hook forward priority -150", &clamp),
+        // A drop is the last word, whoever accepts in whichever table.
+        chain("apart", "filter hook forward priority -150", &apart),
+        chain("apart-in", "filter hook input priority -150", &apart),
     ];
     let chains: Vec<String> = chains.into_iter().flatten().collect();
     if chains.is_empty() {
@@ -72,9 +77,14 @@ pub fn others(tables: &str) -> Vec<&str> {
     let foreign = |line: &&str| {
         let mut words = line.split(' ');
         let (family, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        ![("inet", TABLE), (gate::FAMILY, gate::TABLE)].contains(&(family, name))
-            && !iptables(family, name)
-            && !FLANNELD.iter().any(|(theirs, table, _mark)| (*theirs, *table) == (family, name))
+        let ours = match family {
+            "inet" => name == TABLE,
+            gate::FAMILY => gate::is_table(name),
+            _other => false,
+        };
+        let flannelds =
+            FLANNELD.iter().any(|(theirs, table, _)| (*theirs, *table) == (family, name));
+        !(ours || flannelds || iptables(family, name))
     };
     tables.lines().filter_map(|line| line.strip_prefix("table ")).filter(foreign).collect()
 }

@@ -87,7 +87,7 @@ fn a_listing_is_compared_by_its_words() {
 
 #[test]
 fn whose_tables() {
-    let listing = "table inet twill\ntable ip twill-peers\ntable ip filter\ntable ip6 nat\ntable ip flannel-ipv4\n\
+    let listing = "table inet twill\ntable ip twill-peers\ntable ip twill-peers-b\ntable ip filter\ntable ip6 nat\ntable ip flannel-ipv4\n\
         table ip6 flannel-ipv6\ntable bridge filter\n";
     assert_eq!(nftables::others(listing), [""; 0]);
     let foreign =
@@ -97,6 +97,24 @@ fn whose_tables() {
         nftables::others(&mixed),
         ["inet firewalld", "ip docker-bridges", "inet filter", "ip twill"]
     );
+}
+
+/// Nothing of one network is for another, and no accept of ours or of anybody comes before that.
+#[test]
+fn several_networks_are_apart() {
+    let other = Policy {
+        network: "10.89.0.0/16".parse().unwrap(),
+        subnet: "10.89.7.0/24".parse().unwrap(),
+        entrances: vec![Entrance::Tunnel("flannel8285".to_owned())],
+        ..policy()
+    };
+    let both = [policy(), other];
+    golden::check("firewall/nftables-several.txt", &nftables::table(&both));
+    let role = iptables::Role::Whole;
+    let text = iptables::transaction(&both, role, &iptables::Ruleset::default());
+    golden::check("firewall/several.txt", &text);
+    let alone = iptables::transaction(&both[..1], role, &iptables::Ruleset::default());
+    assert!(!alone.contains("TWILL-APART") && text.matches("-j DROP").count() == 4);
 }
 
 pub(super) fn policy() -> Policy {

@@ -36,6 +36,19 @@ fn two_ports_have_two_devices_and_a_way_that_comes_back_has_its_own() {
 }
 
 #[test]
+fn among_several_networks_a_port_is_a_name() {
+    let mut serving = Serving::new(udp(8285), Revision(10));
+    serving.name_by_port();
+    serving.adopt(udp(7000), Revision(20));
+    serving.adopt(vxlan(None, None), Revision(30));
+    serving.name_by_port();
+    assert_eq!(devices(&serving), ["flannel8285", "flannel7000", "flannel.1"]);
+    assert!(devices(&serving).iter().all(|name| is_tunnel(name)));
+    let again = Serving::parse(serving.to_json().as_bytes()).unwrap();
+    assert_eq!(again, serving);
+}
+
+#[test]
 fn a_lease_is_reached_by_what_it_names() {
     let mut serving = Serving::new(udp(8285), Revision(10));
     serving.adopt(vxlan(None, None), Revision(20));

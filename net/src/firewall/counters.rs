@@ -5,7 +5,7 @@ use std::io;
 
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use twill_core::firewall::gate::{Count, Refused, TABLE};
+use twill_core::firewall::gate::{Count, Refused, Table};
 
 use super::attributes::{REQUEST, attributes, nftables, open, push, question, with_length};
 use crate::Error;
@@ -27,13 +27,13 @@ const DATA: u16 = 4;
 const BYTES: u16 = 1;
 const PACKETS: u16 = 2;
 
-/// How many packets the table of peers has refused so far, in the calling thread's namespace; none if
+/// How many packets that table of peers has refused so far, in the calling thread's namespace; none if
 /// there is no table.
-pub fn refused() -> Result<Refused, Error> {
+pub fn refused(table: &Table) -> Result<Refused, Error> {
     let failed = |source| Error::WatchRules { source };
     let socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
     let mut message = question(ASK, REQUEST | DUMP, IPV4);
-    push(&mut message, OF_TABLE, format!("{TABLE}\0").as_bytes());
+    push(&mut message, OF_TABLE, format!("{table}\0").as_bytes());
     socket.send(&with_length(message), 0).map_err(failed)?;
     let mut refused = Refused::default();
     loop {

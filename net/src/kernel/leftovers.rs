@@ -2,6 +2,7 @@
 
 use netlink_packet_route::route::RouteMessage;
 use nix::libc;
+use twill_core::ids::Subnet;
 
 use twill_core::ids::Family;
 
@@ -12,6 +13,14 @@ use crate::Error;
 /// A route that carries [`ROUTE_PROTOCOL`](crate::ROUTE_PROTOCOL), in whatever table.
 #[derive(Clone, Debug)]
 pub struct MarkedRoute(RouteMessage);
+
+impl MarkedRoute {
+    /// Where it leads; `None` if that is no block of IPv4 addresses.
+    #[must_use]
+    pub fn block(&self) -> Option<Subnet> {
+        destination(&self.0)
+    }
+}
 
 impl std::fmt::Display for MarkedRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,5 +1,6 @@
 //! The firewall rules: put, healed, and kept apart from everybody else's.
 
+mod apart;
 mod clamp;
 mod gate;
 mod iptables;

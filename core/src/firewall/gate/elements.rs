@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-use super::{FAMILY, Gate, TABLE};
+use super::{FAMILY, Gate, Table};
 use crate::ids::{Subnet, Underlay, bits};
 
 /// The elements of both sets.
@@ -39,15 +39,23 @@ impl Elements {
     }
 
     /// Commands that bring `found` to this. What goes does so first: it may overlap what comes.
-    pub(super) fn change(&self, found: &Self) -> String {
+    pub(super) fn change(&self, found: &Self, table: &Table) -> String {
         let mut text = String::new();
         let peer = |(host, first, last): &(IpAddr, u128, u128)| {
             format!("{host} . {}", Range(*first, *last))
         };
-        command(&mut text, ("delete", "hosts"), found.hosts.difference(&self.hosts));
-        command(&mut text, ("delete", "peers"), found.peers.difference(&self.peers).map(peer));
-        command(&mut text, ("add", "hosts"), self.hosts.difference(&found.hosts));
-        command(&mut text, ("add", "peers"), self.peers.difference(&found.peers).map(peer));
+        command((&mut text, table), ("delete", "hosts"), found.hosts.difference(&self.hosts));
+        command(
+            (&mut text, table),
+            ("delete", "peers"),
+            found.peers.difference(&self.peers).map(peer),
+        );
+        command((&mut text, table), ("add", "hosts"), self.hosts.difference(&found.hosts));
+        command(
+            (&mut text, table),
+            ("add", "peers"),
+            self.peers.difference(&found.peers).map(peer),
+        );
         text
     }
 
@@ -69,11 +77,11 @@ impl Elements {
 }
 
 fn command(
-    text: &mut String,
+    (text, table): (&mut String, &Table),
     (verb, set): (&str, &str),
     elements: impl Iterator<Item = impl fmt::Display>,
 ) {
-    let mut separator = format!("{verb} element {FAMILY} {TABLE} {set} {{ ");
+    let mut separator = format!("{verb} element {FAMILY} {table} {set} {{ ");
     let before = text.len();
     for element in elements {
         // Writing to a string cannot fail.

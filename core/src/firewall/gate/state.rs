@@ -1,7 +1,7 @@
 //! The table as it is, or as it should be, and the way from one to the other.
 
 use super::elements::Elements;
-use super::{FAMILY, Gate, Refused, TABLE};
+use super::{FAMILY, Gate, Refused, Table};
 
 /// The table in a form that can be compared.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,9 +15,9 @@ pub struct State {
 impl State {
     /// What it should be; `None` is no table.
     #[must_use]
-    pub fn of(gate: Option<&Gate>) -> Self {
+    pub fn of(table: &Table, gate: Option<&Gate>) -> Self {
         let Some(gate) = gate else { return Self::default() };
-        let rules = words(&without_counts(&gate.table(&Refused::default())));
+        let rules = words(&without_counts(&gate.text(table, &Refused::default())));
         Self { rules, elements: Elements::of(gate) }
     }
 
@@ -52,21 +52,22 @@ impl State {
         self.rules == other.rules
     }
 
-    /// The text for one `nft -f` that brings `found` to this; both have the same rules.
+    /// The text for one `nft -f` that brings `found`, which is what `table` is like, to this; both have
+    /// the same rules.
     #[must_use]
-    pub fn change(&self, found: &Self) -> String {
-        self.elements.change(&found.elements)
+    pub fn change(&self, found: &Self, table: &Table) -> String {
+        self.elements.change(&found.elements, table)
     }
 }
 
 /// The text for one `nft -f`, of which all happens or nothing: the table as it should be in place of
 /// whatever was there. The counters go on from `refused`.
 #[must_use]
-pub fn transaction(gate: Option<&Gate>, refused: &Refused) -> String {
+pub fn transaction(table: &Table, gate: Option<&Gate>, refused: &Refused) -> String {
     // Named first, so that there is one to delete.
-    let clear = format!("table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n");
+    let clear = format!("table {FAMILY} {table}\ndelete table {FAMILY} {table}\n");
     let Some(gate) = gate else { return clear };
-    clear + &gate.table(refused) + &Elements::of(gate).change(&Elements::default())
+    clear + &gate.text(table, refused) + &Elements::of(gate).change(&Elements::default(), table)
 }
 
 /// As a listing without counts has it.

@@ -3,7 +3,7 @@ use crate::golden;
 
 #[test]
 fn the_table() {
-    let wrapped = transaction(Some(&gate()), &refused());
+    let wrapped = transaction(&table(), Some(&gate()), &refused());
     golden::check("firewall/peers.txt", &wrapped);
     let plain = Gate {
         uplink: Uplink::Plain("eth0".to_owned()),
@@ -13,7 +13,10 @@ fn the_table() {
         devices: ["flannel.1", "flannel.4660", "flannel0"].map(str::to_owned).into(),
         ..gate()
     };
-    golden::check("firewall/peers-changing.txt", &transaction(Some(&plain), &Refused::default()));
+    golden::check(
+        "firewall/peers-changing.txt",
+        &transaction(&table(), Some(&plain), &Refused::default()),
+    );
     let routes = Gate {
         uplink: Uplink::Plain("eth0".to_owned()),
         segments: BTreeSet::new(),
@@ -21,16 +24,19 @@ fn the_table() {
         devices: BTreeSet::new(),
         ..gate()
     };
-    golden::check("firewall/peers-host-gw.txt", &transaction(Some(&routes), &Refused::default()));
-    golden::check("firewall/peers-nothing.txt", &transaction(None, &refused()));
+    golden::check(
+        "firewall/peers-host-gw.txt",
+        &transaction(&table(), Some(&routes), &Refused::default()),
+    );
+    golden::check("firewall/peers-nothing.txt", &transaction(&table(), None, &refused()));
 }
 
 #[test]
 fn a_listing_is_read_as_what_was_written() {
     let listing = listing();
     let found = State::read(&listing);
-    assert_eq!(found, State::of(Some(&gate())));
-    assert_eq!(State::read(""), State::of(None));
+    assert_eq!(found, State::of(&table(), Some(&gate())));
+    assert_eq!(State::read(""), State::of(&table(), None));
     for (name, from, to, same_rules) in [
         ("another element", "192.0.2.2 .", "192.0.2.9 .", true),
         ("one element less", "192.0.2.2, ", "", true),
@@ -42,7 +48,7 @@ fn a_listing_is_read_as_what_was_written() {
         ("one more set", "\tchain input", "\tset x {\n\t\ttype mark\n\t}\n\tchain input", false),
     ] {
         let found = State::read(&listing.replacen(from, to, 1));
-        let wanted = State::of(Some(&gate()));
+        let wanted = State::of(&table(), Some(&gate()));
         assert_ne!(found, wanted, "{name}");
         assert_eq!(found.has_rules_of(&wanted), same_rules, "{name}");
     }
@@ -53,7 +59,7 @@ fn who_comes_and_goes_costs_elements_alone() {
     let changed = |peers: &[(u8, &str)]| {
         let peers = peers.iter().map(|(host, block)| peer(*host, block)).collect();
         let gate = Gate { peers, ..gate() };
-        State::of(Some(&gate)).change(&State::of(Some(&self::gate())))
+        State::of(&table(), Some(&gate)).change(&State::of(&table(), Some(&self::gate())), &table())
     };
     let (second, third) = ((2, "10.88.2.0/24"), (3, "10.88.3.7/32"));
     let element = |verb: &str, set: &str, what: &str| {
@@ -82,9 +88,24 @@ fn who_comes_and_goes_costs_elements_alone() {
     );
 }
 
+#[test]
+fn each_of_several_networks_has_a_table_of_its_own() {
+    let blue = Table::of(Some(&"blue".parse().unwrap()));
+    let text = transaction(&blue, Some(&gate()), &Refused::default());
+    let usual = transaction(&table(), Some(&gate()), &Refused::default());
+    assert_eq!(text, usual.replace("twill-peers", "twill-peers-blue"));
+    let listing = "table inet twill\ntable ip twill-peers\ntable ip twill-peers-blue\n\
+        table ip twill-peerss\ntable inet twill-peers\n";
+    assert_eq!(Table::all_in(listing), [table(), blue]);
+}
+
+fn table() -> Table {
+    Table::of(None)
+}
+
 /// As the table is listed, with its elements in their sets.
 fn listing() -> String {
-    let text = transaction(Some(&gate()), &Refused::default());
+    let text = transaction(&table(), Some(&gate()), &Refused::default());
     let (_clear, table) = text.split_once("delete table ip twill-peers\n").unwrap();
     let (table, _elements) = table.split_once("add element").unwrap();
     table

@@ -1,6 +1,6 @@
 //! Where the jump into a chain of ours has to be.
 
-use super::{ARRIVAL, CLAMP, CROSSING, Chain, FWD, Ruleset};
+use super::{APART, APART_IN, ARRIVAL, CLAMP, CROSSING, Chain, FWD, Ruleset};
 
 /// A chain of others, and where in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,8 +31,9 @@ impl Place {
         match chain {
             FWD | CLAMP => place("FORWARD", Spot::Anywhere),
             CROSSING if asks_the_administrator_first(found) => place(DOCKER_USER, Spot::Reached),
-            CROSSING => place("FORWARD", Spot::Front),
+            CROSSING | APART => place("FORWARD", Spot::Front),
             ARRIVAL => place("PREROUTING", Spot::Front),
+            APART_IN => place("INPUT", Spot::Front),
             _masquerade => place("POSTROUTING", Spot::Anywhere),
         }
     }

@@ -1,10 +1,14 @@
 //! The rules of each chain, in the words and the order that `iptables-save` prints.
 
-use super::{ARRIVAL, CLAMP, CROSSING, Chain, FWD, POSTRTG};
-use crate::firewall::{Clients, Entrance, MARK, MULTICAST, Policy, Ports};
+use super::{APART, APART_IN, ARRIVAL, CLAMP, CROSSING, Chain, FWD, POSTRTG};
+use crate::firewall::{Clients, Entrance, MARK, MULTICAST, Policy, Ports, apart};
 
 /// The rules of one chain of ours, in order; none if no policy has a use for it.
 pub(super) fn rules(policies: &[Policy], chain: Chain) -> Vec<String> {
+    if chain == APART || chain == APART_IN {
+        let rule = |(from, to)| chain.rule(&format!("-s {from} -d {to}"), "DROP");
+        return apart(policies).map(rule).collect();
+    }
     let rules: Vec<String> = policies.iter().flat_map(|policy| of(policy, chain)).collect();
     if chain == POSTRTG && !rules.is_empty() {
         let marked = POSTRTG.rule(&format!("-m mark --mark {MARK:#x}/{MARK:#x}"), "RETURN");

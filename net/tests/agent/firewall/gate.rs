@@ -4,7 +4,7 @@ mod packets;
 
 use super::saved;
 use crate::host::{feed, host, on_a_host, run, subnet};
-use twill_core::firewall::gate::{Gate, Refused, Sources, Uplink, transaction};
+use twill_core::firewall::gate::{Gate, Refused, Sources, Table, Uplink, transaction};
 use twill_core::ids::{Subnet, Underlay, Vni};
 use twill_net::firewall::{Gatekeeper, Outcome, Programs, refused};
 
@@ -100,7 +100,7 @@ fn whoever_clears_the_host_clears_the_table() {
         programs.clear().await.unwrap();
         assert_eq!(programs.leftovers().await.unwrap(), [""; 0]);
         assert_eq!(run("nft list tables"), "");
-        assert_eq!(refused().unwrap(), Refused::default());
+        assert_eq!(refused(&Table::default()).unwrap(), Refused::default());
     });
 }
 
@@ -148,7 +148,10 @@ fn sorted(rules: &str) -> Vec<&str> {
 #[test]
 fn a_table_by_hand_is_the_same() {
     on_a_host(async |_scratch| {
-        feed("nft -f -", &transaction(Some(&gate(&[2, 3])), &Refused::default()));
+        feed(
+            "nft -f -",
+            &transaction(&Table::default(), Some(&gate(&[2, 3])), &Refused::default()),
+        );
         let mut keeper = Gatekeeper::default();
         assert_eq!(keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap(), Outcome::Unchanged);
     });

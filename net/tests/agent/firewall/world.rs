@@ -43,7 +43,8 @@ impl World {
     }
 }
 
-fn link(here: &str, there: &str, netns: &Netns) {
+/// An interface of the host, and its other end in that namespace, whose way to everywhere it is.
+pub(super) fn link(here: &str, there: &str, netns: &Netns) {
     let (name, address) = here.split_once(' ').unwrap();
     run(&format!("ip link add {name} type veth peer name far1"));
     run(&format!("ip link set far1 netns {}", netns.path().display()));

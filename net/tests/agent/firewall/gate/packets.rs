@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::gate;
 use crate::host::{on_a_host, run};
-use twill_core::firewall::gate::{Gate, Refusal, Refused, Sources, Uplink};
+use twill_core::firewall::gate::{Gate, Refusal, Refused, Sources, Table, Uplink};
 use twill_net::firewall::{Gatekeeper, refused};
 use twill_net::netns::{Netns, Scratch};
 use twill_net::sysctl;
@@ -166,10 +166,10 @@ fn counts_outlive_a_table_that_was_spoilt() {
         world.expect("a stranger", false);
         run("nft flush chain ip twill-peers encapsulated");
         keeper.ensure(Some(&gate(&[2]))).await.unwrap();
-        assert_eq!(refused().unwrap().count(Refusal::Stranger).packets, 1);
+        assert_eq!(refused(&Table::default()).unwrap().count(Refusal::Stranger).packets, 1);
         stranger.send_to(&Inner::default().frame(), (HOST, PORT)).unwrap();
         world.expect("a stranger again", false);
-        assert_eq!(refused().unwrap().count(Refusal::Stranger).packets, 2);
+        assert_eq!(refused(&Table::default()).unwrap().count(Refusal::Stranger).packets, 2);
     });
 }
 
@@ -244,7 +244,7 @@ fn comes(socket: &UdpSocket) -> bool {
 /// One more for that reason, and none for any other.
 #[track_caller]
 fn count(before: &mut Refused, why: Option<Refusal>, name: &str) {
-    let now = refused().unwrap();
+    let now = refused(&Table::default()).unwrap();
     for (refusal, count) in now.iter() {
         let more = count.packets - before.count(refusal).packets;
         assert_eq!(more, u64::from(why == Some(refusal)), "{name}: {refusal:?}");

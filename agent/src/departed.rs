@@ -1,0 +1,156 @@
+//! Networks that this host was in and is not to be in any more: at the start what is left of them is taken
+//! away. Their leases end by themselves.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::Context;
+use twill_core::firewall::gate::Table;
+use twill_core::ids::{NetworkName, Subnet};
+use twill_core::picture::Picture;
+use twill_core::serving::{Serving, is_tunnel};
+use twill_net::Kernel;
+use twill_net::blocking;
+use twill_net::firewall::Programs;
+
+use crate::blueprint::Blueprint;
+use crate::extension;
+use crate::failure::Failure;
+use crate::flags::{Files, Flags};
+use crate::lock::Lock;
+use crate::memory;
+use crate::shelf::Shelf;
+
+/// What the agent keeps of a network in the state directory, what says whose a device is at the end.
+pub(crate) const STATE: [&str; 5] =
+    ["picture.refused", "mac", "extension", memory::FILE, "backends"];
+
+/// One of them.
+#[derive(Debug)]
+struct Departed {
+    name: Option<NetworkName>,
+    flags: Flags,
+}
+
+/// Takes away what is left of networks that are not in the list. What cannot be is said, and tried again at
+/// the next start.
+///
+/// Rules of the firewall go when it is written for the networks that are left.
+pub(crate) async fn clear(flags: &Flags, (kernel, programs): (&Kernel, &Programs)) {
+    for network in departed(flags) {
+        let name = network.name.as_ref().map_or("without a name", NetworkName::as_str);
+        match network.clear((kernel, programs)).await {
+            Ok(()) => {
+                tracing::info!(
+                    network = name,
+                    "this host is in that network no more, all of it is gone"
+                );
+            }
+            Err(failure) => {
+                let hint = failure.way_out();
+                tracing::warn!(
+                    network = name,
+                    hint,
+                    "something is left of a network: {}",
+                    failure.line()
+                );
+            }
+        }
+    }
+}
+
+fn departed(flags: &Flags) -> Vec<Departed> {
+    let names = flags.etcd.networks.names();
+    let known = flags.files.known_networks().into_iter().filter(|name| !names.contains(name));
+    let mut departed: Vec<Departed> = known
+        .map(|name| {
+            let flags = flags.of(&name);
+            Departed { name: Some(name), flags }
+        })
+        .collect();
+    let state = &flags.files.state_dir;
+    if !names.is_empty() && STATE.iter().any(|file| state.join(file).exists()) {
+        departed.push(Departed { name: None, flags: flags.clone() });
+    }
+    departed
+}
+
+impl Departed {
+    async fn clear(&self, (kernel, programs): (&Kernel, &Programs)) -> Result<(), Failure> {
+        let state = &self.flags.files.state_dir;
+        // Its commands may have something to take away.
+        if let Ok(blueprint) = Blueprint::from_disk(&self.flags, kernel).await {
+            extension::shut_down(&blueprint.setup, &state.join("extension")).await;
+        }
+        let serving = Shelf::new(state).serving();
+        self.drop_routes(kernel).await?;
+        self.drop_devices(kernel, serving.as_ref()).await?;
+        if let Some(mut keeper) = programs.gatekeeper(Table::of(self.name.as_ref())) {
+            keeper.ensure(None).await?;
+        }
+        let Files { subnet_file, docker_options_file, .. } = &self.flags.files;
+        for file in [subnet_file, docker_options_file] {
+            remove(file)?;
+        }
+        for file in STATE {
+            remove(&state.join(file))?;
+        }
+        if self.name.is_some() {
+            // Somebody else's files keep it, and that is as it should be.
+            drop(fs::remove_dir(state));
+        }
+        Ok(())
+    }
+
+    /// Those without a device of its own: with one they go with it.
+    async fn drop_routes(&self, kernel: &Kernel) -> Result<(), Failure> {
+        let Some(network) = self.range() else { return Ok(()) };
+        for route in kernel.marked_routes().await? {
+            if route.block().is_some_and(|block| block.overlaps(network)) {
+                kernel.drop_marked_route(route).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&self) -> Option<Subnet> {
+        let bytes = fs::read(self.flags.files.state_dir.join(memory::FILE)).ok()?;
+        Picture::parse(&bytes).ok().map(|picture| picture.config.network)
+    }
+
+    /// Tunnel devices that nobody else serves.
+    async fn drop_devices(
+        &self,
+        kernel: &Kernel,
+        serving: Option<&Serving>,
+    ) -> Result<(), Failure> {
+        let links = blocking::Kernel::here().and_then(|mut kernel| kernel.links());
+        let links = links.context("cannot list the interfaces")?;
+        let devices = serving.into_iter().flat_map(Serving::all);
+        for device in devices.filter_map(|served| served.device.as_deref()) {
+            let is_one = |link: &&blocking::Link| {
+                link.name == device && matches!(link.kind.as_deref(), Some("vxlan" | "tun"))
+            };
+            if !is_tunnel(device) || !links.iter().any(|link| is_one(&link)) {
+                continue;
+            }
+            let Ok(lock) = Lock::device(device) else { continue };
+            kernel.drop_device(device).await?;
+            lock.remove()?;
+        }
+        Ok(())
+    }
+}
+
+/// One that is not there is a success.
+fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let error = anyhow::Error::new(error);
+            let error = error.context(format!("cannot remove {}", path.display()));
+            Err(Failure::refused(error).hint("remove it by hand"))
+        }
+        _gone => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+//! Two hosts in two networks: containers reach each other within each, across hosts and on one, and
+//! nobody across.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use twill_integration::container::cni_environment;
+use twill_integration::{Daemon, Endpoint, Fabric, Host, may_build_labs, wait_until};
+
+const NETWORKS: [(&str, &str, &[&str]); 2] = [
+    ("blue", "10.88.0.0/16", &["--backend", "vxlan"]),
+    ("green", "10.89.0.0/16", &["--backend", "udp"]),
+];
+
+const READY: Duration = Duration::from_secs(30);
+
+#[test]
+fn containers_reach_their_own_network_and_no_other_with_iptables() -> Result<()> {
+    containers_reach_their_own_network_and_no_other("--firewall=iptables")
+}
+
+#[test]
+fn containers_reach_their_own_network_and_no_other_with_nftables() -> Result<()> {
+    containers_reach_their_own_network_and_no_other("--firewall=nftables")
+}
+
+fn containers_reach_their_own_network_and_no_other(engine: &str) -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = Fabric::bare(2)?;
+    fabric.start_etcd()?;
+    for (name, range, options) in NETWORKS {
+        let init = ["--network-name", name, "network", "init", "--network", range];
+        fabric.ctl(&[&init[..], options].concat())?;
+    }
+    fabric.give_agents(&["--networks=blue,green", engine, "--ip-masq"]);
+    let hosts = [fabric.node(1).clone(), fabric.node(2).clone()];
+    let agents = [fabric.spawn_agent(&hosts[0])?, fabric.spawn_agent(&hosts[1])?];
+    for (host, agent) in hosts.iter().zip(&agents) {
+        knows_one_peer_in_each(host, agent)?;
+    }
+    let mut pods = Vec::new();
+    for (number, host) in (1..).zip(&hosts) {
+        for (network, ..) in NETWORKS {
+            pods.push((network, pod(host, network, &format!("{network}{number}"))?));
+        }
+    }
+    stay_apart(&pods)?;
+    // Somebody opens everything.
+    for host in &hosts {
+        host.ok(["iptables", "-I", "FORWARD", "-j", "ACCEPT"])?;
+    }
+    let (blue, green) = (&pods[0].1, &pods[3].1);
+    ensure!(ping(blue, green.address).is_err(), "an accept of others opens nothing");
+    tells(&hosts[0], (blue, green))?;
+    agents.into_iter().try_for_each(|agent| agent.terminate(READY).map(drop))?;
+    for host in &hosts {
+        host.ok(["twillctl", "host", "cleanup", "--yes", "--force"])?;
+        let left = host.sh("ip -o link; ip route; nft list ruleset; iptables-save")?;
+        for word in ["flannel", "TWILL-", "twill-peers", "proto 84"] {
+            ensure!(!left.contains(word), "{word} is left on {}: {left}", host.name());
+        }
+        ensure!(!host.path("/run/twill/networks").exists());
+    }
+    fabric.finish()
+}
+
+/// Each with each other, and with the bridge of the other network of its host.
+fn stay_apart(pods: &[(&str, Endpoint)]) -> Result<()> {
+    for (network, from) in pods {
+        for (other, to) in pods.iter().filter(|(_, to)| to.name != from.name) {
+            let answers = ping(from, to.address);
+            ensure!(
+                answers.is_ok() == (network == other),
+                "{} to {}: {answers:?}",
+                from.name,
+                to.name
+            );
+        }
+        // Neither by an address of the host itself.
+        let theirs =
+            pods.iter().find(|(other, to)| other != network && to.host.name() == from.host.name());
+        let (_, theirs) = theirs.context("there is one")?;
+        let [a, b, c, _] = theirs.address.octets();
+        ensure!(ping(from, [a, b, c, 1].into()).is_err(), "{} to the other bridge", from.name);
+    }
+    Ok(())
+}
+
+/// What an administrator sees of it.
+fn tells(host: &Host, (blue, green): (&Endpoint, &Endpoint)) -> Result<()> {
+    let status = host.ok(["twillctl", "status"])?;
+    ensure!(status.contains("NETWORK blue") && status.contains("NETWORK green"), "{status}");
+    let status = host.ok(["twillctl", "--network-name", "green", "status"])?;
+    ensure!(!status.contains("NETWORK") && status.contains("flannel8285"), "{status}");
+    let unknown = host.run(["twillctl", "--network-name", "red", "status"])?;
+    ensure!(unknown.code == 4 && unknown.stderr.contains("in blue, green"), "{unknown:?}");
+    let peers = host.ok(["twillctl", "peers"])?;
+    ensure!(peers.contains("NETWORK") && peers.lines().count() == 3, "{peers}");
+    let doctor = host.run(["twillctl", "doctor"])?;
+    for line in ["blue: rows", "green: rows", "blue: configuration", "green: configuration"] {
+        ensure!(doctor.stdout.contains(line), "{line}: {doctor:?}");
+    }
+    let (from, to) = (blue.address.to_string(), green.address.to_string());
+    let trace = host.run(["twillctl", "trace", &from, &to])?;
+    let why = "is in network blue and";
+    ensure!(trace.code == 4 && trace.stderr.contains(why), "{trace:?}");
+    Ok(())
+}
+
+fn knows_one_peer_in_each(host: &Host, agent: &Daemon) -> Result<()> {
+    let known = || -> Result<bool> {
+        let peers = host.ok(["twillctl", "peers", "-o", "json"])?;
+        let peers: Value = serde_json::from_str(&peers)?;
+        let placed = |network: &str| {
+            let mut rows = peers.as_array().into_iter().flatten();
+            rows.any(|row| row["network"] == network && row["state"] == "in-place")
+        };
+        Ok(NETWORKS.iter().all(|(name, ..)| placed(name)))
+    };
+    wait_until(&format!("{} knows its peers", host.name()), READY, || {
+        !agent.is_running() || known().unwrap_or_default()
+    })?;
+    ensure!(agent.is_running(), "it ended: {}", agent.transcript());
+    Ok(())
+}
+
+fn pod(host: &Host, network: &str, name: &str) -> Result<Endpoint> {
+    host.ok(["ip", "netns", "add", name])?;
+    let configuration = json!({
+        "cniVersion": "1.1.0", "name": network, "type": "twill-cni",
+        "bridge": format!("twill-{network}"),
+        "subnetFile": format!("/run/twill/networks/{network}.env"),
+        "stateDir": format!("/var/lib/twill/endpoint-{network}"),
+    });
+    let variables = cni_environment("ADD", name).map(|(name, value)| format!("{name}={value}"));
+    let argv = std::iter::once("env".to_owned()).chain(variables).chain(["twill-cni".to_owned()]);
+    let added = host.run_with(argv, configuration.to_string().as_bytes(), READY)?.success()?;
+    let result: Value = serde_json::from_str(&added.stdout)?;
+    let address = result["ips"][0]["address"].as_str().context("an address")?;
+    let address = address.split('/').next().context("an address")?.parse()?;
+    let network = format!("/run/netns/{name}");
+    Ok(Endpoint { host: host.clone(), name: name.to_owned(), address, network })
+}
+
+fn ping(from: &Endpoint, to: Ipv4Addr) -> Result<()> {
+    from.ping_with(to, &["-c", "1", "-W", "1"]).map(drop)
+}
