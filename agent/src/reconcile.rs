@@ -48,6 +48,7 @@ pub(crate) struct Reconciler {
     last: Last,
     /// Is the uplink not there? It may come back under any number.
     away: bool,
+    absence: Trouble,
     trouble: Trouble,
     delay: Trouble,
 }
@@ -135,6 +136,7 @@ impl Reconciler {
             far: Vec::new(),
             last: Last::default(),
             away: false,
+            absence: Trouble::default(),
             trouble: Trouble::default(),
             delay: Trouble::default(),
         })

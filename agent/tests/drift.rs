@@ -242,6 +242,12 @@ impl Host {
             eprintln!("| {:60} | {:5} ms |", deed.says, took.as_millis());
             assert!(took < Duration::from_secs(1), "somebody {}: {took:?}", deed.says);
         }
+        assert_eq!(
+            self.twilld.count("ERROR"),
+            0,
+            "nothing that it could not do: {}",
+            self.twilld.said()
+        );
     }
 
     /// Does each while the agent cannot heal it, and finds it named; then lets it be healed.

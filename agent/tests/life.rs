@@ -146,8 +146,10 @@ fn an_uplink_that_is_away_is_no_readiness() {
     let mut twilld = world.twilld(&["--iface=u0"]);
     twilld.says("bootstrap done");
     ip("addr del 192.0.2.1/24 dev u0");
+    twilld.says("WARN the uplink u0 with 192.0.2.1 is away");
     wait_for("a reason", || get("/readyz").contains("the uplink u0 with 192.0.2.1 is away"));
     ip("addr add 192.0.2.1/24 dev u0");
+    twilld.says("the uplink is there again");
     wait_for("readiness", || get("/readyz").contains("200 OK"));
     assert_eq!(twilld.count("bootstrap done"), 1, "as if nothing had been: {}", twilld.said());
     twilld.stops();

@@ -1,10 +1,8 @@
 //! What somebody may do to a host's kernel behind the agent's back, as commands, and how to see whether
 //! it is as it was.
 //!
-//! The soak does all of it to hosts under traffic. Tests of the agent and of its firewall, which know one
-//! host only, take in this file by its path: as a dependency this crate would be a circle to them.
-//!
-//! Words in capitals stand for what differs from host to host; [`fill`] puts it in:
+//! Tests of the agent and of its firewall take in this file by its path: as a dependency this crate would
+//! be a circle to them. Words in capitals are other ones on each host; [`fill`] puts them in:
 //!
 //! | word | is |
 //! |---|---|
@@ -132,7 +130,7 @@ const DOWN: Deed = fatal("takes the device down", &["ip link set DEVICE down"]);
 const RENAMED: Deed = fatal("gives the device another name", &["ip link set DEVICE name other"]);
 const DELETED: Deed = fatal("deletes the device", &["ip link del DEVICE"]);
 
-/// The kernel drops the routes over it, of everybody. `ROUTER` is put back by hand.
+/// The kernel drops everybody's routes over it.
 pub(crate) const FLAP: Deed = Deed {
     says: "takes the uplink down and up",
     types: &[

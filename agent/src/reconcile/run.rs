@@ -68,7 +68,8 @@ impl Reconciler {
     fn tell(&mut self, failure: &Failure) -> Duration {
         let line = failure.line();
         let (wait, new) = self.trouble.meet(&line);
-        if new {
+        // Without its uplink no device can be made, and that has been said.
+        if new && !self.away {
             let hint = failure.way_out();
             tracing::error!(hint, "cannot bring the kernel up to date: {line}");
         }

@@ -16,7 +16,7 @@ impl Reconciler {
         if let Ok(found) = self.kernel.uplink(&same).await
             && self.is_it(found)
         {
-            self.board.uplink(None);
+            self.is_there();
             return false;
         }
         match self.kernel.uplink(&self.choice).await {
@@ -26,18 +26,30 @@ impl Reconciler {
                 true
             }
             Ok(_same) => {
-                self.board.uplink(None);
+                self.is_there();
                 false
             }
             Err(error) => {
                 // It may come back as it was; peers go on sending there.
-                tracing::debug!(%error, "the uplink is away");
                 self.away = true;
                 let Uplink { name, address, .. } = &self.uplink;
-                self.board.uplink(Some(format!("the uplink {name} with {address} is away")));
+                let line = format!("the uplink {name} with {address} is away");
+                if self.absence.meet(&line).1 {
+                    tracing::warn!(%error, "{line}");
+                }
+                self.board.uplink(Some(line));
                 false
             }
         }
+    }
+
+    fn is_there(&mut self) {
+        if self.absence.over() {
+            // What still fails now has another reason.
+            self.trouble.over();
+            tracing::info!("the uplink is there again");
+        }
+        self.board.uplink(None);
     }
 
     /// The same interface is the same under another name as well.

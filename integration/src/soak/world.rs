@@ -6,8 +6,7 @@ mod seen;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use anyhow::{Context, Result};
 use twill_core::status::{EtcdState, Status};
 
 use super::traffic::name;
@@ -19,7 +18,6 @@ use crate::lab::{Lab, ROUTER, address};
 use crate::snapshot::Snapshot;
 use crate::status::status;
 use crate::wait::wait_until;
-use left::left;
 use seen::type_in;
 
 /// What a busy machine may need for something that takes milliseconds on an idle one.
@@ -36,13 +34,6 @@ const FREE: [&str; 2] = ["--subnet-min", "10.88.100.0"];
 
 /// The value is the administrator's: the agent changes only one that is in the way, and not back.
 const LOOSE: &str = "sysctl -q net/ipv4/conf/default/rp_filter=2 net/ipv4/conf/eth0/rp_filter=2";
-
-/// Takes those rows of others away that hang on the uplink and were planted after the first look.
-const LATE: [&str; 3] = [
-    "ip neigh del STRANGER dev eth0",
-    "ip route flush table 99",
-    "ip route del 10.99.1.0/24 dev eth0",
-];
 
 /// Every packet to a container that does not come from its bridge is dropped, as Docker 28 and later do.
 const DOCKERS: &str = "iptables -t raw -A PREROUTING -d NETWORK ! -i twill0 -j DROP";
@@ -262,34 +253,6 @@ impl World {
             .with_context(|| format!("{last:?}"))?;
         }
         Ok(())
-    }
-
-    /// Stops everything, cleans the hosts up as an administrator does, and fails if anything is left on
-    /// them or on this machine, or if anything was taken from others.
-    pub(super) fn finish(mut self) -> Result<()> {
-        let usual = |place| self.wanted(place, (&Turned::default(), ""));
-        for place in 0..self.hosts.len() {
-            let amiss = self.amiss(place, &usual(place), "eth0")?;
-            ensure!(amiss.is_empty(), "{} at the end:\n{}", name(place), amiss.join("\n"));
-        }
-        for container in std::mem::take(&mut self.containers) {
-            container.remove_container()?;
-        }
-        for number in 1..=self.hosts.len() {
-            self.fabric.stop_agent(number, Signal::SIGTERM)?;
-            self.fabric.node(number).ok(["twillctl", "host", "cleanup", "--yes"])?;
-        }
-        self.fabric.stop_etcd()?;
-        for Standing { host, bare, .. } in &self.hosts {
-            // These were planted when ours were there already.
-            for row in LATE {
-                drop(type_in(host, &fill(row, &[("STRANGER", STRANGER)])));
-            }
-            let changes = bare.changes(&Snapshot::take(host)?);
-            let changes = left(&changes);
-            ensure!(changes.is_empty(), "left on {}:\n{}", host.name(), changes.join("\n"));
-        }
-        self.fabric.finish()
     }
 
     /// The rows of others on that host, about its next neighbour.

@@ -1,4 +1,50 @@
-//! What a clean-up may leave.
+//! The end of a soak: hosts are cleaned up, and what is left on them is looked at.
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::seen::type_in;
+use super::{STRANGER, Standing, Turned, World};
+use crate::deeds::fill;
+use crate::snapshot::Snapshot;
+use crate::soak::traffic::name;
+
+/// Takes those rows of others away that hang on the uplink and were planted after the first look.
+const LATE: [&str; 3] = [
+    "ip neigh del STRANGER dev eth0",
+    "ip route flush table 99",
+    "ip route del 10.99.1.0/24 dev eth0",
+];
+
+impl World {
+    /// Stops everything, cleans the hosts up as an administrator does, and fails if anything is left on
+    /// them or on this machine, or if anything was taken from others.
+    pub(in crate::soak) fn finish(mut self) -> Result<()> {
+        let usual = |place| self.wanted(place, (&Turned::default(), ""));
+        for place in 0..self.hosts.len() {
+            let amiss = self.amiss(place, &usual(place), "eth0")?;
+            ensure!(amiss.is_empty(), "{} at the end:\n{}", name(place), amiss.join("\n"));
+        }
+        for container in std::mem::take(&mut self.containers) {
+            container.remove_container()?;
+        }
+        for number in 1..=self.hosts.len() {
+            self.fabric.stop_agent(number, Signal::SIGTERM)?;
+            self.fabric.node(number).ok(["twillctl", "host", "cleanup", "--yes"])?;
+        }
+        self.fabric.stop_etcd()?;
+        for Standing { host, bare, .. } in &self.hosts {
+            // These were planted when ours were there already.
+            for row in LATE {
+                drop(type_in(host, &fill(row, &[("STRANGER", STRANGER)])));
+            }
+            let changes = bare.changes(&Snapshot::take(host)?);
+            let changes = left(&changes);
+            ensure!(changes.is_empty(), "left on {}:\n{}", host.name(), changes.join("\n"));
+        }
+        self.fabric.finish()
+    }
+}
 
 /// Directories of the container runtime, empty, and its locks: it stays on a host that leaves the network.
 const RUNTIMES: [&str; 9] = [
@@ -14,7 +60,7 @@ const RUNTIMES: [&str; 9] = [
 ];
 
 /// What a clean-up has forgotten, or taken from others, among these lines of a comparison.
-pub(super) fn left(changes: &[String]) -> Vec<&str> {
+fn left(changes: &[String]) -> Vec<&str> {
     let stays = |line: &str| {
         let Some(file) = line.strip_prefix("+ file ") else { return false };
         RUNTIMES.contains(&file) || file.starts_with("/sys/fs/cgroup/") && file.ends_with("/twill")
