@@ -191,7 +191,7 @@ pub(crate) struct Files {
     pub(crate) socket: PathBuf,
     /// Program that brings running containers to another subnet or MTU, run at the start and whenever
     /// one of them changes; without this option `twill network sync` of the twill that is installed
-    /// with twilld, `none` for none
+    /// with twilld, or with --networks none; `none` for none
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) subnet_hook: Option<hook::Choice>,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use twill_core::ids::NetworkName;
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::errand::{Errand, Said};
 
@@ -70,6 +71,8 @@ struct Command {
     program: PathBuf,
     arguments: Vec<String>,
     subnet_file: PathBuf,
+    /// Of several.
+    network: Option<NetworkName>,
 }
 
 impl Hook {
@@ -88,11 +91,16 @@ impl Hook {
 
     /// Starts to listen, if there is a program to run. While this process has all the rights that it
     /// was given: entering containers takes more of them than the agent keeps.
-    pub(crate) fn start(&self, flags: &Flags) -> Result<Running, Failure> {
+    pub(crate) fn start(
+        &self,
+        network: Option<&NetworkName>,
+        flags: &Flags,
+    ) -> Result<Running, Failure> {
         let executable = std::env::current_exe().ok();
         let Some(command) = Command::new(&flags.files, executable.as_deref()) else {
             return Ok(Running::Nothing);
         };
+        let command = Command { network: network.cloned(), ..command };
         let published = self.published.subscribe();
         if !twill_net::rights::are_surplus() {
             return Ok(Running::Here(tokio::spawn(attend(command, published))));
@@ -127,12 +135,13 @@ impl Command {
         match &files.subnet_hook {
             Some(Choice::Nothing) => None,
             Some(Choice::Program(program)) => {
-                Some(Self { program: program.clone(), arguments: Vec::new(), subnet_file })
+                let (program, arguments) = (program.clone(), Vec::new());
+                Some(Self { program, arguments, subnet_file, network: None })
             }
             None => {
                 let program = beside(executable?).find(|program| program.is_file())?;
                 let arguments = ["network", "sync"].map(str::to_owned).to_vec();
-                Some(Self { program, arguments, subnet_file })
+                Some(Self { program, arguments, subnet_file, network: None })
             }
         }
     }
@@ -141,7 +150,9 @@ impl Command {
         let file = self.subnet_file.to_string_lossy();
         let text = env.render();
         let told = text.lines().filter_map(|line| line.split_once('='));
-        let told: Vec<(&str, &str)> = told.chain([("TWILL_SUBNET_FILE", &*file)]).collect();
+        let network = self.network.as_ref().map(|name| ("TWILL_NETWORK", name.as_str()));
+        let told = told.chain([("TWILL_SUBNET_FILE", &*file)]).chain(network);
+        let told: Vec<(&str, &str)> = told.collect();
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let errand = Errand {
             program: &self.program,

@@ -58,9 +58,9 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let networks = flags.of_networks();
     let (mut hooks, mut running) = (Vec::new(), Vec::new());
-    for (_name, flags) in &networks {
+    for (name, flags) in &networks {
         let hook = Hook::new();
-        running.push(hook.start(flags)?);
+        running.push(hook.start(name.as_ref(), flags)?);
         hooks.push(hook);
     }
     // Before anything that has a thread of its own, and before anything from outside is read.

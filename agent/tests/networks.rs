@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use support::process::{Process, wait_for};
-use support::{PREFIX, World, get, ip, try_command};
+use support::{PREFIX, World, get, ip, try_command, write_program};
 
 const BLUE: &str =
     r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan"}}"#;
@@ -217,6 +217,22 @@ fn what_one_network_gives_up_another_can_have_at_once() {
     assert!(ip("-d link show flannel.1").contains("vxlan id 1 "));
     assert!(env("green").contains("FLANNEL_MTU=1350"), "{}", env("green"));
     wait_for("readiness", || is_ready(""));
+    twilld.stops();
+}
+
+#[test]
+fn the_hook_is_told_which_network_it_is_about() {
+    let Some(mut world) = World::new() else { return };
+    world.start_etcd();
+    world.network("blue", BLUE);
+    world.network("green", GREEN);
+    write_program(
+        "/run/hook",
+        "#!/bin/sh\necho $TWILL_NETWORK $TWILL_SUBNET_FILE $FLANNEL_MTU >&2\n",
+    );
+    let mut twilld = world.twilld(&[BOTH, "--subnet-hook=/run/hook"]);
+    twilld.says("subnet hook: blue /run/twill/networks/blue.env 1450");
+    twilld.says("subnet hook: green /run/twill/networks/green.env 1472");
     twilld.stops();
 }
 

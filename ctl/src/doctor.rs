@@ -23,18 +23,15 @@ const BROKEN: u8 = 6;
 /// Hosts that are off are waited for, so that the agent needs longer than for other questions.
 const LOOKING: Duration = Duration::from_secs(40);
 
-/// Asks both sides at once, and renders. Nothing that is missing is an error of this command: to say so
+/// Asks both sides, the agent first: it knows of which networks to ask. Renders. Nothing that is missing is an error of this command: to say so
 /// is what it is for.
 pub(crate) async fn examine<S: Store>(
     open: impl Fn(Option<&NetworkName>) -> Result<S, Failure>,
     (args, network): (&args::Doctor, Option<&NetworkName>),
     (output, timeout): (Output, Duration),
 ) -> Result<Report, Failure> {
-    let (mut findings, etcd) = tokio::join!(
-        host(args, timeout.max(LOOKING)),
-        configurations(open, (args, network), timeout)
-    );
-    findings.extend(etcd?);
+    let mut findings = host(args, timeout.max(LOOKING)).await;
+    findings.extend(configurations(open, (args, network), timeout).await?);
     // The worst comes last, where people look.
     findings.sort_by_key(|finding| finding.verdict);
     let broken = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
@@ -55,7 +52,7 @@ async fn configurations<S: Store>(
     let mut findings = Vec::new();
     for network in &networks {
         let found = etcd(&open(network.as_ref())?, timeout).await;
-        // One that was asked for needs no name.
+        // One alone needs no name.
         let several = networks.len() > 1;
         let named = |finding: Finding| match network {
             Some(name) if several => {
@@ -85,23 +82,16 @@ async fn networks(args: &args::Doctor, network: Option<&NetworkName>) -> Vec<Opt
 /// What the agent finds; without one, what its program finds by itself.
 async fn host(args: &args::Doctor, timeout: Duration) -> Vec<Finding> {
     if args.by_itself {
-        return alone().await;
+        return by_itself();
     }
     match with_agent(&args.agent.socket, timeout).await {
         Ok(findings) => findings,
         Err((what, hint)) => {
             let mut findings = vec![Finding::fail("agent", what, hint)];
-            findings.extend(alone().await);
+            findings.extend(by_itself());
             findings
         }
     }
-}
-
-/// [`by_itself`], while etcd is being asked: it waits for echoes, and etcd has a deadline.
-async fn alone() -> Vec<Finding> {
-    tokio::task::spawn_blocking(by_itself).await.unwrap_or_else(|died| {
-        vec![Finding::fail("kernel", died.to_string(), "a bug in twillctl: please report it")]
-    })
 }
 
 fn by_itself() -> Vec<Finding> {

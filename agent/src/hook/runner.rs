@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::watch;
+use twill_core::ids::NetworkName;
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::attendant::Attendant;
 
@@ -38,6 +39,8 @@ struct Told {
     verbosity: u8,
     #[arg(long)]
     subnet_file: PathBuf,
+    #[arg(long)]
+    network: Option<NetworkName>,
     program: PathBuf,
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -51,6 +54,9 @@ impl Runner {
         words.extend(["--log-format".into(), format.into()]);
         words.extend(["--verbosity".into(), flags.verbosity.to_string().into()]);
         words.extend(["--subnet-file".into(), command.subnet_file.clone().into()]);
+        if let Some(network) = &command.network {
+            words.extend(["--network".into(), network.as_str().into()]);
+        }
         words.push(command.program.clone().into());
         words.push("--".into());
         words.extend(command.arguments.iter().map(OsString::from));
@@ -89,8 +95,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(answer) => return failure::usage(&answer),
     };
     logs::start(told.log_format, told.verbosity);
-    let Told { program, arguments, subnet_file, .. } = told;
-    match serve(Command { program, arguments, subnet_file }) {
+    let Told { program, arguments, subnet_file, network, .. } = told;
+    match serve(Command { program, arguments, subnet_file, network }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
