@@ -13,10 +13,10 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test storm soak model fuzz bench lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test storm soak model fuzz bench bench-control lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install from apt what building and testing need (only what is missing)
 	@scripts/deps.sh
@@ -52,6 +52,11 @@ fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
 
 bench: build ## start of the agent and of containers, CNI, memory: a row each, beside what is wanted
 	@target/release/twill-lab bench
+
+bench-control: ## what 1,000 and 10,000 peers cost a host, beside flannel's design; some minutes
+	@scripts/deps.sh bench
+	$(CARGO) build --locked --release $(BINS)
+	@target/release/twill-lab bench-control
 
 lint: deps ## everything CI checks without running the programs
 	$(CARGO) fmt --all --check

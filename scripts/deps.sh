@@ -4,6 +4,7 @@
 #
 #   scripts/deps.sh          everything but the test runner
 #   scripts/deps.sh test     and cargo-nextest, into the directory named by TOOLS
+#   scripts/deps.sh bench    and what `make bench-control` counts with
 #
 # TWILL_DEPS=skip  look for the Rust toolchain only, and trust that the rest is there
 set -eu
@@ -15,6 +16,9 @@ BUILD="ca-certificates gcc g++ libc6-dev pkg-config libseccomp-dev protobuf-comp
 RUN="etcd-server etcd-client iptables nftables iproute2 iputils-ping busybox-static"
 # Checking.
 CHECK="shellcheck openssl procps systemd"
+# Counting.
+COUNT=
+if [ "${1:-}" = bench ]; then COUNT=strace; fi
 NEXTEST=0.9.143
 
 POLICY=/usr/sbin/policy-rc.d
@@ -131,7 +135,7 @@ install_packages() {
 
 need_packages() {
     # shellcheck disable=SC2086 # the lists are meant to be split
-    set -- $BUILD $RUN $CHECK
+    set -- $BUILD $RUN $CHECK $COUNT
     if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
         refuse "this is not Debian, and other package managers are not known here" \
             "install what these Debian packages hold, then set TWILL_DEPS=skip: $*"

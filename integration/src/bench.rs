@@ -4,6 +4,7 @@
 //! the floor that starting anything on a host of the lab has.
 
 mod containers;
+pub(crate) mod control;
 mod processes;
 mod samples;
 

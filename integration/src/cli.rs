@@ -32,6 +32,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measure what the README claims
     Bench,
+    /// Measure what 1,000 and 10,000 peers cost a host, beside flannel's design
+    BenchControl(bench::control::BenchControl),
     /// Let one fault after the other happen to five hosts under traffic
     Soak(soak::Options),
     /// Make a lab with etcd, agents and the image, and leave it standing
@@ -86,6 +88,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(demo) => done(demo::run(&demo)),
         Command::Bench => done(bench::run()),
+        Command::BenchControl(wanted) => done(bench::control::run(&wanted)),
         Command::Soak(options) => done(soak::run(&options)),
         Command::Up(up) => done(by_hand::up(&up)),
         Command::Down(which) => done(by_hand::down(&which)),
