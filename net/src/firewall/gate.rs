@@ -66,7 +66,8 @@ impl Gatekeeper {
         let ours = before.wrapping_add(1);
         let alone = generation::read()? == ours;
         if whole && alone {
-            self.printed = Some((wanted.clone(), State::read(&self.list().await?)));
+            let rules = nft::list_rules(&[FAMILY, self.table.name()]).await?;
+            self.printed = Some((wanted.clone(), State::read(&rules)));
         }
         self.stood = Some((alone.then_some(ours), wanted));
         Ok(if healed { Outcome::Healed } else { Outcome::Changed })

@@ -78,8 +78,16 @@ pub(super) async fn drop_flannelds() -> Result<bool, Error> {
 
 /// A table without its counters, names as numbers; empty if it is not there.
 pub(super) async fn list(table: &[&str; 2]) -> Result<String, Error> {
-    let [family, name] = *table;
-    match nft(&["-s", "-n", "list", "table", family, name], "").await {
+    listing("-sn", table).await
+}
+
+/// The same without the elements of sets, of which nft writes each by itself.
+pub(super) async fn list_rules(table: &[&str; 2]) -> Result<String, Error> {
+    listing("-snt", table).await
+}
+
+async fn listing(form: &str, [family, name]: &[&str; 2]) -> Result<String, Error> {
+    match nft(&[form, "list", "table", family, name], "").await {
         Err(Error::ProgramFailed { complaint, .. })
             if complaint.contains("No such file or directory") =>
         {
