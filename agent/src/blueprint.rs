@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use twill_core::config::Backend;
 use twill_core::device::{IfIndex, Uplink, mtu};
 use twill_core::firewall::{Engine, Policy};
-use twill_core::ids::{Mtu, Subnet, Underlay};
+use twill_core::ids::{Family, Mtu, Underlay};
 use twill_core::lease::Event;
 use twill_core::peers::{Known, Own, View};
 use twill_core::picture::Picture;
@@ -106,7 +106,7 @@ impl Blueprint {
         known.fold(Event::Snapshot(picture.listing));
         let view = known.view(&Own { node, network, subnet, public_ip, mac, serving });
         let mtu = match env {
-            Some(env) if Subnet::from(env.subnet) == subnet => env.mtu,
+            Some(env) if env.subnet == subnet => env.mtu,
             _other => setup.mtu()?,
         };
         // The agent's options may not be ours: whether it masquerades stands in the file as well.
@@ -142,10 +142,11 @@ fn picture(flags: &Flags) -> Result<Picture, Failure> {
 
 /// The interface that peers know, or the one that the agent would take in its place.
 async fn uplink(flags: &Flags, kernel: &Kernel, Underlay(address): Underlay) -> Option<Uplink> {
-    let same = Choice { public_ip: Some(address), ..Choice::default() };
+    let family = Family::of(address);
+    let same = Choice { public_ip: Some(address), ..Choice::any(family) };
     match kernel.uplink(&same).await {
         Ok(uplink) => Some(uplink),
-        Err(_away) => kernel.uplink(&choice(&flags.address)).await.ok(),
+        Err(_away) => kernel.uplink(&choice(&flags.address, family)).await.ok(),
     }
 }
 

@@ -9,6 +9,7 @@ use twill_core::config::Backend;
 use twill_core::device::{DeviceSpec, IfIndex};
 use twill_core::extension::{Extension, Hosts};
 use twill_core::firewall::gate::{Accept, Sources};
+use twill_core::ids::Family;
 use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
 use twill_core::serving::{Served, Way};
@@ -100,9 +101,12 @@ impl DataPaths {
                 }
             }
         }
-        self.switched |= sysctl::ensure_forwarding()?;
+        self.switched |= match setup.family() {
+            Family::V4 => sysctl::ensure_forwarding()?,
+            Family::V6 => sysctl::ensure_ipv6_forwarding(&setup.uplink.name)?,
+        };
         if setup.takes_plain_packets() {
-            self.ensure_settings(&setup.uplink.name)?;
+            self.ensure_settings(&setup.uplink.name, setup.family())?;
         }
         let devices = self.paths.iter().map(|(way, path)| (*way, path.index)).collect();
         Ok(Standing { devices, unready })
@@ -194,12 +198,15 @@ impl DataPaths {
             let path = self.paths.entry(way).or_insert(Path { name, index, tunnel: None, gone });
             path.index = index;
         }
-        self.ensure_settings(spec.name())
+        self.ensure_settings(spec.name(), setup.family())
     }
 
-    fn ensure_settings(&mut self, device: &str) -> Result<(), Failure> {
-        self.switched |= sysctl::ensure_forwarding_from(device)?;
-        self.switched |= sysctl::ensure_loose_source_check(device)?;
+    /// IPv6 has one switch for all interfaces, and no check of sources.
+    fn ensure_settings(&mut self, device: &str, family: Family) -> Result<(), Failure> {
+        if family == Family::V4 {
+            self.switched |= sysctl::ensure_forwarding_from(device)?;
+            self.switched |= sysctl::ensure_loose_source_check(device)?;
+        }
         Ok(())
     }
 

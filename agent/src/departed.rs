@@ -86,7 +86,7 @@ impl Departed {
         let serving = Shelf::new(state).serving();
         self.drop_routes(kernel).await?;
         self.drop_devices(kernel, serving.as_ref()).await?;
-        if let Some(mut keeper) = programs.gatekeeper(Table::of(self.name.as_ref())) {
+        if let Some(mut keeper) = programs.gatekeeper(&Table::of(self.name.as_ref())) {
             keeper.ensure(None).await?;
         }
         let Files { subnet_file, docker_options_file, .. } = &self.flags.files;

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::sync::Mutex;
 use twill_core::device::{address_differences, differences};
 use twill_core::doctor::{self, Finding, Mtus};
-use twill_core::ids::NetworkName;
+use twill_core::ids::{Family, NetworkName};
 use twill_core::trace;
 use twill_net::{Kernel, survey};
 
@@ -91,7 +91,6 @@ pub(crate) fn of_network(name: Option<&NetworkName>, findings: Vec<Finding>) -> 
 /// What is the host's, and not one network's.
 pub(crate) fn host() -> Vec<Finding> {
     vec![
-        doctor::forwarding(&survey::setting("ipv4/ip_forward").unwrap_or_default()),
         doctor::bridge_filter(survey::setting("bridge/bridge-nf-call-iptables").as_deref()),
         doctor::clock(clock_is_kept()),
     ]
@@ -116,7 +115,13 @@ pub(crate) async fn network(kernel: &Kernel, blueprint: &Blueprint) -> Vec<Findi
 fn switches(blueprint: &Blueprint) -> Vec<Finding> {
     let of = |name: &str, setting: &str| survey::setting(&format!("ipv4/conf/{name}/{setting}"));
     let all = of("all", "rp_filter").unwrap_or_else(|| "0".to_owned());
-    let mut findings = Vec::new();
+    let family = blueprint.setup.family();
+    let mut findings =
+        vec![doctor::forwarding(family, &survey::forwarding(family).unwrap_or_default())];
+    if family == Family::V6 {
+        // There is no other switch, and no check of sources.
+        return findings;
+    }
     for entrance in &blueprint.policy.entrances {
         let name = entrance.interface();
         let own = of(name, "rp_filter");
@@ -151,7 +156,7 @@ fn ways(blueprint: &Blueprint, site: &Site) -> Vec<Finding> {
 fn sizes(blueprint: &Blueprint, site: &Site) -> Vec<Finding> {
     let of = |name: &str| site.interface(name).map(|seen| seen.mtu);
     let bridges = BRIDGES.iter().filter_map(|name| Some(((*name).to_owned(), of(name)?)));
-    let name = blueprint.setup.device_name().to_owned();
+    let name = blueprint.setup.device_name();
     let carried = of(&name);
     doctor::mtus(&Mtus {
         told: blueprint.mtu.bytes(),

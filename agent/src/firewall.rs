@@ -8,6 +8,7 @@ use rand::RngExt as _;
 use tokio::sync::{Mutex, watch};
 use twill_core::firewall::choose::Wish;
 use twill_core::firewall::{Clients, Masquerade, Policy, Ports};
+use twill_core::ids::Family;
 use twill_core::ids::NetworkName;
 use twill_net::firewall::{Firewall, Programs, Watch};
 use twill_net::sysctl;
@@ -160,7 +161,9 @@ impl Wall {
 impl Guard {
     async fn ensure(&mut self, policies: Policies) -> Result<Repaired, twill_net::Error> {
         self.stood = None;
-        let forwarding = sysctl::ensure_forwarding()?;
+        // That of IPv6 depends on the uplink, and is seen to with the devices.
+        let ipv4 = policies.values().any(|policy| policy.family() == Family::V4);
+        let forwarding = ipv4 && sysctl::ensure_forwarding()?;
         let wanted: Vec<Policy> = policies.values().cloned().collect();
         let rules = self.rules(&wanted).await;
         self.meters.firewall(&rules);

@@ -8,7 +8,7 @@ mod networks;
 mod value;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
 use twill_core::firewall::gate::{Accept, Sources};
+use twill_core::ids::Family;
 use twill_core::networks::Networks;
 
 use crate::hook;
@@ -122,10 +123,13 @@ pub(crate) struct Address {
     pub(crate) iface_regex: Vec<Regex>,
     /// The interface through which this address is reached
     #[arg(long, value_name = "IP")]
-    pub(crate) iface_can_reach: Option<Ipv4Addr>,
+    pub(crate) iface_can_reach: Option<IpAddr>,
     /// Address to tell the other hosts instead of the interface's own
     #[arg(long, value_name = "IP")]
     pub(crate) public_ip: Option<Ipv4Addr>,
+    /// The same in a network of IPv6
+    #[arg(long = "public-ipv6", value_name = "IP")]
+    pub(crate) public_ipv6: Option<Ipv6Addr>,
 }
 
 /// What is written into the firewall.
@@ -199,8 +203,6 @@ pub(crate) struct Files {
 /// What flanneld has and this version has not: refused when used, so that nobody relies on it.
 #[derive(Clone, Debug, clap::Args)]
 struct Later {
-    #[arg(long, hide = true)]
-    public_ipv6: Option<String>,
     #[arg(long, hide = true, default_value = "false", value_parser = go_bool)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ip_blackhole_route: bool,
@@ -244,6 +246,16 @@ pub(crate) fn complete<T: Parser>(
     Ok((T::from_arg_matches(&matches)?, found.inherited))
 }
 
+impl Address {
+    /// What the other hosts are told instead of the interface's own address of that family.
+    pub(crate) fn public(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.public_ip.map(IpAddr::from),
+            Family::V6 => self.public_ipv6.map(IpAddr::from),
+        }
+    }
+}
+
 impl Firewall {
     /// Whose packets are taken. Where the address of a client is kept, peers send in its name.
     pub(crate) fn accept(&self) -> Accept {
@@ -258,9 +270,8 @@ impl Firewall {
 impl Later {
     fn check(&self, mut command: clap::Command) -> Result<(), clap::Error> {
         let used = match self {
-            Self { public_ipv6: Some(_), .. } => "--public-ipv6",
-            Self { ip_blackhole_route: true, .. } => "--ip-blackhole-route",
-            Self { public_ipv6: None, ip_blackhole_route: false } => return Ok(()),
+            Self { ip_blackhole_route: true } => "--ip-blackhole-route",
+            Self { ip_blackhole_route: false } => return Ok(()),
         };
         let text = format!("{used} is not in this version");
         Err(command.error(ErrorKind::ArgumentConflict, text))

@@ -39,7 +39,7 @@ pub(crate) struct Gatekeeper {
 impl Gatekeeper {
     /// Listens from now on; nothing is looked at or written yet.
     pub(crate) fn new(programs: &Programs, table: Table, board: &Board) -> Self {
-        let keeper = programs.gatekeeper(table.clone());
+        let keeper = programs.gatekeeper(&table);
         // Without it changes are found by the timer; the firewall's guard says so.
         let watch = keeper.as_ref().and_then(|_nft| programs.watch().ok().flatten());
         Self {
@@ -150,7 +150,11 @@ fn gate(setup: &Setup, peers: &[Peer]) -> Option<Gate> {
         subnet: setup.subnet,
         segments: ways().filter_map(segment).collect(),
         ports: ways().filter_map(port).collect(),
-        devices: setup.serving.all().filter_map(|served| served.device.clone()).collect(),
+        devices: setup
+            .serving
+            .all()
+            .filter_map(|served| served.device_of(setup.family()))
+            .collect(),
         uplink: if plain { Uplink::Plain(name) } else { Uplink::Wrapped(name) },
         sources,
         peers: peers.iter().map(|peer| (peer.underlay, peer.subnet)).collect(),

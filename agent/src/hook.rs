@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use twill_core::ids::NetworkName;
+use twill_core::ids::{Family, NetworkName};
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::errand::{Errand, Said};
 
@@ -80,8 +80,12 @@ impl Hook {
         Self { published: watch::Sender::new(None) }
     }
 
-    /// Whoever reads the files finds this in them. Only another subnet or MTU is news.
+    /// Whoever reads the files finds this in them. Only another subnet or MTU is news. Containers that
+    /// could be moved have IPv4, and nothing is to be told of a network without.
     pub(crate) fn published(&self, env: &SubnetEnv) {
+        if env.subnet.family() == Family::V6 {
+            return;
+        }
         self.published.send_if_modified(|last| {
             let news = last.is_none_or(|last| (last.subnet, last.mtu) != (env.subnet, env.mtu));
             *last = Some(*env);

@@ -258,9 +258,7 @@ impl Live {
         let mtu = self.setup.mtu();
         let another = self.outlets.env.send_if_modified(|env| {
             let before = *env;
-            if let Ok(network) = self.setup.config.network.try_into() {
-                env.network = network;
-            }
+            env.network = self.setup.config.network;
             if let Ok(mtu) = mtu {
                 env.mtu = mtu;
             }
@@ -281,7 +279,7 @@ impl Live {
         agent.board.serves(|status| {
             status.network = setup.config.network;
             setup.config.backend.name().clone_into(&mut status.backend);
-            setup.device_name().clone_into(&mut status.device);
+            status.device = setup.device_name();
             status.mtu = setup.mtu().unwrap_or(status.mtu);
             status.earlier = setup.earlier();
         });

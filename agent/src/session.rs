@@ -93,8 +93,8 @@ impl<S: Store> Session<S> {
         let gate = Gatekeeper::new(&agent.host.programs, table, &agent.board);
         let shared = (agent.host.books.clone(), agent.name.clone());
         let wires = Wires { peers, setup, stands: stand, named: name, record, gate, shared };
-        let (choice, board) = (choice(&agent.flags.address), agent.board.clone());
-        let mut reconciler = Reconciler::new(&agent.kernel, choice, wires, board)?;
+        let choice = choice(&agent.flags.address, membership.setup.family());
+        let mut reconciler = Reconciler::new(&agent.kernel, choice, wires, agent.board.clone())?;
         // The firewall needs nothing of the device, and other programs to write it.
         let wall = &agent.host.wall;
         wall.put(agent.name.as_ref(), outlets.policy.borrow().clone());
@@ -230,10 +230,9 @@ fn memory<S>(agent: &Agent<S>, membership: &Membership, news: &News) -> Keep {
 }
 
 fn env<S>(agent: &Agent<S>, membership: &Membership) -> Result<SubnetEnv, Failure> {
-    let refused = |error| Failure::refused(anyhow::Error::new(error));
     Ok(SubnetEnv {
-        network: membership.setup.config.network.try_into().map_err(refused)?,
-        subnet: membership.subnet().try_into().map_err(refused)?,
+        network: membership.setup.config.network,
+        subnet: membership.subnet(),
         mtu: membership.setup.mtu()?,
         ip_masq: agent.flags.firewall.masquerade.ip_masq,
     })
@@ -247,7 +246,7 @@ fn status(membership: &Membership, mtu: Mtu) -> Status {
         node: membership.wish.node,
         hostname: membership.wish.hostname.clone(),
         backend: setup.config.backend.name().to_owned(),
-        device: setup.device_name().to_owned(),
+        device: setup.device_name(),
         mtu,
         network: setup.config.network,
         subnet: membership.subnet(),

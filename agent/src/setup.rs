@@ -8,7 +8,7 @@ use twill_core::device::{DeviceSpec, TooSmall, Uplink, device, mtu};
 use twill_core::extension::Command;
 use twill_core::firewall::Entrance;
 use twill_core::firewall::gate::Accept;
-use twill_core::ids::{Mac, Mtu, Revision, Subnet, Underlay};
+use twill_core::ids::{Family, Mac, Mtu, Revision, Subnet, Underlay};
 use twill_core::lease::LeaseBackend;
 use twill_core::networks::Claims;
 use twill_core::serving::{Served, Serving, Way};
@@ -38,6 +38,11 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
+    /// Of which family the network is, and the hosts' addresses.
+    pub(crate) fn family(&self) -> Family {
+        self.config.network.family()
+    }
+
     /// What containers may send.
     pub(crate) fn mtu(&self) -> Result<Mtu, Failure> {
         mtu(&self.config.backend, &self.uplink).map_err(|error| too_small(error, &self.uplink))
@@ -67,8 +72,9 @@ impl Setup {
     }
 
     /// The interface that most packets leave by, for people.
-    pub(crate) fn device_name(&self) -> &str {
-        self.serving.current().device.as_deref().unwrap_or(&self.uplink.name)
+    pub(crate) fn device_name(&self) -> String {
+        let device = self.serving.current().device_of(self.family());
+        device.unwrap_or_else(|| self.uplink.name.clone())
     }
 
     /// What containers may send by each way that is served.
@@ -95,7 +101,7 @@ impl Setup {
 
     /// Where packets of the overlay come in from peers, and leave to them.
     pub(crate) fn entrances(&self) -> Vec<Entrance> {
-        let devices = self.serving.all().filter_map(|served| served.device.clone());
+        let devices = self.serving.all().filter_map(|served| served.device_of(self.family()));
         let uplink = Some(self.uplink.name.clone()).filter(|_name| self.takes_plain_packets());
         let all = devices.map(Entrance::Tunnel).chain(uplink.map(Entrance::Uplink));
         // A way that came back is served twice by one device.
@@ -128,8 +134,8 @@ impl Setup {
 
     /// What no other agent in this network namespace may serve at the same time.
     pub(crate) fn claims(&self) -> Vec<String> {
-        let claim = |served: &Served| match &served.device {
-            Some(device) => device.clone(),
+        let claim = |served: &Served| match served.device_of(self.family()) {
+            Some(device) => device,
             None => format!("routes-{}-{}", self.config.network.base(), self.config.network.len()),
         };
         self.serving.all().map(claim).collect()

@@ -200,7 +200,7 @@ fn usage_errors_end_with_2() {
         (&["-ip-masq=perhaps"], None),
         (&["--etcd-endpoints=ftp://127.0.0.1"], None),
         (&["--etcd-username=root"], None),
-        (&["--public-ipv6=fd00::1"], None),
+        (&["--public-ipv6=192.0.2.1"], None),
         (&[], Some(("FLANNELD_SUBNET_LEASE_RENEW_MARGIN", "1440"))),
     ] {
         let mut command = World::command(flags);

@@ -9,15 +9,13 @@ mod text;
 use std::net::IpAddr;
 
 use crate::extension::Extension;
-use crate::ids::{Mtu, Subnet, Vni};
+use crate::ids::{Family, Mtu, Subnet, Vni};
 
 pub use change::{Difference, Effect, changes};
 pub(crate) use text::{backend as backend_from_json, options as backend_to_json};
 
 /// How many bits a subnet must be narrower than the network: room for four hosts.
 const BITS_FOR_SUBNETS: u8 = 2;
-/// A subnet has at least two addresses besides its first and last.
-const LONGEST_SUBNET: u8 = 30;
 /// The port that Linux gives a VXLAN device which asks for none. It predates the one that IANA
 /// assigned, 4789, and is what flannel uses.
 pub(crate) const LINUX_PORT: u16 = 8472;
@@ -160,17 +158,29 @@ impl Error {
             Self::Missing { member: "Network" } => {
                 "give the address range of the whole network, as in {\"Network\":\"10.88.0.0/16\"}"
             }
+            Self::Missing { member: "IPv6Network" } => {
+                "give the address range of the whole network, as in {\"IPv6Network\":\"fd00:88::/48\"}"
+            }
             Self::Missing { .. } => {
                 "name the backend, as in {\"Backend\":{\"Type\":\"vxlan\"}}, or leave Backend out for udp"
             }
             Self::Rule { member: "EnableIPv4" | "EnableIPv6", .. } => {
-                "leave EnableIPv4 and EnableIPv6 out: this version carries IPv4 only"
+                "leave both out for IPv4, or say {\"EnableIPv4\":false,\"EnableIPv6\":true} for IPv6 alone"
             }
             Self::Rule { member: "Network" | "SubnetLen", .. } => {
                 "choose a wider Network, or leave SubnetLen out: it follows from Network"
             }
+            Self::Rule { member: "IPv6Network" | "IPv6SubnetLen", .. } => {
+                "choose a wider IPv6Network, or leave IPv6SubnetLen out: it follows from IPv6Network"
+            }
             Self::Rule { member: "SubnetMin" | "SubnetMax", .. } => {
                 "give the first address of a subnet inside Network, or leave the member out"
+            }
+            Self::Rule { member: "IPv6SubnetMin" | "IPv6SubnetMax", .. } => {
+                "give the first address of a subnet inside IPv6Network, or leave the member out"
+            }
+            Self::Rule { member: "Backend.Type", .. } => {
+                "choose another Backend.Type, or a network of IPv4"
             }
             Self::Rule { .. } => "leave the member out for its default",
             Self::NotBuilt { name: "wireguard" | "ipsec", .. } => {
@@ -222,7 +232,9 @@ impl Draft {
 
     /// Fills the defaults in and applies the rules.
     pub fn build(self) -> Result<NetworkConfig, Error> {
-        let subnet_len = self.checked_len()?;
+        let members = members(self.network.family());
+        let subnet_len = self.checked_len(members)?;
+        self.check_backend()?;
         let Self { network, backend, nftables, .. } = self;
         let block = |address| Subnet::containing(address, subnet_len);
         let bound = |member, given: Option<IpAddr>, default: Option<Subnet>| {
@@ -235,36 +247,84 @@ impl Draft {
             })
         };
         let second = block(network.base()).and_then(Subnet::next);
-        let subnet_min = bound("SubnetMin", self.subnet_min, second)?;
-        let subnet_max = bound("SubnetMax", self.subnet_max, block(network.last()))?;
+        let subnet_min = bound(members.min, self.subnet_min, second)?;
+        let subnet_max = bound(members.max, self.subnet_max, block(network.last()))?;
         if subnet_min > subnet_max {
             return Err(Error::Rule {
-                member: "SubnetMin",
+                member: members.min,
                 found: subnet_min.base().to_string(),
-                rule: format!("not lie above SubnetMax, which is {}", subnet_max.base()),
+                rule: format!("not lie above {}, which is {}", members.max, subnet_max.base()),
             });
         }
         Ok(NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables })
     }
 
-    fn checked_len(&self) -> Result<u8, Error> {
+    fn checked_len(&self, members: Members) -> Result<u8, Error> {
         let shortest = self.network.len() + BITS_FOR_SUBNETS;
-        if shortest > LONGEST_SUBNET {
+        let longest = members.longest;
+        if shortest > longest {
             return Err(Error::Rule {
-                member: "Network",
+                member: members.network,
                 found: self.network.to_string(),
-                rule: format!("be a /{} or wider", LONGEST_SUBNET - BITS_FOR_SUBNETS),
+                rule: format!("be a /{} or wider", longest - BITS_FOR_SUBNETS),
             });
         }
         match self.subnet_len {
-            None => Ok(shortest.max(24)),
-            Some(len) if (shortest..=LONGEST_SUBNET).contains(&len) => Ok(len),
+            None => Ok(shortest.max(members.usual)),
+            Some(len) if (shortest..=longest).contains(&len) => Ok(len),
             Some(len) => Err(Error::Rule {
-                member: "SubnetLen",
+                member: members.len,
                 found: len.to_string(),
-                rule: format!("be from {shortest} to {LONGEST_SUBNET} in {}", self.network),
+                rule: format!("be from {shortest} to {longest} in {}", self.network),
             }),
         }
+    }
+
+    /// Not every backend carries IPv6.
+    fn check_backend(&self) -> Result<(), Error> {
+        match (self.network.family(), &self.backend) {
+            (Family::V4, _)
+            | (Family::V6, Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc) => Ok(()),
+            (Family::V6, Backend::Udp(_) | Backend::Extension(_)) => Err(Error::Rule {
+                member: "Backend.Type",
+                found: self.backend.name().to_owned(),
+                rule: "be vxlan, host-gw or alloc in a network of IPv6".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What the members of one family are called, and which lengths a subnet of it may have.
+#[derive(Clone, Copy, Debug)]
+struct Members {
+    network: &'static str,
+    len: &'static str,
+    min: &'static str,
+    max: &'static str,
+    /// Unless the network is too small for it.
+    usual: u8,
+    /// A subnet has at least two addresses besides its first and last.
+    longest: u8,
+}
+
+fn members(family: Family) -> Members {
+    match family {
+        Family::V4 => Members {
+            network: "Network",
+            len: "SubnetLen",
+            min: "SubnetMin",
+            max: "SubnetMax",
+            usual: 24,
+            longest: 30,
+        },
+        Family::V6 => Members {
+            network: "IPv6Network",
+            len: "IPv6SubnetLen",
+            min: "IPv6SubnetMin",
+            max: "IPv6SubnetMax",
+            usual: 64,
+            longest: 126,
+        },
     }
 }
 

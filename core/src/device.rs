@@ -3,7 +3,7 @@
 mod seen;
 
 use crate::config::Backend;
-use crate::ids::{Gateway, Mac, Mtu, Subnet, Underlay, Vni};
+use crate::ids::{Family, Gateway, Mac, Mtu, Subnet, Underlay, Vni};
 use crate::serving::Served;
 
 pub use seen::{Seen, Sort, Tunnelled, address_differences, differences};
@@ -48,7 +48,7 @@ pub struct Tun {
 /// A VXLAN device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Vxlan {
-    /// Its name, `flannel.<VNI>`.
+    /// Its name, `flannel.<VNI>`, or `flannel-v6.<VNI>` with IPv6.
     pub name: String,
     /// Its network identifier.
     pub vni: Vni,
@@ -66,7 +66,7 @@ pub struct Vxlan {
     pub gbp: bool,
     /// Does it learn from what it receives?
     pub learning: bool,
-    /// Its only address inside the network, with prefix length 32.
+    /// Its only address inside the network, with prefix length 32, or 128 with IPv6.
     pub address: Gateway,
 }
 
@@ -103,13 +103,34 @@ impl DeviceSpec {
 pub(crate) const UDP_OVERHEAD: u32 = 28;
 /// IPv4, UDP, VXLAN and inner Ethernet headers (RFC 7348 section 5).
 pub(crate) const VXLAN_OVERHEAD: u32 = 50;
+/// How much longer than a header of IPv4 one of IPv6 is.
+const IPV6_OVERHEAD: u32 = 20;
+/// What every link that carries IPv6 must carry (RFC 8200 section 5): below it Linux takes IPv6 off an
+/// interface.
+const LEAST_IPV6: u32 = 1280;
 
 /// The uplink cannot carry the tunnel.
 #[derive(Debug, thiserror::Error, Eq, PartialEq)]
-#[error("an MTU of {outer} leaves no room for the tunnel's {overhead} bytes of headers")]
-pub struct TooSmall {
-    outer: Mtu,
-    overhead: u32,
+pub enum TooSmall {
+    /// Nothing is left.
+    #[error("an MTU of {outer} leaves no room for the tunnel's {overhead} bytes of headers")]
+    NoRoom {
+        /// What the uplink carries.
+        outer: Mtu,
+        /// What the tunnel takes of it.
+        overhead: u32,
+    },
+    /// Less is left than IPv6 needs.
+    #[error(
+        "an MTU of {outer} leaves less than {LEAST_IPV6} bytes beside the tunnel's {overhead} bytes of \
+         headers, and IPv6 needs as many"
+    )]
+    NoIpv6 {
+        /// What the uplink carries.
+        outer: Mtu,
+        /// What the tunnel takes of it.
+        overhead: u32,
+    },
 }
 
 /// What containers may send with this backend over `uplink`.
@@ -119,7 +140,15 @@ pub fn mtu(backend: &Backend, uplink: &Uplink) -> Result<Mtu, TooSmall> {
         Backend::Udp(_port) => (uplink.mtu, UDP_OVERHEAD),
         Backend::Vxlan(vxlan) => (vxlan.mtu.unwrap_or(uplink.mtu), VXLAN_OVERHEAD),
     };
-    outer.inside(overhead).ok_or(TooSmall { outer, overhead })
+    let inside = |overhead| outer.inside(overhead).ok_or(TooSmall::NoRoom { outer, overhead });
+    match Family::of(uplink.address.0) {
+        Family::V4 => inside(overhead),
+        Family::V6 => {
+            let overhead = overhead + IPV6_OVERHEAD;
+            let mtu = inside(overhead)?;
+            (mtu.bytes() >= LEAST_IPV6).then_some(mtu).ok_or(TooSmall::NoIpv6 { outer, overhead })
+        }
+    }
 }
 
 /// The device for this host: `subnet` is its own, `mac` the hardware address it keeps for life.
@@ -131,7 +160,7 @@ pub fn device(
     mac: Mac,
 ) -> Result<Option<DeviceSpec>, TooSmall> {
     let mtu = mtu(&served.backend, uplink)?;
-    let name = served.device.clone().unwrap_or_default();
+    let name = served.device_of(subnet.family()).unwrap_or_default();
     let address = subnet.gateway();
     Ok(match &served.backend {
         Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
@@ -193,6 +222,28 @@ mod tests {
             let device = spec(backend, outer).expect(name);
             assert!(device.is_none_or(|device| device.mtu().bytes() == inner), "{name}");
         }
+    }
+
+    #[test]
+    fn ipv6_takes_twenty_bytes_more_and_leaves_at_least_1280() {
+        let uplink =
+            |mtu| Uplink { address: Underlay("fd00:140::22".parse().unwrap()), ..uplink(mtu) };
+        let vxlan = || Backend::Vxlan(config::Vxlan::default());
+        assert_eq!(mtu(&vxlan(), &uplink(1500)), Ok(Mtu::new(1430).unwrap()));
+        assert_eq!(mtu(&vxlan(), &uplink(1350)), Ok(Mtu::new(1280).unwrap()));
+        assert_eq!(mtu(&Backend::HostGw, &uplink(1500)), Ok(Mtu::new(1500).unwrap()));
+        let words = mtu(&vxlan(), &uplink(1349)).unwrap_err().to_string();
+        assert_eq!(
+            words,
+            "an MTU of 1349 leaves less than 1280 bytes beside the tunnel's 70 bytes of headers, and \
+             IPv6 needs as many"
+        );
+        let serving = Serving::new(vxlan(), Revision(1));
+        let subnet = "fd00:88:0:5e::/64".parse().unwrap();
+        let made = device(serving.current(), &uplink(1500), subnet, Mac([2, 0, 0, 0, 0, 1]));
+        let made = made.unwrap().unwrap();
+        assert_eq!((made.name(), made.mtu().bytes()), ("flannel-v6.1", 1430));
+        assert_eq!(made.address().to_string(), "fd00:88:0:5e::");
     }
 
     #[test]

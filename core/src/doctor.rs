@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Subnet;
+use crate::ids::{Family, Subnet};
 
 pub(crate) use drift::MENDS;
 pub use drift::{addresses, devices, forwarding_from, rows, rules};
@@ -64,17 +64,23 @@ impl Finding {
     }
 }
 
-/// `net.ipv4.ip_forward`.
+/// `net.ipv4.ip_forward`, or `net.ipv6.conf.all.forwarding`.
 #[must_use]
-pub fn forwarding(value: &str) -> Finding {
+pub fn forwarding(family: Family, value: &str) -> Finding {
     let check = "ip_forward";
+    let setting = match family {
+        Family::V4 => "net.ipv4.ip_forward",
+        Family::V6 => "net.ipv6.conf.all.forwarding",
+    };
     match value {
         "1" => Finding::ok(check, "the host passes packets on"),
         _off => Finding::fail(
             check,
             "the host passes no packets on between containers and the tunnel",
-            "sysctl -w net.ipv4.ip_forward=1, and find out who switches it off: the agent puts it \
-             back each time",
+            format!(
+                "sysctl -w {setting}=1, and find out who switches it off: the agent puts it back each \
+                 time"
+            ),
         ),
     }
 }
@@ -317,8 +323,9 @@ mod tests {
     #[test]
     fn settings() {
         for (finding, verdict) in [
-            (forwarding("1"), Verdict::Ok),
-            (forwarding("0"), Verdict::Fail),
+            (forwarding(Family::V4, "1"), Verdict::Ok),
+            (forwarding(Family::V4, "0"), Verdict::Fail),
+            (forwarding(Family::V6, "0"), Verdict::Fail),
             (source_check("flannel.1", ["0", "0"]), Verdict::Ok),
             (source_check("flannel.1", ["1", "0"]), Verdict::Fail),
             (source_check("flannel.1", ["0", "1"]), Verdict::Fail),

@@ -10,7 +10,7 @@ pub mod gate;
 pub mod iptables;
 pub mod nftables;
 
-use crate::ids::Subnet;
+use crate::ids::{Family, Subnet};
 
 pub use choose::{Engine, Variant};
 
@@ -86,8 +86,21 @@ fn apart(policies: &[Policy]) -> impl Iterator<Item = (Subnet, Subnet)> {
 /// A packet with this bit was marked by somebody who masquerades it elsewhere; Kubernetes does.
 const MARK: u32 = 0x4000;
 
-/// Nobody answers to these, so nothing is to be gained from rewriting where they come from.
-const MULTICAST: &str = "224.0.0.0/4";
+impl Policy {
+    /// Of which family its packets are.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.network.family()
+    }
+
+    /// Nobody answers to these, so nothing is to be gained from rewriting where they come from.
+    fn multicast(&self) -> &'static str {
+        match self.family() {
+            Family::V4 => "224.0.0.0/4",
+            Family::V6 => "ff00::/8",
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

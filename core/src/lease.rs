@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use ipnetwork::Ipv6Network;
 
-use crate::ids::{LeaseId, Revision, Subnet};
+use crate::ids::{Family, LeaseId, Revision, Subnet};
 
 pub use value::{LeaseBackend, LeaseValue, ValueError};
 
@@ -36,10 +36,11 @@ impl Lease {
     }
 }
 
-/// The last part of a lease's key: `10.5.52.0-24`, or with IPv6 `10.5.52.0-24&fd00:1::-64`.
+/// The last part of a lease's key: `10.5.52.0-24`, with both families `10.5.52.0-24&fd00:1::-64`, and
+/// with IPv6 alone `0.0.0.0-0&fd00:1::-64`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key {
-    /// The IPv4 block.
+    /// The IPv4 block, or that of IPv6 if there is no other.
     pub subnet: Subnet,
     /// The IPv6 block of a host with both families. We read it and make no use of it.
     pub ipv6: Option<Ipv6Network>,
@@ -61,14 +62,11 @@ pub enum KeyError {
         text: String,
     },
     /// The block is not one that a host can own.
-    #[error("`{text}` is no block of addresses: the length must be 1 to 31 and the host bits zero")]
+    #[error(
+        "`{text}` is no block of addresses: the length must be 1 to 31, or 1 to 127 with IPv6, and \
+         the host bits zero"
+    )]
     Block {
-        /// The text.
-        text: String,
-    },
-    /// It is the lease of a host without IPv4.
-    #[error("`{text}` has no IPv4 part, and IPv6 alone is not built into this version")]
-    Ipv6Only {
         /// The text.
         text: String,
     },
@@ -126,10 +124,25 @@ impl Event {
     }
 }
 
+/// What flannel writes in place of the IPv4 block that a host has not.
+const NO_IPV4: &str = "0.0.0.0-0&";
+
 // === impl Key ===
+
+impl Key {
+    /// All blocks that it takes.
+    pub fn blocks(&self) -> impl Iterator<Item = Subnet> + use<> {
+        let ipv6 =
+            self.ipv6.and_then(|block| Subnet::containing(block.ip().into(), block.prefix()));
+        [Some(self.subnet), ipv6].into_iter().flatten()
+    }
+}
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subnet.family() == Family::V6 {
+            f.write_str(NO_IPV4)?;
+        }
         write!(f, "{}-{}", self.subnet.base(), self.subnet.len())?;
         if let Some(ipv6) = self.ipv6 {
             write!(f, "&{}-{}", ipv6.ip(), ipv6.prefix())?;
@@ -144,6 +157,12 @@ impl FromStr for Key {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let form = || KeyError::Form { text: text.to_owned() };
         let block = || KeyError::Block { text: text.to_owned() };
+        if let Some(v6) = text.strip_prefix(NO_IPV4) {
+            let (base, len) = split::<Ipv6Addr>(v6).ok_or_else(form)?;
+            let subnet =
+                Subnet::new(base.into(), len).filter(|subnet| (1..128).contains(&subnet.len()));
+            return Ok(Self { subnet: subnet.ok_or_else(block)?, ipv6: None });
+        }
         let (v4, v6) = text.split_once('&').map_or((text, None), |(v4, v6)| (v4, Some(v6)));
         let (base, len) = split::<Ipv4Addr>(v4).ok_or_else(form)?;
         let ipv6 = v6
@@ -152,9 +171,6 @@ impl FromStr for Key {
                 Ipv6Network::new(base, len).map_err(|_too_long| block())
             })
             .transpose()?;
-        if len == 0 && ipv6.is_some() {
-            return Err(KeyError::Ipv6Only { text: text.to_owned() });
-        }
         let subnet = Subnet::new(base.into(), len).filter(|subnet| (1..32).contains(&subnet.len()));
         Ok(Self { subnet: subnet.ok_or_else(block)?, ipv6 })
     }

@@ -150,12 +150,13 @@ impl Question<'_> {
             let over = Over::Unreadable(spoilt.revision, held.lease_id);
             return Step::Claim(Choice { subnet, over, reason: Reason::Own, withdraw: Vec::new() });
         }
-        let in_the_way = |lease: &&Lease| lease.subnet().overlaps(subnet);
+        let in_the_way = |lease: &&Lease| lease.key.blocks().any(|block| block.overlaps(subnet));
         if let Some(other) = listing.leases.iter().find(in_the_way) {
             return Step::StepBack(Taken::By(other.clone()));
         }
         let blocks = |spoilt: &&crate::lease::Malformed| {
-            spoilt.lease.is_some_and(|key: Key| key.subnet.overlaps(subnet))
+            let mut taken = spoilt.lease.iter().flat_map(Key::blocks);
+            taken.any(|block| block.overlaps(subnet))
         };
         if let Some(spoilt) = listing.malformed.iter().find(blocks) {
             return Step::StepBack(Taken::Unreadable(spoilt.key.clone()));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::ids::{Mac, NodeId, Revision, Subnet, Underlay};
+use crate::ids::{Family, Mac, NodeId, Revision, Subnet, Underlay};
 use crate::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed};
 use crate::serving::{Served, Serving, Way};
 use crate::status::{Ignored, Reason};
@@ -232,6 +232,8 @@ impl Own {
             (Reason::ThisHost, "it has the public address of this host")
         } else if let Some(why) = self.unreachable(value.public_ip) {
             (Reason::PublicAddress, why)
+        } else if Family::of(value.public_ip.0) != key.subnet.family() {
+            (Reason::PublicAddress, "its public address and its subnet are of two families")
         } else if key.subnet.overlaps(self.subnet) {
             (Reason::Overlap, "it overlaps the subnet of this host")
         } else if !self.network.holds(key.subnet) {

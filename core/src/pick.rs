@@ -176,7 +176,8 @@ fn ours(mine: Vec<(Reason, &Lease)>) -> Vec<Lease> {
 /// Blocks that somebody holds, whether or not we can read what is said about it.
 fn taken(listing: &Listing) -> Vec<Subnet> {
     let unreadable = listing.malformed.iter().filter_map(|malformed| malformed.lease);
-    listing.leases.iter().map(|lease| lease.key).chain(unreadable).map(|key| key.subnet).collect()
+    let keys = listing.leases.iter().map(|lease| lease.key).chain(unreadable);
+    keys.flat_map(|key| key.blocks()).collect()
 }
 
 fn any_free(situation: &Situation<'_>, taken: &[Subnet], random: u64) -> Result<Subnet, Error> {

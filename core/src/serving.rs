@@ -9,7 +9,7 @@ mod text;
 use std::collections::BTreeSet;
 
 use crate::config::Backend;
-use crate::ids::{Revision, Vni};
+use crate::ids::{Family, Revision, Vni};
 use crate::lease::{Lease, LeaseBackend};
 
 pub use text::Error;
@@ -36,8 +36,20 @@ pub struct Served {
     pub backend: Backend,
     /// When the configuration was written that brought it.
     pub since: Revision,
-    /// Its tunnel device, if it has one.
+    /// Its tunnel device, if it has one: that of a network of IPv4.
     pub device: Option<String>,
+}
+
+impl Served {
+    /// Its tunnel device in a network of that family, if it has one.
+    #[must_use]
+    pub fn device_of(&self, family: Family) -> Option<String> {
+        let name = self.device.as_deref()?;
+        Some(match family {
+            Family::V4 => name.to_owned(),
+            Family::V6 => ipv6_device(name),
+        })
+    }
 }
 
 /// What a host serves, the oldest first; the last is what the configuration says.
@@ -182,14 +194,33 @@ fn device_name(backend: &Backend, taken: &[&str]) -> Option<String> {
     free.next()
 }
 
+/// The kernel's names of interfaces have at most so many bytes (`IFNAMSIZ` less one).
+const LONGEST_NAME: usize = 15;
+
+/// The VXLAN device beside `name` that carries IPv6: flannel's name for it, `flannel-v6.1`, unless the
+/// kernel would not take that.
+fn ipv6_device(name: &str) -> String {
+    let (stem, vni) = name.split_once('.').unwrap_or((name, ""));
+    let flannels = format!("{stem}-v6.{vni}");
+    match stem.strip_prefix("twill") {
+        None if flannels.len() <= LONGEST_NAME => flannels,
+        None => format!("twv6.{vni}"),
+        Some(number) => format!("twv6{number}.{vni}"),
+    }
+}
+
 /// Is it the name of a tunnel device, of this or another network?
 #[must_use]
 pub fn is_tunnel(name: &str) -> bool {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| !text.is_empty() && digits(text);
     let (stem, vni) = name.split_once('.').map_or((name, None), |(stem, vni)| (stem, Some(vni)));
     match vni {
         Some(vni) => {
-            number(vni) && (stem == "flannel" || stem.strip_prefix("twill").is_some_and(number))
+            number(vni)
+                && (["flannel", "flannel-v6"].contains(&stem)
+                    || stem.strip_prefix("twill").is_some_and(number)
+                    || stem.strip_prefix("twv6").is_some_and(digits))
         }
         None => stem.strip_prefix("flannel").is_some_and(number),
     }

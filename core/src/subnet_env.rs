@@ -5,20 +5,23 @@
 
 use std::fmt::Write as _;
 
-use crate::ids::{Ipv4Subnet, Mtu};
+use crate::ids::{Family, Ipv4Subnet, Mtu, Subnet};
 
-/// What `subnet.env` says.
+/// What `subnet.env` says. Of a file with both families only IPv4 is looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SubnetEnv {
+pub struct SubnetEnv<Block = Subnet> {
     /// The whole overlay network.
-    pub network: Ipv4Subnet,
+    pub network: Block,
     /// This host's block of it.
-    pub subnet: Ipv4Subnet,
+    pub subnet: Block,
     /// What a container's interface may carry.
     pub mtu: Mtu,
     /// Does the agent masquerade what leaves the overlay? If not, Docker shall.
     pub ip_masq: bool,
 }
+
+/// One that is of IPv4, for whatever IPv6 does not go into.
+pub type Ipv4Env = SubnetEnv<Ipv4Subnet>;
 
 /// Why a `subnet.env` cannot be used.
 #[derive(Debug, thiserror::Error, Eq, PartialEq)]
@@ -34,6 +37,12 @@ pub enum Error {
     Missing {
         /// The variable.
         name: &'static str,
+    },
+    /// The network is of IPv6 alone.
+    #[error("FLANNEL_SUBNET is missing: the network {network} is of IPv6 alone")]
+    NoIpv4 {
+        /// The network.
+        network: Subnet,
     },
     /// A variable holds something else than it should.
     #[error("{name} is `{value}`, which is not {wanted}")]
@@ -54,9 +63,10 @@ impl SubnetEnv {
         let mut text = String::new();
         let Self { network, subnet, mtu, ip_masq } = self;
         let bridge = subnet.first_host();
+        let (whole, own) = names(subnet.family());
         // Writing to a string cannot fail.
-        _ = writeln!(text, "FLANNEL_NETWORK={network}");
-        _ = writeln!(text, "FLANNEL_SUBNET={bridge}/{}", subnet.len());
+        _ = writeln!(text, "{whole}={network}");
+        _ = writeln!(text, "{own}={bridge}/{}", subnet.len());
         _ = writeln!(text, "FLANNEL_MTU={mtu}");
         _ = writeln!(text, "FLANNEL_IPMASQ={ip_masq}");
         text
@@ -65,8 +75,14 @@ impl SubnetEnv {
     /// Reads what we, or a flanneld on this host, wrote. Unknown variables are ignored.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let variables = Variables::parse(text)?;
-        let network = variables.block("FLANNEL_NETWORK")?;
-        let subnet = variables.block("FLANNEL_SUBNET")?;
+        let family = [Family::V4, Family::V6].into_iter().find(|family| {
+            let (whole, own) = names(*family);
+            variables.need(whole).is_ok() || variables.need(own).is_ok()
+        });
+        let family = family.unwrap_or(Family::V4);
+        let (whole, own) = names(family);
+        let network = variables.block(whole, family)?;
+        let subnet = variables.block(own, family)?;
         let mtu = variables.need("FLANNEL_MTU")?;
         let mtu =
             mtu.parse().ok().and_then(Mtu::new).ok_or_else(|| {
@@ -80,16 +96,45 @@ impl SubnetEnv {
     }
 
     /// The options that make dockerd use this subnet, as `mk-docker-opts.sh` writes them, with the
-    /// combined options in the variable named `key`.
+    /// combined options in the variable named `key`. It knows no option for a subnet of IPv6.
     #[must_use]
     pub fn docker_options(&self, key: &str) -> String {
-        let bip = format!("--bip={}/{}", self.subnet.first_host(), self.subnet.len());
-        let masq = format!("--ip-masq={}", !self.ip_masq);
-        let mtu = format!("--mtu={}", self.mtu);
-        format!(
-            "DOCKER_OPT_BIP=\"{bip}\"\nDOCKER_OPT_IPMASQ=\"{masq}\"\nDOCKER_OPT_MTU=\"{mtu}\"\n\
-             {key}=\" {bip} {masq} {mtu}\"\n"
-        )
+        let bip = (self.subnet.family() == Family::V4)
+            .then(|| format!("--bip={}/{}", self.subnet.first_host(), self.subnet.len()));
+        let options = [
+            ("BIP", bip),
+            ("IPMASQ", Some(format!("--ip-masq={}", !self.ip_masq))),
+            ("MTU", Some(format!("--mtu={}", self.mtu))),
+        ];
+        let (mut text, mut all) = (String::new(), String::new());
+        for (name, option) in options {
+            let Some(option) = option else { continue };
+            // Writing to a string cannot fail.
+            _ = writeln!(text, "DOCKER_OPT_{name}=\"{option}\"");
+            _ = write!(all, " {option}");
+        }
+        _ = writeln!(text, "{key}=\"{all}\"");
+        text
+    }
+}
+
+impl TryFrom<SubnetEnv> for Ipv4Env {
+    type Error = Error;
+
+    fn try_from(env: SubnetEnv) -> Result<Self, Error> {
+        let SubnetEnv { network, subnet, mtu, ip_masq } = env;
+        let none = |_ipv6| Error::NoIpv4 { network };
+        let (network, subnet) =
+            (network.try_into().map_err(none)?, subnet.try_into().map_err(none)?);
+        Ok(Self { network, subnet, mtu, ip_masq })
+    }
+}
+
+/// The variables of the whole network and of the host's block.
+fn names(family: Family) -> (&'static str, &'static str) {
+    match family {
+        Family::V4 => ("FLANNEL_NETWORK", "FLANNEL_SUBNET"),
+        Family::V6 => ("FLANNEL_IPV6_NETWORK", "FLANNEL_IPV6_SUBNET"),
     }
 }
 
@@ -116,12 +161,17 @@ impl<'a> Variables<'a> {
         found.map(|(_name, value)| *value).ok_or(Error::Missing { name })
     }
 
-    fn block(&self, name: &'static str) -> Result<Ipv4Subnet, Error> {
+    fn block(&self, name: &'static str, family: Family) -> Result<Subnet, Error> {
         let value = self.need(name)?;
         let block = value.split_once('/').and_then(|(address, len)| {
-            Ipv4Subnet::containing(address.parse().ok()?, len.parse().ok()?)
+            Subnet::containing(address.parse().ok()?, len.parse().ok()?)
         });
-        block.ok_or_else(|| malformed(name, value, "a block of addresses such as 10.5.2.0/24"))
+        let wanted = match family {
+            Family::V4 => "a block of addresses such as 10.5.2.0/24",
+            Family::V6 => "a block of addresses such as fd00:5::/64",
+        };
+        let block = block.filter(|block| block.family() == family);
+        block.ok_or_else(|| malformed(name, value, wanted))
     }
 }
 
@@ -150,6 +200,26 @@ mod tests {
         golden::check("subnet.env", &text);
         assert_eq!(text.len(), 96);
         assert_eq!(SubnetEnv::parse(&text), Ok(env()));
+    }
+
+    /// By what a real flanneld wrote for IPv6 alone, but for the MTU, which it has too large.
+    #[test]
+    fn writes_ipv6_alone() {
+        let ipv6 = SubnetEnv {
+            network: "fd00:88::/48".parse().expect("a network"),
+            subnet: "fd00:88:0:5e::/64".parse().expect("a subnet"),
+            mtu: Mtu::new(1430).expect("in range"),
+            ip_masq: true,
+        };
+        let text = ipv6.render();
+        golden::check("subnet-ipv6.env", &text);
+        assert_eq!(SubnetEnv::parse(&text), Ok(ipv6));
+        golden::check("docker-ipv6", &ipv6.docker_options("DOCKER_NETWORK_OPTIONS"));
+        let refused = Ipv4Env::try_from(ipv6).expect_err("no IPv4").to_string();
+        assert_eq!(refused, "FLANNEL_SUBNET is missing: the network fd00:88::/48 is of IPv6 alone");
+        let without = text.replace("FLANNEL_IPV6_NETWORK", "X");
+        let missing = SubnetEnv::parse(&without).expect_err("half of it").to_string();
+        assert_eq!(missing, "FLANNEL_IPV6_NETWORK is missing");
     }
 
     /// The goldens are the output of flannel's `mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS`.
@@ -236,7 +306,7 @@ mod tests {
             let network = Ipv4Subnet::containing(base.into(), len).expect("short enough");
             let subnet = Ipv4Subnet::containing(base.into(), (len + more).min(30)).expect("short enough");
             let mtu = Mtu::new(mtu).expect("in range");
-            let env = SubnetEnv { network, subnet, mtu, ip_masq };
+            let env = SubnetEnv { network: network.into(), subnet: subnet.into(), mtu, ip_masq };
             proptest::prop_assert_eq!(SubnetEnv::parse(&env.render()), Ok(env));
         }
     }

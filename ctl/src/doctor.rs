@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn findings_of_every_kind() {
         let findings = [
-            doctor::forwarding("1"),
+            doctor::forwarding(twill_core::ids::Family::V4, "1"),
             doctor::clock(false),
             doctor::forward_chain("-P FORWARD DROP\n"),
         ];

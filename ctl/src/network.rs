@@ -4,7 +4,6 @@ mod edit;
 mod render;
 mod set;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -145,10 +144,10 @@ fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
         Backend::HostGw => host_gw(init)?,
     };
     let draft = Draft {
-        network: init.network.into(),
+        network: init.network,
         subnet_len: init.subnet_len,
-        subnet_min: init.subnet_min.map(IpAddr::from),
-        subnet_max: init.subnet_max.map(IpAddr::from),
+        subnet_min: init.subnet_min,
+        subnet_max: init.subnet_max,
         backend,
         nftables: false,
     };

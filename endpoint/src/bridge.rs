@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use twill_core::ids::{Ipv4Subnet, Mac};
-use twill_core::subnet_env::SubnetEnv;
+use twill_core::subnet_env::Ipv4Env;
 use twill_net::blocking::{Address, Bridge, Kernel, Link, LinkChange, Route, ensure_forwarding};
 
 use crate::error::Error;
@@ -15,7 +15,7 @@ use crate::request::Interface;
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a Interface,
-    pub(crate) env: &'a SubnetEnv,
+    pub(crate) env: &'a Ipv4Env,
     /// The addresses of containers that are still to be moved out of a subnet that the host had before.
     pub(crate) moving: &'a BTreeSet<Ipv4Addr>,
 }
@@ -92,7 +92,7 @@ fn mend(
     bridge: &Link,
     addresses: &[Address],
 ) -> Result<(), Error> {
-    let SubnetEnv { subnet, mtu, .. } = *wanted.env;
+    let Ipv4Env { subnet, mtu, .. } = *wanted.env;
     if !bridge.up || bridge.mtu != mtu.bytes() {
         let change = LinkChange { up: true, mtu: Some(mtu), ..LinkChange::default() };
         kernel.change_link(bridge.index, &change)?;
@@ -113,7 +113,7 @@ fn mend(
 /// subnet may be another host's by now, and its containers are not reached as long as this is here.
 /// Other addresses on the bridge are the administrator's.
 fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
-    let SubnetEnv { network, subnet, .. } = *wanted.env;
+    let Ipv4Env { network, subnet, .. } = *wanted.env;
     let Some(block) = Ipv4Subnet::containing(row.address, row.prefix_length) else { return false };
     let was_gateway = row.address == block.first_host();
     let of_the_overlay = network.contains(block.base()) && block.len() >= network.len();

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use twill_core::subnet_env::SubnetEnv;
+use twill_core::subnet_env::{Ipv4Env, SubnetEnv};
 use twill_net::blocking::Kernel;
 
 use crate::error::Error;
@@ -35,11 +35,12 @@ impl Default for Host {
 
 impl Host {
     /// Which subnet the host has. While it has none, the error's hint says who gives it one.
-    pub fn read_env(&self) -> Result<SubnetEnv, Error> {
+    pub fn read_env(&self) -> Result<Ipv4Env, Error> {
         let path = &self.subnet_env;
         let text = fs::read_to_string(path)
             .map_err(|source| Error::ReadSubnetEnv { path: path.clone(), source })?;
         SubnetEnv::parse(&text)
+            .and_then(Ipv4Env::try_from)
             .map_err(|source| Error::ParseSubnetEnv { path: path.clone(), source })
     }
 

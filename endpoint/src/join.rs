@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use twill_core::device::IfIndex;
 use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
-use twill_core::subnet_env::SubnetEnv;
+use twill_core::subnet_env::Ipv4Env;
 use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair};
 
 use crate::bridge::mac_of;
@@ -21,7 +21,7 @@ pub(crate) const ROUTE_PROTOCOL: u8 = 3;
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     request: &'a Request<'a>,
-    env: &'a SubnetEnv,
+    env: &'a Ipv4Env,
     record: &'a Record,
     mac: Mac,
     mtu: Mtu,
@@ -29,7 +29,7 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(request: &'a Request<'a>, env: &'a SubnetEnv, record: &'a Record) -> Self {
+    pub(crate) fn new(request: &'a Request<'a>, env: &'a Ipv4Env, record: &'a Record) -> Self {
         let everywhere = Ipv4Subnet::containing(Ipv4Addr::UNSPECIFIED, 0);
         let gateway = Some(env.subnet.first_host());
         let default = everywhere.filter(|_| request.default_route);

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use twill_core::device::IfIndex;
 use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
-use twill_core::subnet_env::SubnetEnv;
+use twill_core::subnet_env::Ipv4Env;
 use twill_net::blocking::{Address, Kernel, Link, LinkChange, Route};
 use twill_net::netns::Netns;
 
@@ -67,7 +67,7 @@ impl Host {
         for record in &old {
             pool.release(&Entry::of(record))?;
         }
-        let SubnetEnv { subnet, mtu, .. } = env;
+        let Ipv4Env { subnet, mtu, .. } = env;
         Ok(Some(Placement {
             address: target.address,
             subnet,
@@ -121,7 +121,7 @@ fn take(
     locked: &Locked<'_>,
     pool: &Pool,
     host: &mut Kernel,
-    (old, env): (&Record, &SubnetEnv),
+    (old, env): (&Record, &Ipv4Env),
 ) -> Result<Record, Error> {
     let subnet = env.subnet;
     let wish = Wish { subnet, last_given: locked.last_given()?, preferred: None };
@@ -141,7 +141,7 @@ fn settle(
     host: &mut Kernel,
     inside: &mut Kernel,
     (target, old): (&Record, &[Record]),
-    env: &SubnetEnv,
+    env: &Ipv4Env,
 ) -> Result<Mac, Error> {
     let port = find(host, &target.host_interface)?;
     let link = find(inside, target.owner.interface.as_str())?;

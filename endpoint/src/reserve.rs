@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use twill_core::ids::Ipv4Subnet;
-use twill_core::subnet_env::SubnetEnv;
+use twill_core::subnet_env::Ipv4Env;
 use twill_net::blocking::{Kernel, Link};
 use twill_net::netns::Netns;
 
@@ -63,7 +63,7 @@ pub(crate) fn reserve(
 /// An address, and what it was given under.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    pub(crate) env: SubnetEnv,
+    pub(crate) env: Ipv4Env,
     pub(crate) record: Record,
     pub(crate) bridge: Link,
 }

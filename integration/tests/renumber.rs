@@ -90,7 +90,7 @@ fn steps_back(backend: Backend) -> Result<()> {
 
 /// The subnet that containers of node1 are told of.
 fn published(fabric: &Fabric) -> Result<Subnet> {
-    Ok(fabric.subnet(1)?.subnet.into())
+    Ok(fabric.subnet(1)?.subnet)
 }
 
 /// Waits until a container has an address there, and looks at it.
@@ -245,7 +245,10 @@ fn the_units_capabilities_are_enough_to_move_containers() -> Result<()> {
     let sync = ["twill", "network", "sync"].map(str::to_owned);
     let said = host.ok(bounds.iter().chain(&sync))?;
     ensure!(said.contains(&format!("web: {} -> ", web.address)), "{said}");
-    ensure!(fabric.subnet(1)?.subnet.contains(Endpoint::inspect(&host, "web")?.address), "{said}");
+    ensure!(
+        fabric.subnet(1)?.subnet.contains(Endpoint::inspect(&host, "web")?.address.into()),
+        "{said}"
+    );
     let all = host.ok(["twill", "ps", "-a"])?;
     ensure!(all.lines().any(|row| row.contains("gone") && row.contains("Exited")), "{all}");
     for container in [web, gone] {

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use twill_core::firewall::Variant;
 use twill_core::firewall::choose::Missing;
-use twill_core::ids::{Mac, Subnet};
+use twill_core::ids::{Family, Mac, Subnet};
 use twill_core::plan::Change;
 
 /// An operation, the thing it was about, and what the kernel or a child said.
@@ -153,10 +154,12 @@ pub enum Error {
         present: String,
     },
     /// The interface is there, and of no use.
-    #[error("interface {name} has no usable IPv4 address")]
+    #[error("interface {name} has no usable {family} address")]
     NoAddress {
         /// The interface.
         name: String,
+        /// Of which kind.
+        family: Family,
     },
     /// The interface carries nothing useful.
     #[error("interface {name} has an MTU of {mtu}")]
@@ -260,6 +263,12 @@ pub enum Error {
         /// What is missing.
         source: Missing,
     },
+    /// There are rules of IPv6 to write, and nothing to write them with.
+    #[error("there is no ip6tables ({variant}) beside the iptables of that kind")]
+    NoIp6tables {
+        /// The kind.
+        variant: Variant,
+    },
     /// The socket that tells of changed rules cannot be had.
     #[error("cannot listen for changes of the firewall rules")]
     WatchRules {
@@ -324,7 +333,7 @@ impl Error {
             Self::NoFirewall { source: Missing::Nft } => {
                 Some("install the package nftables, have /usr/sbin in PATH, or use --firewall auto")
             }
-            Self::NoFirewall { .. } => Some(
+            Self::NoIp6tables { .. } | Self::NoFirewall { .. } => Some(
                 "install the package iptables or nftables, have /usr/sbin in PATH, or look after \
                  the rules yourself with --firewall none",
             ),
@@ -362,6 +371,7 @@ mod tests {
             ("not allowed to write", write(libc::EACCES), "read-only"),
             ("no engine", Error::NoFirewall { source: Missing::Both }, "iptables or nftables"),
             ("no nft", Error::NoFirewall { source: Missing::Nft }, "package nftables"),
+            ("no IPv6", Error::NoIp6tables { variant: Variant::Legacy }, "package iptables"),
             ("no TUN driver", Error::OpenTun { source: os(libc::ENOENT) }, "modprobe tun"),
             ("TUN not allowed", Error::OpenTun { source: os(libc::EPERM) }, "in a container"),
             ("not root", Error::NotPermitted, "as root"),

@@ -15,9 +15,10 @@ mod watch;
 use std::time::Duration;
 
 use twill_core::firewall::choose::{self, Host, Missing, Wish};
-use twill_core::firewall::gate::{FAMILY, Table};
+use twill_core::firewall::gate::Table;
 use twill_core::firewall::iptables::Role;
 use twill_core::firewall::{Engine, Policy, Variant, nftables};
+use twill_core::ids::Family;
 
 use crate::Error;
 use iptables::Iptables;
@@ -35,6 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Programs {
     /// First the one that `iptables` means.
     iptables: Vec<Iptables>,
+    /// The same for IPv6.
+    ip6tables: Vec<Iptables>,
     nft: bool,
 }
 
@@ -45,7 +48,8 @@ impl Programs {
     ///
     /// When a program answers something else, or nothing. One that is not there is no error yet.
     pub async fn probe() -> Result<Self, Error> {
-        Ok(Self { iptables: Iptables::all().await?, nft: nft::is_installed().await })
+        let [ipv4, ipv6] = [Family::V4, Family::V6].map(Iptables::all);
+        Ok(Self { iptables: ipv4.await?, ip6tables: ipv6.await?, nft: nft::is_installed().await })
     }
 
     /// Refuses a wish that cannot be met here, before anything depends on it.
@@ -77,7 +81,7 @@ impl Programs {
         if self.nft && nft::has_ours().await? {
             return Ok(Some(Engine::Nftables));
         }
-        for iptables in &self.iptables {
+        for iptables in self.all() {
             if iptables.has_ours().await? {
                 return Ok(Some(Engine::Iptables(iptables.variant)));
             }
@@ -88,37 +92,41 @@ impl Programs {
     /// What there is of ours, in words.
     pub async fn leftovers(&self) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
-        for iptables in &self.iptables {
+        for iptables in self.all() {
             if iptables.has_ours().await? {
-                found.push(format!("chains in iptables ({})", iptables.variant));
+                found.push(format!("chains in {} ({})", iptables.kind(), iptables.variant));
             }
         }
         if self.nft && nft::has_ours().await? {
             found.push(format!("nftables table inet {}", nftables::TABLE));
         }
         for table in self.gates().await? {
-            found.push(format!("nftables table {FAMILY} {table}"));
+            found.push(format!("nftables table {} {table}", table.family()));
         }
         Ok(found)
     }
 
     /// Takes all of ours away, whatever it was written with.
     pub async fn clear(&self) -> Result<(), Error> {
-        for iptables in &self.iptables {
+        for iptables in self.all() {
             iptables.clear().await?;
         }
         if self.nft {
             Nft::default().ensure("").await?;
         }
         for table in self.gates().await? {
-            Gatekeeper::new(table).ensure(None).await?;
+            Gatekeeper::new(&table).ensure(None).await?;
         }
         Ok(())
     }
 
+    fn all(&self) -> impl Iterator<Item = &Iptables> {
+        self.iptables.iter().chain(&self.ip6tables)
+    }
+
     /// Who looks after that table of peers; `None` without the program for it.
     #[must_use]
-    pub fn gatekeeper(&self, table: Table) -> Option<Gatekeeper> {
+    pub fn gatekeeper(&self, table: &Table) -> Option<Gatekeeper> {
         self.nft.then(|| Gatekeeper::new(table))
     }
 
@@ -151,13 +159,15 @@ pub struct Firewall {
     table: Nft,
     /// Is nothing left of other engines?
     settled: bool,
+    /// Can there be rules of ours in ip6tables?
+    ipv6: bool,
 }
 
 impl Firewall {
     /// Nothing is looked at or written yet.
     #[must_use]
     pub fn new(programs: Programs, engine: Engine) -> Self {
-        Self { programs, engine, table: Nft::default(), settled: false }
+        Self { programs, engine, table: Nft::default(), settled: false, ipv6: true }
     }
 
     /// What the rules are written with.
@@ -172,7 +182,7 @@ impl Firewall {
         if self.engine == Engine::Nftables {
             found.extend(self.table.lacks(&nftables::table(policies)).await?);
         }
-        for iptables in &self.programs.iptables {
+        for iptables in self.concerned(policies) {
             let role = match self.engine {
                 Engine::None => continue,
                 Engine::Iptables(variant) if variant == iptables.variant => Role::Whole,
@@ -195,8 +205,14 @@ impl Firewall {
             written |= self.table.ensure(&nftables::table(policies)).await?;
         }
         let whole = |iptables: &Iptables| self.engine == Engine::Iptables(iptables.variant);
-        let (first, then): (Vec<_>, Vec<_>) =
-            self.programs.iptables.iter().partition(|it| whole(it));
+        let (first, then): (Vec<&Iptables>, Vec<&Iptables>) =
+            self.concerned(policies).partition(|it| whole(it));
+        if let Engine::Iptables(variant) = self.engine
+            && wants_ipv6(policies)
+            && !first.iter().any(|iptables| iptables.family == Family::V6)
+        {
+            return Err(Error::NoIp6tables { variant });
+        }
         for iptables in first.into_iter().chain(then) {
             let role = match self.engine {
                 Engine::None if self.settled => continue,
@@ -213,6 +229,17 @@ impl Firewall {
             written |= nft::drop_flannelds().await?;
         }
         self.settled = true;
+        self.ipv6 = wants_ipv6(policies);
         Ok(written)
     }
+
+    /// Nobody is asked about IPv6 where there is none of ours.
+    fn concerned(&self, policies: &[Policy]) -> impl Iterator<Item = &Iptables> {
+        let ipv6 = self.ipv6 || wants_ipv6(policies);
+        self.programs.all().filter(move |iptables| ipv6 || iptables.family == Family::V4)
+    }
+}
+
+fn wants_ipv6(policies: &[Policy]) -> bool {
+    policies.iter().any(|policy| policy.family() == Family::V6)
 }

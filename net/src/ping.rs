@@ -18,13 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses that are asked at the same time.
 const AT_ONCE: usize = 64;
 
-/// Asks every address three times, a second at most for each, and answers in their order.
+/// Asks every address three times, a second at most for each, and answers in their order. All of them
+/// are of one family.
 ///
 /// # Errors
 ///
 /// When this process may not send echoes at all: neither as a raw socket nor by `ping_group_range`.
 pub async fn ping(addresses: &[IpAddr]) -> Result<Vec<Echoes>, Error> {
-    let client = Client::new(&Config::default()).map_err(|source| Error::Echo { source })?;
+    let kind = if addresses.iter().any(IpAddr::is_ipv6) { ICMP::V6 } else { ICMP::V4 };
+    let config = Config::builder().kind(kind).build();
+    let client = Client::new(&config).map_err(|source| Error::Echo { source })?;
     let numbered = (0..=u16::MAX).zip(addresses.iter().copied());
     let asked = numbered.map(|(number, address)| ask(&client, address, PingIdentifier(number)));
     Ok(iter(asked).buffered(AT_ONCE).collect().await)

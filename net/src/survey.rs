@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use twill_core::doctor::Build;
+use twill_core::ids::Family;
 
 use crate::Error;
 use crate::process::Program;
@@ -14,6 +15,15 @@ use crate::process::Program;
 #[must_use]
 pub fn setting(path: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/sys/net/{path}")).ok().map(|text| text.trim().to_owned())
+}
+
+/// Whether the host passes packets of that family on; `None` if the kernel does not tell.
+#[must_use]
+pub fn forwarding(family: Family) -> Option<String> {
+    setting(match family {
+        Family::V4 => "ipv4/ip_forward",
+        Family::V6 => "ipv6/conf/all/forwarding",
+    })
 }
 
 /// What the kernel tells of how it was built. Without the right to look, modules count as there.

@@ -13,6 +13,21 @@ pub fn ensure_forwarding() -> Result<bool, Error> {
     ensure(PathBuf::from("/proc/sys/net/ipv4/ip_forward"), "1")
 }
 
+/// The same for IPv6: `net.ipv6.conf.all.forwarding`.
+///
+/// To Linux a host that passes IPv6 on is a router, and a router believes no other (`accept_ra`), so
+/// that `uplink` would lose its default route if it has it from one: it is told to go on first.
+pub fn ensure_ipv6_forwarding(uplink: &str) -> Result<bool, Error> {
+    let believes = of_device("ipv6", uplink, "accept_ra");
+    let kept = if read(&believes)? == "1" { ensure(believes, "2")? } else { false };
+    Ok(ensure(of_device("ipv6", "all", "forwarding"), "1")? || kept)
+}
+
+/// Lets `device` carry IPv6, whatever the default is. Tells whether that had to be switched on.
+pub fn ensure_ipv6(device: &str) -> Result<bool, Error> {
+    ensure(of_device("ipv6", device, "disable_ipv6"), "0")
+}
+
 /// Lets the host pass on packets that come in through `device`, whatever the default is.
 pub fn ensure_forwarding_from(device: &str) -> Result<bool, Error> {
     ensure(of_device("ipv4", device, "forwarding"), "1")
@@ -75,6 +90,23 @@ mod tests {
         fs::write("/proc/sys/net/ipv4/conf/lo/forwarding", "0").unwrap();
         assert!(ensure_forwarding_from("lo").unwrap());
         assert!(!ensure_forwarding_from("lo").unwrap());
+    }
+
+    #[test]
+    fn a_host_that_passes_ipv6_on_still_believes_its_routers() {
+        let Some(_scratch) = Scratch::enter() else { return };
+        let path = |setting| of_device("ipv6", "lo", setting);
+        // Whether it believes them before and after.
+        for (before, after) in [("0", "0"), ("1", "2"), ("2", "2")] {
+            fs::write(of_device("ipv6", "all", "forwarding"), "0").unwrap();
+            fs::write(path("accept_ra"), before).unwrap();
+            assert!(ensure_ipv6_forwarding("lo").unwrap(), "{before}");
+            assert!(!ensure_ipv6_forwarding("lo").unwrap(), "{before}: it is on already");
+            assert_eq!(read(&path("accept_ra")).unwrap(), after, "{before}");
+            assert_eq!(read(&of_device("ipv6", "all", "forwarding")).unwrap(), "1");
+        }
+        fs::write(path("disable_ipv6"), "1").unwrap();
+        assert!(ensure_ipv6("lo").unwrap() && !ensure_ipv6("lo").unwrap());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What this host is like, and what it wants to be in the network.
 
-use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::time::Instant;
 use twill_core::config::{Backend, NetworkConfig};
 use twill_core::device::Uplink;
 use twill_core::extension::Command;
-use twill_core::ids::{Mac, Revision, Subnet, Underlay};
+use twill_core::ids::{Family, Mac, Revision, Subnet, Underlay};
 use twill_core::lease::{Lease, LeaseValue, Listing};
 use twill_core::networks::Claims;
 use twill_core::serving::{Served, Serving, is_tunnel};
@@ -50,10 +49,11 @@ const STALE: Duration = Duration::from_secs(1);
 impl<S: Store> Agent<S> {
     /// Reads etcd and the host, and refuses early what cannot work.
     pub(super) async fn prepare(&self, past: &Past) -> Result<(Prepared, From), Failure> {
-        let ((network, from), mut here) = tokio::try_join!(self.network(), self.here())?;
+        let ((network, from), mut here) = tokio::try_join!(self.network(), self.here_at_all())?;
+        let family = network.config.network.family();
         // etcd may have taken its time, and this host moves on meanwhile.
-        if here.read.elapsed() > STALE {
-            here = self.here().await?;
+        if here.read.elapsed() > STALE || Family::of(here.uplink.address.0) != family {
+            here = self.here(family).await?;
         }
         let Here { uplink, routes, .. } = here;
         let published = publish::previous(&self.flags.files).filter(|_| !past.forget);
@@ -73,7 +73,7 @@ impl<S: Store> Agent<S> {
             node,
             hostname: hostname(),
             started: self.host.started,
-            previous: published.map(|env| env.subnet.into()),
+            previous: published.map(|env| env.subnet),
             local_routes: routes
                 .iter()
                 .filter(|route| !is_tunnel(&route.name))
@@ -101,7 +101,11 @@ impl<S: Store> Agent<S> {
             Ok(setup) => return Ok((setup, newest)),
             Err(failure) => failure,
         };
-        let Some(before) = newest.before else { return Err(failure) };
+        let same_family =
+            |before: &Network| before.config.network.family() == newest.config.network.family();
+        let Some(before) = newest.before.filter(|before| same_family(before)) else {
+            return Err(failure);
+        };
         match self.first_setup(here, past, goes_by(&before)).await {
             Ok(setup) => {
                 before.tell();
@@ -120,9 +124,7 @@ impl<S: Store> Agent<S> {
         (config, written): (NetworkConfig, Revision),
     ) -> Result<Setup, Failure> {
         let mut networks = vec![config.network];
-        networks.extend(
-            published.map(|env| Subnet::from(env.network)).filter(|old| *old != config.network),
-        );
+        networks.extend(published.map(|env| env.network).filter(|old| *old != config.network));
         let mut serving = Serving::new(config.backend.clone(), written);
         if let Some(earlier) = self.shelf.serving().filter(|_| !past.forget) {
             serving = earlier;
@@ -153,11 +155,19 @@ impl<S: Store> Agent<S> {
         Ok(setup)
     }
 
-    async fn here(&self) -> Result<Here, Failure> {
-        let (read, choice) = (Instant::now(), choice(&self.flags.address));
+    /// Before it is known of which family the network is: mostly of IPv4.
+    async fn here_at_all(&self) -> Result<Here, Failure> {
+        match self.here(Family::V4).await {
+            Ok(here) => Ok(here),
+            Err(failure) => self.here(Family::V6).await.map_err(|_neither| failure),
+        }
+    }
+
+    async fn here(&self, family: Family) -> Result<Here, Failure> {
+        let (read, choice) = (Instant::now(), choice(&self.flags.address, family));
         // One after the other: the kernel gives one listing at a time on one socket.
         let uplink = self.kernel.uplink(&choice).await?;
-        let routes = self.kernel.local_routes().await?;
+        let routes = self.kernel.local_routes(family).await?;
         Ok(Here { uplink, routes, read })
     }
 
@@ -250,7 +260,7 @@ impl<S: Store> Agent<S> {
         setup.mtu()?;
         self.lock(&setup.claims())?;
         if setup.mac.is_none() {
-            setup.mac = self.mac(&setup.serving).await?;
+            setup.mac = self.mac(&setup.serving, setup.family()).await?;
         }
         setup.said = said(&setup.config.backend, setup.said.take()).await?;
         self.shelf.keep_serving(&setup.serving)
@@ -265,11 +275,12 @@ impl<S: Store> Agent<S> {
         let text =
             format!("host-gw needs this host's own address {own} as its public one, not {told}");
         Err(Failure::refused(anyhow::Error::msg(text))
-            .hint("leave --public-ip out, or choose another Backend.Type"))
+            .hint("leave --public-ip and --public-ipv6 out, or choose another Backend.Type"))
     }
 
     fn public_ip(&self, uplink: &Uplink) -> Underlay {
-        self.flags.address.public_ip.map_or(uplink.address, |told| Underlay(told.into()))
+        let told = self.flags.address.public(Family::of(uplink.address.0));
+        told.map_or(uplink.address, Underlay)
     }
 
     /// Before the claim, because a second lease with our address would lead our peers astray.
@@ -285,13 +296,11 @@ impl<S: Store> Agent<S> {
     }
 
     /// Peers know this host's VXLAN devices by one hardware address.
-    async fn mac(&self, serving: &Serving) -> Result<Option<Mac>, Failure> {
+    async fn mac(&self, serving: &Serving, family: Family) -> Result<Option<Mac>, Failure> {
         let vxlan = |served: &&Served| matches!(served.backend, Backend::Vxlan(_));
-        let Some(device) = serving.all().find(vxlan).and_then(|served| served.device.as_deref())
-        else {
-            return Ok(None);
-        };
-        let there = self.kernel.vxlan_mac(device).await?;
+        let device = serving.all().find(vxlan).and_then(|served| served.device_of(family));
+        let Some(device) = device else { return Ok(None) };
+        let there = self.kernel.vxlan_mac(&device).await?;
         self.shelf.mac(there).map(Some)
     }
 }
@@ -310,11 +319,12 @@ async fn said(
 }
 
 /// What the administrator said about the interface.
-pub(crate) fn choice(address: &Address) -> Choice {
+pub(crate) fn choice(address: &Address, family: Family) -> Choice {
     Choice {
+        family,
         interfaces: address.iface.clone(),
         patterns: address.iface_regex.clone(),
-        can_reach: address.iface_can_reach.map(IpAddr::from),
-        public_ip: address.public_ip.map(IpAddr::from),
+        can_reach: address.iface_can_reach.filter(|address| Family::of(*address) == family),
+        public_ip: address.public(family),
     }
 }

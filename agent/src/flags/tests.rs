@@ -141,7 +141,7 @@ fn refusals_name_the_thing() {
     refused("a broken expression", &["--iface-regex=("], &[], "--iface-regex");
     refused("not an address", &["--public-ip=here"], &[], "IPv4");
     refused("half a key pair", &["--etcd-keyfile=/k"], &[], "--etcd-certfile");
-    refused("IPv6", &["--public-ipv6=fd00::1"], &[], "not in this version");
+    refused("IPv4 for IPv6", &["--public-ipv6=192.0.2.1"], &[], "invalid IPv6 address");
     refused("black holes", &["-ip-blackhole-route"], &[], "not in this version");
     let bad = [("FLANNELD_HEALTHZ_PORT", "http")];
     refused("a bad variable", &[], &bad, "variable FLANNELD_HEALTHZ_PORT");

@@ -12,7 +12,7 @@ impl Reconciler {
     pub(super) async fn uprooted(&mut self) -> bool {
         self.away = false;
         let Underlay(address) = self.uplink.address;
-        let same = Choice { public_ip: Some(address), ..Choice::default() };
+        let same = Choice { public_ip: Some(address), ..Choice::any(self.choice.family) };
         if let Ok(found) = self.kernel.uplink(&same).await
             && self.is_it(found)
         {

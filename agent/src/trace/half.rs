@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use twill_core::device::{Seen, address_differences, differences};
 use twill_core::firewall::Entrance;
-use twill_core::ids::{Gateway, Underlay};
+use twill_core::ids::{Family, Gateway, Underlay};
 use twill_core::lease::Key;
 use twill_core::peers::{Peer, View};
 use twill_core::plan::Hop;
@@ -86,9 +86,14 @@ impl Look<'_> {
         let mut switches: Vec<Switch> =
             bridge.map(|name| switch(name, false)).into_iter().collect();
         switches.extend(names.map(|name| switch(name, true)));
-        let host = survey::setting("ipv4/ip_forward").unwrap_or_default();
+        let family = self.blueprint.setup.family();
+        if family == Family::V6 {
+            // There is one switch for all of them.
+            switches.clear();
+        }
+        let host = survey::forwarding(family).unwrap_or_default();
         let all = of_interface("all", "rp_filter").unwrap_or_default();
-        trace::forwarding(&host, &all, &switches)
+        trace::forwarding((family, &host), &all, &switches)
     }
 
     async fn to_peer(&self, peer: &Peer, holder: &Holder) -> Vec<Step> {

@@ -84,11 +84,12 @@ fn subnets(old: &NetworkConfig, new: &NetworkConfig) -> Vec<Difference> {
         (from != to).then_some(Difference { member, from, to, effect, note })
     };
     let base = |subnet: Subnet| subnet.base().to_string();
+    let names = super::members(new.network.family());
     [
-        row("Network", old.network.to_string(), new.network.to_string(), lowest && highest),
-        row("SubnetLen", old.subnet_len.to_string(), new.subnet_len.to_string(), same_len),
-        row("SubnetMin", base(old.subnet_min), base(new.subnet_min), lowest),
-        row("SubnetMax", base(old.subnet_max), base(new.subnet_max), highest),
+        row(names.network, old.network.to_string(), new.network.to_string(), lowest && highest),
+        row(names.len, old.subnet_len.to_string(), new.subnet_len.to_string(), same_len),
+        row(names.min, base(old.subnet_min), base(new.subnet_min), lowest),
+        row(names.max, base(old.subnet_max), base(new.subnet_max), highest),
     ]
     .into_iter()
     .flatten()

@@ -50,6 +50,42 @@ fn subnets_follow_from_the_network() {
 }
 
 #[test]
+fn subnets_of_ipv6_follow_from_the_network() {
+    let rows = [
+        ("as flannel's own test has it", "fc00::/48", 64, "fc00:0:0:1::/64", "fc00:0:0:ffff::/64"),
+        ("the last with room for /64", "fd00::/62", 64, "fd00:0:0:1::/64", "fd00:0:0:3::/64"),
+        (
+            "four subnets in any case",
+            "fd00::/63",
+            65,
+            "fd00:0:0:0:8000::/65",
+            "fd00:0:0:1:8000::/65",
+        ),
+        ("the smallest", "fd00::10/124", 126, "fd00::14/126", "fd00::1c/126"),
+        ("host bits are masked off", "fd00::9/48", 64, "fd00:0:0:1::/64", "fd00:0:0:ffff::/64"),
+    ];
+    for (name, network, len, min, max) in rows {
+        let config = read(&ipv6(network));
+        let found = (config.subnet_len, config.subnet_min, config.subnet_max);
+        assert_eq!(found, (len, subnet(min), subnet(max)), "{name}");
+        assert_eq!(NetworkConfig::parse(config.to_json().as_bytes()), Ok(config), "{name}");
+    }
+    let both = read(
+        r#"{"Network":"nonsense","IPv6Network":"fd00::/48","IPv6SubnetLen":56,
+            "IPv6SubnetMax":"fd00:0:0:300::","EnableIPv4":false,"EnableIPv6":true,
+            "Backend":{"Type":"host-gw"}}"#,
+    );
+    assert_eq!(both.subnet_max, subnet("fd00:0:0:300::/56"), "what is off is not looked at");
+    assert!(both.admits(subnet("fd00:0:0:100::/56")) && !both.admits(subnet("fd00:0:0:1::/64")));
+}
+
+fn ipv6(network: &str) -> String {
+    format!(
+        r#"{{"IPv6Network":"{network}","EnableIPv4":false,"EnableIPv6":true,"Backend":{{"Type":"vxlan"}}}}"#
+    )
+}
+
+#[test]
 fn reads_as_go_does() {
     let plain = read(r#"{"Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan"}}"#);
     let rows = [
@@ -113,7 +149,7 @@ fn reads_every_option() {
 }
 
 #[rustfmt::skip]
-const REFUSED: [&str; 51] = [
+const REFUSED: [&str; 62] = [
     "not json",
     "[]",
     "null",
@@ -142,6 +178,17 @@ const REFUSED: [&str; 51] = [
     r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.20.0","SubnetMax":"10.88.10.0"}"#,
     r#"{"Network":"10.88.0.0/16","EnableIPv6":true}"#,
     r#"{"Network":"10.88.0.0/16","EnableIPv4":false}"#,
+    r#"{"Network":"10.88.0.0/16","EnableIPv4":false,"EnableIPv6":true}"#,
+    r#"{"IPv6Network":"10.88.0.0/16","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"::/0","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/125","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/48","IPv6SubnetLen":49,"EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/48","IPv6SubnetLen":300,"EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/48","IPv6SubnetMin":"10.88.0.0","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/48","IPv6SubnetMin":"fd00::1","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/48","IPv6SubnetMin":"fd00:0:0:9::","IPv6SubnetMax":"fd00:0:0:3::","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"vxlan"}}"#,
+    r#"{"IPv6Network":"fd00::/48","EnableIPv4":false,"EnableIPv6":true}"#,
+    r#"{"IPv6Network":"fd00::/48","EnableIPv4":false,"EnableIPv6":true,"Backend":{"Type":"extension"}}"#,
     r#"{"Network":"10.88.0.0/16","EnableIPv4":"yes"}"#,
     r#"{"Network":"10.88.0.0/16","EnableNFTables":1}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{}}"#,
@@ -221,7 +268,9 @@ fn what_is_written_reads_back() {
             Draft { backend: vxlan, subnet_len: Some(20), ..Draft::new(network) },
         ),
     ];
-    for (name, draft) in rows {
+    let vxlan = Backend::Vxlan(Vxlan::default());
+    let ipv6 = Draft { backend: vxlan, ..Draft::new(subnet("fd00:88::/48")) };
+    for (name, draft) in rows.into_iter().chain([("config-ipv6.json", ipv6)]) {
         let config = draft.build().expect(name);
         let text = config.to_json();
         golden::check(name, &(text.clone() + "\n"));

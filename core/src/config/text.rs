@@ -1,13 +1,12 @@
 //! The JSON of the configuration: kinds of values and member names, no rules.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::str::FromStr;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
 use super::{Backend, Draft, Error, NetworkConfig, Udp, Vxlan};
 use crate::extension::{Command, Extension};
-use crate::ids::{Mtu, Subnet, Vni};
+use crate::ids::{Family, Mtu, Subnet, Vni};
 use crate::json::Members;
 
 /// What flannel has and this version has not, and what would have to be there.
@@ -21,19 +20,19 @@ const NOT_BUILT: [(&str, &str); 4] = [
 pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
     let members: Members = serde_json::from_slice(text)
         .map_err(|error| Error::NotAnObject { reason: error.to_string() })?;
-    families(&members)?;
-    let network = members.last("Network").map(network).transpose()?;
+    let family = family(&members)?;
+    let names = super::members(family);
+    let network = members.last(names.network).map(|found| network(found, family)).transpose()?;
     let network = network.filter(|network| network.len() > 0);
-    let network = network.ok_or(Error::Missing { member: "Network" })?;
-    let subnet_len = match number(&members, "SubnetLen")? {
+    let network = network.ok_or(Error::Missing { member: names.network })?;
+    let subnet_len = match number(&members, names.len)? {
         None | Some(0) => None,
-        Some(len) => Some(
-            u8::try_from(len)
-                .map_err(|_too_long| out_of_range("SubnetLen", len, "be at most 30"))?,
-        ),
+        Some(len) => Some(u8::try_from(len).map_err(|_too_long| {
+            out_of_range(names.len, len, &format!("be at most {}", names.longest))
+        })?),
     };
-    let subnet_min = address(&members, "SubnetMin")?;
-    let subnet_max = address(&members, "SubnetMax")?;
+    let subnet_min = address(&members, names.min, family)?;
+    let subnet_max = address(&members, names.max, family)?;
     let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
     let nftables = flag(&members, "EnableNFTables")?.unwrap_or(false);
     Ok(Draft { network, subnet_len, subnet_min, subnet_max, backend, nftables })
@@ -41,13 +40,18 @@ pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
 
 pub(super) fn write(config: &NetworkConfig) -> String {
     let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables } = config;
+    let names = super::members(network.family());
     let mut text = json!({
-        "Network": network,
-        "SubnetLen": subnet_len,
-        "SubnetMin": subnet_min.base(),
-        "SubnetMax": subnet_max.base(),
+        (names.network): network,
+        (names.len): subnet_len,
+        (names.min): subnet_min.base(),
+        (names.max): subnet_max.base(),
         "Backend": options(backend),
     });
+    if network.family() == Family::V6 {
+        text["EnableIPv4"] = false.into();
+        text["EnableIPv6"] = true.into();
+    }
     if *nftables {
         text["EnableNFTables"] = true.into();
     }
@@ -90,19 +94,28 @@ pub(crate) fn options(backend: &Backend) -> Value {
     Value::Object(options)
 }
 
-fn families(members: &Members) -> Result<(), Error> {
+fn family(members: &Members) -> Result<Family, Error> {
     let only = |member, found: bool, rule: &str| Error::Rule {
         member,
         found: found.to_string(),
         rule: rule.to_owned(),
     };
-    if flag(members, "EnableIPv6")? == Some(true) {
-        return Err(only("EnableIPv6", true, "be false: IPv6 is not built into this version"));
+    let ipv4 = flag(members, "EnableIPv4")?.unwrap_or(true);
+    let ipv6 = flag(members, "EnableIPv6")?.unwrap_or(false);
+    match (ipv4, ipv6) {
+        (true, false) => Ok(Family::V4),
+        (false, true) => Ok(Family::V6),
+        (true, true) => Err(only(
+            "EnableIPv6",
+            true,
+            "be false beside EnableIPv4: both families at once are not built into this version",
+        )),
+        (false, false) => Err(only(
+            "EnableIPv4",
+            false,
+            "be true, or EnableIPv6: a network needs an address family",
+        )),
     }
-    if flag(members, "EnableIPv4")? == Some(false) {
-        return Err(only("EnableIPv4", false, "be true: a network needs an address family"));
-    }
-    Ok(())
 }
 
 pub(crate) fn backend(found: &Value) -> Result<Backend, Error> {
@@ -199,20 +212,34 @@ fn command(members: &Members, member: &'static str) -> Result<Option<Command>, E
     }
 }
 
-fn network(found: &Value) -> Result<Subnet, Error> {
+fn network(found: &Value, family: Family) -> Result<Subnet, Error> {
     let block = found.as_str().and_then(|text| text.split_once('/')).and_then(|(base, len)| {
         // Host bits are masked off, as flannel does.
-        Subnet::containing(Ipv4Addr::from_str(base).ok()?.into(), len.parse().ok()?)
+        Subnet::containing(base.parse().ok()?, len.parse().ok()?)
     });
-    block.ok_or_else(|| kind("Network", found, "an address range such as \"10.88.0.0/16\""))
+    let wanted = match family {
+        Family::V4 => "an address range such as \"10.88.0.0/16\"",
+        Family::V6 => "an address range such as \"fd00:88::/48\"",
+    };
+    let block = block.filter(|block| block.family() == family);
+    block.ok_or_else(|| kind(super::members(family).network, found, wanted))
 }
 
 /// Of no bound stands for the default, as the unspecified address does in flannel.
-fn address(members: &Members, member: &'static str) -> Result<Option<IpAddr>, Error> {
+fn address(
+    members: &Members,
+    member: &'static str,
+    family: Family,
+) -> Result<Option<IpAddr>, Error> {
     let Some(found) = members.last(member) else { return Ok(None) };
-    let parsed = found.as_str().and_then(|text| Ipv4Addr::from_str(text).ok());
-    let address = parsed.ok_or_else(|| kind(member, found, "an IPv4 address in quotes"))?;
-    Ok(Some(address).filter(|address| !address.is_unspecified()).map(IpAddr::from))
+    let parsed = found.as_str().and_then(|text| text.parse().ok());
+    let parsed = parsed.filter(|address| Family::of(*address) == family);
+    let wanted = match family {
+        Family::V4 => "an IPv4 address in quotes",
+        Family::V6 => "an IPv6 address in quotes",
+    };
+    let address = parsed.ok_or_else(|| kind(member, found, wanted))?;
+    Ok(Some(address).filter(|address| !address.is_unspecified()))
 }
 
 fn port(members: &Members) -> Result<Option<u16>, Error> {

@@ -19,15 +19,12 @@ mod table;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::ids::{Subnet, Underlay, Vni};
+use super::nftables::header;
+use crate::ids::{Family, Subnet, Underlay, Vni};
 
 pub use refused::{Count, Refusal, Refused};
 pub use state::{State, transaction};
 pub use table::{Table, is_table};
-
-/// The table's family. In `inet` each look at an address would first ask which family it is of, for
-/// every packet.
-pub const FAMILY: &str = "ip";
 
 /// What the table depends on.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,20 +74,45 @@ pub enum Sources {
     OwnAndOutside,
 }
 
-/// Offsets into a UDP datagram with a VXLAN header (RFC 7348), in bits: 8 bytes of UDP, 8 of VXLAN,
-/// 14 of Ethernet, then IPv4.
+/// Offset into a UDP datagram with a VXLAN header (RFC 7348), in bits: 8 bytes of UDP, 4 of VXLAN.
 const VNI: &str = "@th,96,24";
-const ETHERTYPE_IS_IPV4: &str = "@th,224,16 0x800";
-const INNER_SOURCE: &str = "@th,336,32";
-const INNER_DESTINATION: &str = "@th,368,32";
+
+/// What is inside, by the same offsets: 8 bytes of UDP, 8 of VXLAN, 14 of Ethernet, then IP.
+struct Inner {
+    is_ip: &'static str,
+    source: &'static str,
+    destination: &'static str,
+}
+
+impl Inner {
+    fn of(family: Family) -> Self {
+        match family {
+            Family::V4 => {
+                Self { is_ip: "@th,224,16 0x800", source: "@th,336,32", destination: "@th,368,32" }
+            }
+            Family::V6 => Self {
+                is_ip: "@th,224,16 0x86dd",
+                source: "@th,304,128",
+                destination: "@th,432,128",
+            },
+        }
+    }
+}
 
 /// The route to the source leads elsewhere than where the packet came from.
 const ASTRAY: &str = "fib saddr . iif oif 0";
 
 impl Gate {
+    /// Of which family its addresses are, outer ones and inner ones.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.network.family()
+    }
+
     /// The table without the elements of its sets.
     fn text(&self, table: &Table, refused: &Refused) -> String {
-        let mut text = format!("table {FAMILY} {table} {{\n");
+        let ip = header(self.family());
+        let mut text = format!("table {} {table} {{\n", table.family());
         for (refusal, Count { packets, bytes }) in refused.iter() {
             // Writing to a string cannot fail.
             _ = writeln!(
@@ -99,10 +121,15 @@ impl Gate {
                 refusal.counter()
             );
         }
-        text.push_str("\tset hosts {\n\t\ttype ipv4_addr\n\t}\n\n");
+        let kind = match self.family() {
+            Family::V4 => "ipv4_addr",
+            Family::V6 => "ipv6_addr",
+        };
+        _ = writeln!(text, "\tset hosts {{\n\t\ttype {kind}\n\t}}\n");
+        let Inner { source, .. } = Inner::of(self.family());
         _ = writeln!(
             text,
-            "\tset peers {{\n\t\ttypeof ip saddr . {INNER_SOURCE}\n\t\tflags interval\n\t}}\n"
+            "\tset peers {{\n\t\ttypeof {ip} saddr . {source}\n\t\tflags interval\n\t}}\n"
         );
         // After conntrack has put fragments together, before anybody rewrites a destination.
         let prerouting = "type filter hook prerouting priority -150; policy accept;";
@@ -119,29 +146,30 @@ impl Gate {
 
     fn beside_the_tunnels(&self) -> Vec<String> {
         let Self { network, subnet, devices, ports, uplink, .. } = self;
+        let ip = header(self.family());
         let refuse = |refusal: Refusal| format!("counter name \"{}\" drop", refusal.counter());
         // What comes out of a tunnel has been judged, by its outer source too.
         let mut rules: Vec<String> =
             devices.iter().map(|device| format!("iifname \"{device}\" return")).collect();
         let (uplink, forged) = match uplink {
             // A packet to the host itself may have any source: nobody need masquerade.
-            Uplink::Wrapped(uplink) => (uplink, format!("ip daddr {network} {ASTRAY}")),
+            Uplink::Wrapped(uplink) => (uplink, format!("{ip} daddr {network} {ASTRAY}")),
             // Hosts may differ in who is on the link, so that nothing is said of peers' addresses.
-            Uplink::Plain(uplink) => (uplink, format!("ip saddr {subnet}")),
+            Uplink::Plain(uplink) => (uplink, format!("{ip} saddr {subnet}")),
         };
         // Almost everything, so it comes first: what is encapsulated too.
-        rules.push(format!("iifname \"{uplink}\" ip saddr != {network} return"));
+        rules.push(format!("iifname \"{uplink}\" {ip} saddr != {network} return"));
         let underlay = refuse(Refusal::Underlay);
         rules.push(format!("iifname \"{uplink}\" {forged} {underlay}"));
         let container = refuse(Refusal::Container);
         rules.push(format!("iifname \"{uplink}\" return"));
-        rules.push(format!("ip saddr {subnet} return"));
-        rules.push(format!("ip saddr {network} {ASTRAY} {container}"));
+        rules.push(format!("{ip} saddr {subnet} return"));
+        rules.push(format!("{ip} saddr {network} {ASTRAY} {container}"));
         // To here or to any other host: a peer's outer source opens the tunnels.
         rules.extend(
             ports
                 .iter()
-                .map(|port| format!("udp dport {port} ip saddr @hosts {ASTRAY} {container}")),
+                .map(|port| format!("udp dport {port} {ip} saddr @hosts {ASTRAY} {container}")),
         );
         rules
     }
@@ -159,14 +187,15 @@ impl Gate {
     /// permanent rows, so that nothing but IP is ever sent through a tunnel.
     fn encapsulated(&self) -> Vec<String> {
         let (stranger, inner) = (Refusal::Stranger.counter(), Refusal::Inner.counter());
-        let to_us = format!("{INNER_DESTINATION} {}", elements::range(self.subnet));
-        let mut rules =
-            vec![format!("{ETHERTYPE_IS_IPV4} {to_us} ip saddr . {INNER_SOURCE} @peers return")];
+        let ip = header(self.family());
+        let Inner { is_ip, source, destination } = Inner::of(self.family());
+        let to_us = format!("{destination} {}", elements::range(self.subnet));
+        let mut rules = vec![format!("{is_ip} {to_us} {ip} saddr . {source} @peers return")];
         if self.sources == Sources::OwnAndOutside {
-            let outside = format!("{INNER_SOURCE} != {}", elements::range(self.network));
-            rules.push(format!("{ETHERTYPE_IS_IPV4} {to_us} {outside} ip saddr @hosts return"));
+            let outside = format!("{source} != {}", elements::range(self.network));
+            rules.push(format!("{is_ip} {to_us} {outside} {ip} saddr @hosts return"));
         }
-        rules.push(format!("ip saddr != @hosts counter name \"{stranger}\" drop"));
+        rules.push(format!("{ip} saddr != @hosts counter name \"{stranger}\" drop"));
         rules.push(format!("counter name \"{inner}\" drop"));
         rules
     }

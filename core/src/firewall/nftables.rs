@@ -6,7 +6,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Clients, Entrance, MARK, MULTICAST, Policy, Ports, apart, gate};
+use super::{Clients, Entrance, MARK, Policy, Ports, apart, gate};
+use crate::ids::Family;
 
 /// Our table, of the family `inet`.
 pub const TABLE: &str = "twill";
@@ -79,7 +80,7 @@ pub fn others(tables: &str) -> Vec<&str> {
         let (family, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let ours = match family {
             "inet" => name == TABLE,
-            gate::FAMILY => gate::is_table(name),
+            "ip" | "ip6" => gate::is_table(name),
             _other => false,
         };
         let flannelds =
@@ -97,28 +98,38 @@ fn masquerade(policy: &Policy) -> Vec<String> {
         Ports::FullyRandom => "masquerade fully-random",
         Ports::Plain => "masquerade",
     };
+    let (ip, multicast) = (header(policy.family()), policy.multicast());
     let mut rules = vec![
-        format!("ip saddr {subnet} ip daddr {network} return"),
-        format!("ip saddr {network} ip daddr {subnet} return"),
-        format!("ip saddr != {network} ip daddr {subnet} return"),
-        format!("ip saddr {network} ip daddr != {MULTICAST} {target}"),
+        format!("{ip} saddr {subnet} {ip} daddr {network} return"),
+        format!("{ip} saddr {network} {ip} daddr {subnet} return"),
+        format!("{ip} saddr != {network} {ip} daddr {subnet} return"),
+        format!("{ip} saddr {network} {ip} daddr != {multicast} {target}"),
     ];
     if masquerade.clients == Clients::Hidden {
-        rules.push(format!("ip saddr != {network} ip daddr {network} {target}"));
+        rules.push(format!("{ip} saddr != {network} {ip} daddr {network} {target}"));
     }
     rules
+}
+
+/// In the words of nft.
+pub(super) fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
 }
 
 /// What `TWILL-MSS` does: the kernel looks at the route of each end and takes the smaller.
 fn clamp(policy: &Policy) -> Vec<String> {
     let Policy { network, subnet, .. } = policy;
+    let ip = header(policy.family());
     let both = |entrance: &Entrance| match entrance {
         Entrance::Tunnel(device) => {
             [format!("iifname \"{device}\""), format!("oifname \"{device}\"")]
         }
         Entrance::Uplink(device) => [
-            format!("ip saddr {network} ip daddr {subnet} iifname \"{device}\""),
-            format!("ip saddr {subnet} ip daddr {network} oifname \"{device}\""),
+            format!("{ip} saddr {network} {ip} daddr {subnet} iifname \"{device}\""),
+            format!("{ip} saddr {subnet} {ip} daddr {network} oifname \"{device}\""),
         ],
     };
     // SYN without RST, as numbers: names would be printed as these.

@@ -69,6 +69,24 @@ fn our_table() {
 }
 
 #[test]
+fn our_table_for_ipv6() {
+    let uplink = Entrance::Uplink("eth0".to_owned());
+    let ipv6 = Policy {
+        network: "fd00:88::/48".parse().expect("a network"),
+        subnet: "fd00:88:0:1f::/64".parse().expect("a subnet"),
+        entrances: vec![Entrance::Tunnel("flannel-v6.1".to_owned()), uplink],
+        ..policy()
+    };
+    golden::check("firewall/nftables-ipv6.txt", &nftables::table(from_ref(&ipv6)));
+    let whole = iptables::transaction(
+        from_ref(&ipv6),
+        iptables::Role::Whole,
+        &iptables::Ruleset::default(),
+    );
+    golden::check("firewall/ip6tables.txt", &whole);
+}
+
+#[test]
 fn a_listing_is_compared_by_its_words() {
     let table = nftables::table(&[policy()]);
     assert!(nftables::is_same(&table, &table));

@@ -18,6 +18,13 @@ fn value(backend: LeaseBackend) -> LeaseValue {
     LeaseValue { public_ip, public_ipv6: None, backend, node: None }
 }
 
+fn ipv6(backend: LeaseBackend) -> LeaseValue {
+    LeaseValue {
+        public_ip: Underlay("fd00:140::23".parse().expect("an address")),
+        ..value(backend)
+    }
+}
+
 #[test]
 fn keys_are_flannels() {
     for text in
@@ -28,6 +35,11 @@ fn keys_are_flannels() {
     let both = key("10.42.3.0-24&2001:cafe:42:3::-64").expect("both families");
     assert_eq!(both.subnet, "10.42.3.0/24".parse().expect("a subnet"));
     assert!(both.ipv6.is_some());
+    assert_eq!(both.blocks().count(), 2);
+    let alone = key("0.0.0.0-0&fd00:88:0:a::-64").expect("IPv6 alone");
+    assert_eq!((alone.subnet, alone.ipv6), ("fd00:88:0:a::/64".parse().expect("a subnet"), None));
+    assert_eq!(alone.to_string(), "0.0.0.0-0&fd00:88:0:a::-64");
+    assert_eq!(alone.blocks().collect::<Vec<_>>(), [alone.subnet]);
 }
 
 #[test]
@@ -48,7 +60,11 @@ fn keys_that_are_none_say_why() {
         ("one address", "10.5.52.0-32", block),
         ("everything", "0.0.0.0-0", block),
         ("IPv6 too long", "10.5.52.0-24&fd00::-129", block),
-        ("IPv6 only", "0.0.0.0-0&fd00:88:0:a::-64", "has no IPv4 part"),
+        ("half of IPv6 alone", "0.0.0.0-0&", form),
+        ("host bits of IPv6", "0.0.0.0-0&fd00::7-64", block),
+        ("all of IPv6", "0.0.0.0-0&::-0", block),
+        ("one address of IPv6", "0.0.0.0-0&fd00::1-128", block),
+        ("everything, and IPv6", "0.0.0.1-0&fd00::-64", block),
     ];
     for (name, text, words) in rows {
         let error = key(text).expect_err(name).to_string();
@@ -68,6 +84,8 @@ fn values_are_written_as_flannel_writes_them() {
         LeaseValue { public_ipv6: "fd00::3".parse().ok(), ..value(LeaseBackend::Unnamed) },
         ours,
         nameless,
+        ipv6(vxlan(Some(1))),
+        LeaseValue { node: NODE.parse().ok(), ..ipv6(LeaseBackend::HostGw) },
     ];
     let text: String = rows.iter().map(|value| value.to_json() + "\n").collect();
     golden::check("lease-values.json", &text);
@@ -129,6 +147,13 @@ fn values_are_read_with_flannels_tolerance() {
 }
 
 #[test]
+fn a_real_flanneld_of_ipv6_alone_is_read() {
+    let text = r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd00:140::23","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#;
+    assert_eq!(LeaseValue::parse(text.as_bytes()), Ok(ipv6(vxlan(Some(1)))));
+    assert_eq!(ipv6(vxlan(Some(1))).to_json(), text);
+}
+
+#[test]
 fn values_that_say_nothing_say_why() {
     let rows = [
         ("not JSON", "10.5.52.0-24", "the value is not a JSON object"),
@@ -162,6 +187,11 @@ fn values_that_say_nothing_say_why() {
             "vxlan with a wrong VNI",
             r#"{"BackendType":"vxlan","BackendData":{"VNI":16777216,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
             "VNI is 16777216",
+        ),
+        (
+            "vxlan of IPv6 alone with data for IPv4",
+            r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendData":{"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+            "BackendV6Data is null",
         ),
         ("a node id that is none", r#"{"TwillNodeID":"abc"}"#, "TwillNodeID is \"abc\""),
     ];

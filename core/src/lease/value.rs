@@ -1,6 +1,6 @@
 //! The JSON of a lease's value.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -12,9 +12,9 @@ use crate::json::Members;
 /// What an owner says about itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LeaseValue {
-    /// Where its end of the tunnel listens; `0.0.0.0` when it did not say.
+    /// Where its end of the tunnel listens; `0.0.0.0` when it did not say. Of IPv6 if it has no other.
     pub public_ip: Underlay,
-    /// The same for IPv6. We read it and make no use of it.
+    /// The same for IPv6, beside one of IPv4. We read it and make no use of it.
     pub public_ipv6: Option<Ipv6Addr>,
     /// How to send to it.
     pub backend: LeaseBackend,
@@ -74,13 +74,15 @@ pub enum ValueError {
 #[serde(rename_all = "PascalCase")]
 struct Written<'a> {
     #[serde(rename = "PublicIP")]
-    public_ip: Underlay,
+    public_ip: Ipv4Addr,
     #[serde(rename = "PublicIPv6")]
     public_ipv6: Option<Ipv6Addr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend_data: Option<Data<'a>>,
+    #[serde(rename = "BackendV6Data", skip_serializing_if = "Option::is_none")]
+    backend_v6_data: Option<Data<'a>>,
     #[serde(rename = "TwillNodeID", skip_serializing_if = "Option::is_none")]
     node: Option<NodeId>,
 }
@@ -115,12 +117,27 @@ impl LeaseValue {
             }
             LeaseBackend::Other { name } => (Some(name.as_str()), None),
         };
-        let written = Written {
-            public_ip: self.public_ip,
-            public_ipv6: self.public_ipv6,
-            backend_type,
-            backend_data,
-            node: self.node,
+        let node = self.node;
+        let written = match self.public_ip.0 {
+            IpAddr::V4(public_ip) => {
+                let (public_ipv6, backend_v6_data) = (self.public_ipv6, None);
+                Written {
+                    public_ip,
+                    public_ipv6,
+                    backend_type,
+                    backend_data,
+                    backend_v6_data,
+                    node,
+                }
+            }
+            IpAddr::V6(address) => Written {
+                public_ip: Ipv4Addr::UNSPECIFIED,
+                public_ipv6: Some(address),
+                backend_type,
+                backend_data: None,
+                backend_v6_data: backend_data,
+                node,
+            },
         };
         // Strings, numbers and addresses always have a JSON form.
         serde_json::to_string(&written).unwrap_or_default()
@@ -134,7 +151,7 @@ impl LeaseValue {
             None => Ipv4Addr::UNSPECIFIED,
             Some(found) => text_of(found, "PublicIP", "an IPv4 address")?,
         };
-        let public_ip = Underlay(public_ip.into());
+
         let public_ipv6 = match plain(&members, "PublicIPv6") {
             None => None,
             Some(found) => Some(text_of(found, "PublicIPv6", "an IPv6 address")?),
@@ -143,8 +160,12 @@ impl LeaseValue {
             None => None,
             Some(found) => Some(text_of(found, "TwillNodeID", "a node id")?),
         };
-        let backend = LeaseBackend::read(&members)?;
-        Ok(Self { public_ip, public_ipv6, backend, node })
+        let (public_ip, public_ipv6, data) = match public_ipv6 {
+            Some(only) if public_ip.is_unspecified() => (IpAddr::V6(only), None, "BackendV6Data"),
+            beside => (IpAddr::V4(public_ip), beside, "BackendData"),
+        };
+        let backend = LeaseBackend::read(&members, data)?;
+        Ok(Self { public_ip: Underlay(public_ip), public_ipv6, backend, node })
     }
 }
 
@@ -161,7 +182,8 @@ impl LeaseBackend {
         }
     }
 
-    fn read(members: &Members) -> Result<Self, ValueError> {
+    /// What peers need to know is in `data`.
+    fn read(members: &Members, data: &'static str) -> Result<Self, ValueError> {
         let name: String = match plain(members, "BackendType") {
             None => String::new(),
             Some(found) => text_of(found, "BackendType", "a name")?,
@@ -169,16 +191,15 @@ impl LeaseBackend {
         match name.as_str() {
             "" => Ok(Self::Unnamed),
             "host-gw" => Ok(Self::HostGw),
-            "extension" => match plain(members, "BackendData") {
+            "extension" => match plain(members, data) {
                 None => Ok(Self::Extension { data: None }),
                 Some(Value::String(text)) => Ok(Self::Extension { data: Some(text.clone()) }),
-                Some(other) => Err(mismatch(other, "BackendData", "a text")),
+                Some(other) => Err(mismatch(other, data, "a text")),
             },
             "vxlan" => {
-                let data = members.last("BackendData").unwrap_or(&Value::Null);
+                let found = members.last(data).unwrap_or(&Value::Null);
                 let wanted = "an object with VNI and VtepMAC";
-                let object =
-                    data.as_object().ok_or_else(|| mismatch(data, "BackendData", wanted))?;
+                let object = found.as_object().ok_or_else(|| mismatch(found, data, wanted))?;
                 let object = Members::from(object);
                 let mac = object.last("VtepMAC").unwrap_or(&Value::Null);
                 let mac = text_of(mac, "VtepMAC", "a hardware address")?;

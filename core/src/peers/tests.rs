@@ -202,6 +202,35 @@ fn a_snapshot_is_compared_in_full() {
     assert_eq!(after.peers.len(), 1, "and we never are our own peer");
 }
 
+#[test]
+fn hosts_of_ipv6_alone_are_told_apart_by_their_addresses() {
+    let block = |n: u16| format!("fd00:88:0:{n:x}::/64").parse::<Subnet>().expect("a block");
+    let host = |n: u16| Underlay(format!("fd00:140::{n:x}").parse().expect("an address"));
+    let one = |n: u8| {
+        let key = Key::from(block(n.into()));
+        let value = LeaseValue { public_ip: host(n.into()), ..lease(n).value };
+        Lease { key, value, ..lease(n) }
+    };
+    let own = Own {
+        network: "fd00:88::/48".parse().expect("a network"),
+        subnet: block(1),
+        public_ip: host(1),
+        ..own()
+    };
+    let mixed = with(one(4), |value| value.public_ip = Underlay([192, 0, 2, 4].into()));
+    let outside = Lease { key: "0.0.0.0-0&fd00:99::-64".parse().expect("a key"), ..one(5) };
+    let leases = [one(OWN), one(2), one(3), mixed, outside, lease(6)];
+    let mut known = Known::default();
+    known.fold(snapshot(&leases, &[]));
+    let view = known.view(&own);
+    let peers: Vec<_> = view.peers.iter().map(|peer| (peer.subnet, peer.underlay)).collect();
+    assert_eq!(peers, [(block(2), host(2)), (block(3), host(3))]);
+    let reasons: Vec<Reason> = view.ignored.iter().map(|entry| entry.reason).collect();
+    // By their keys: that of IPv4 comes first.
+    let wanted = [Reason::OutsideNetwork, Reason::PublicAddress, Reason::OutsideNetwork];
+    assert_eq!(reasons, wanted);
+}
+
 /// The leases there are, and what becomes of them besides our own.
 #[track_caller]
 fn row(name: &str, leases: &[Lease], peers: &[u8], reasons: &[(&str, &str)]) {

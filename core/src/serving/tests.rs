@@ -49,6 +49,24 @@ fn among_several_networks_a_port_is_a_name() {
 }
 
 #[test]
+fn devices_of_ipv6_have_flannels_names_where_the_kernel_takes_them() {
+    let mut serving = Serving::new(vxlan(None, None), Revision(10));
+    serving.adopt(vxlan(Some(4789), None), Revision(20));
+    let large = Backend::Vxlan(Vxlan { vni: Vni::new(16_777_215).unwrap(), ..Vxlan::default() });
+    serving.adopt(large, Revision(30));
+    serving.adopt(Backend::HostGw, Revision(40));
+    let names: Vec<_> = serving.all().map(|served| served.device_of(Family::V6)).collect();
+    let wanted = [Some("flannel-v6.1"), Some("twv61.1"), Some("twv6.16777215"), None];
+    assert_eq!(names, wanted.map(|name| name.map(str::to_owned)));
+    for name in names.into_iter().flatten() {
+        assert!(name.len() <= 15 && is_tunnel(&name), "{name}");
+    }
+    for name in ["flannel-v6", "flannel-v6.x", "flannel-v7.1", "twv6x.1", "twv6."] {
+        assert!(!is_tunnel(name), "{name}");
+    }
+}
+
+#[test]
 fn a_lease_is_reached_by_what_it_names() {
     let mut serving = Serving::new(udp(8285), Revision(10));
     serving.adopt(vxlan(None, None), Revision(20));
@@ -107,11 +125,13 @@ fn what_is_served_is_found_again() {
 
 #[test]
 fn tunnels_are_known_by_their_names() {
-    for name in ["flannel0", "flannel12", "flannel.1", "flannel.16777215", "twill1.7"] {
+    for name in
+        ["flannel0", "flannel12", "flannel.1", "flannel.16777215", "flannel-v6.1", "twill1.7"]
+    {
         assert!(is_tunnel(name), "{name}");
     }
     for name in
-        ["flannel", "flannel.", "flannel.x", "flannel-v6.1", "twill0", "twill.1", "eth0", "tw0.x"]
+        ["flannel", "flannel.", "flannel.x", "flannel-v4.1", "twill0", "twill.1", "eth0", "tw0.x"]
     {
         assert!(!is_tunnel(name), "{name}");
     }

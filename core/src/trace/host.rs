@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::{MENDS, Outcome, Stage, Step};
 use crate::doctor::{self, Finding};
+use crate::ids::Family;
 
 /// The bridge of a container, and what it should be like.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,8 +71,8 @@ pub struct Switch {
 
 /// Does the kernel pass packets on from each of these interfaces? `all` is `rp_filter` of all of them.
 #[must_use]
-pub fn forwarding(host: &str, all: &str, switches: &[Switch]) -> Step {
-    let mut findings = vec![doctor::forwarding(host)];
+pub fn forwarding((family, host): (Family, &str), all: &str, switches: &[Switch]) -> Step {
+    let mut findings = vec![doctor::forwarding(family, host)];
     for switch in switches {
         findings.extend(
             switch

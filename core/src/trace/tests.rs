@@ -1,6 +1,7 @@
 use super::*;
 use crate::device::{IfIndex, Uplink};
 use crate::doctor::Echoes;
+use crate::ids::Family;
 use crate::ids::{Gateway, Mac, Mtu, Underlay};
 use crate::plan::{Hop, Tables};
 
@@ -146,7 +147,7 @@ fn switches_of_the_kernel() {
         ("the device is closed", "1", switch("0", "2"), Breaks, "come in by flannel.1"),
         ("sources are checked", "1", switch("1", "1"), Breaks, "source check of flannel.1"),
     ] {
-        check(name, &forwarding(host, "0", &[one]), (outcome, words));
+        check(name, &forwarding((Family::V4, host), "0", &[one]), (outcome, words));
     }
 }
 

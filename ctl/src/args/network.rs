@@ -1,11 +1,11 @@
 //! `twillctl network`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use twill_core::ids::{Ipv4Subnet, Mtu, Vni};
+use twill_core::ids::{Ipv4Subnet, Mtu, Subnet, Vni};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Network {
@@ -35,25 +35,25 @@ Examples:
 
 #[derive(Args, Debug)]
 pub(crate) struct Init {
-    /// The addresses of the whole network, such as 10.88.0.0/16
+    /// The addresses of the whole network, such as 10.88.0.0/16; of IPv6 alone as in `fd00:88::/48`
     #[arg(long, value_name = "CIDR")]
-    pub(crate) network: Ipv4Subnet,
+    pub(crate) network: Subnet,
 
     /// How packets travel between hosts
     #[arg(long, value_enum, default_value_t = Backend::Udp)]
     pub(crate) backend: Backend,
 
-    /// Prefix length of a host's subnet [default: 24, or a quarter of a small network]
+    /// Prefix length of a host's subnet [default: 24, with IPv6 64, or a quarter of a small network]
     #[arg(long, value_name = "BITS")]
     pub(crate) subnet_len: Option<u8>,
 
     /// First address of the lowest subnet a host may get [default: the second of the network]
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) subnet_min: Option<Ipv4Addr>,
+    pub(crate) subnet_min: Option<IpAddr>,
 
     /// First address of the highest subnet a host may get [default: the last of the network]
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) subnet_max: Option<Ipv4Addr>,
+    pub(crate) subnet_max: Option<IpAddr>,
 
     /// UDP port of the tunnel [default: 8285 for udp, 8472 for vxlan]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

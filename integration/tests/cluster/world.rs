@@ -85,7 +85,7 @@ impl World {
         if let Some(subnet) = had {
             let example = fs::read_to_string(self.fabric.node(1).path(SUBNET_FILE))?;
             let mut env = SubnetEnv::parse(&example)?;
-            env.subnet = subnet.try_into()?;
+            env.subnet = subnet;
             host.sh("mkdir -p /run/flannel")?;
             fs::write(host.path(SUBNET_FILE), env.render())?;
         }

@@ -6,6 +6,7 @@ use std::io;
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use twill_core::firewall::gate::{Count, Refused, Table};
+use twill_core::ids::Family;
 
 use super::attributes::{REQUEST, attributes, nftables, open, push, question, with_length};
 use crate::Error;
@@ -17,8 +18,9 @@ const ANSWER: u16 = nftables(18);
 const DUMP: u16 = 0x300;
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
-/// `NFPROTO_IPV4`, which is the table's family.
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6`, the tables' families.
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 /// `NFTA_OBJ_TABLE`, `NFTA_OBJ_NAME`, `NFTA_OBJ_DATA`; in the last `NFTA_COUNTER_BYTES` and
 /// `NFTA_COUNTER_PACKETS`.
 const OF_TABLE: u16 = 1;
@@ -27,12 +29,21 @@ const DATA: u16 = 4;
 const BYTES: u16 = 1;
 const PACKETS: u16 = 2;
 
-/// How many packets that table of peers has refused so far, in the calling thread's namespace; none if
-/// there is no table.
+/// How many packets that table of peers has refused so far, of either family, in the calling thread's
+/// namespace; none if there is no table.
 pub fn refused(table: &Table) -> Result<Refused, Error> {
+    Ok(refused_by(table, Family::V4)?.and(&refused_by(table, Family::V6)?))
+}
+
+/// The same of one family.
+pub(super) fn refused_by(table: &Table, family: Family) -> Result<Refused, Error> {
+    let number = match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
     let failed = |source| Error::WatchRules { source };
     let socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
-    let mut message = question(ASK, REQUEST | DUMP, IPV4);
+    let mut message = question(ASK, REQUEST | DUMP, number);
     push(&mut message, OF_TABLE, format!("{table}\0").as_bytes());
     socket.send(&with_length(message), 0).map_err(failed)?;
     let mut refused = Refused::default();

@@ -1,14 +1,20 @@
 //! The table of peers, kept by the program `nft`.
 
-use twill_core::firewall::gate::{FAMILY, Gate, State, Table, transaction};
+use twill_core::firewall::gate::{Gate, State, Table, transaction};
+use twill_core::ids::Family;
 
-use super::counters::refused;
+use super::counters::refused_by;
 use super::{generation, nft};
 use crate::Error;
 
-/// The table of one network, and what we know of it.
-#[derive(Debug, Default)]
-pub struct Gatekeeper {
+/// The tables of one network, one for each family, and what we know of them.
+#[derive(Debug)]
+pub struct Gatekeeper([Half; 2]);
+
+/// The table of one family.
+#[derive(Debug)]
+struct Half {
+    family: Family,
     table: Table,
     /// How we left it, and after how many transactions of anybody's; `None` if somebody wrote at the
     /// same time.
@@ -18,7 +24,7 @@ pub struct Gatekeeper {
 }
 
 /// What had to be done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Outcome {
     /// Nothing.
     Unchanged,
@@ -28,19 +34,43 @@ pub enum Outcome {
     Healed,
 }
 
+impl Default for Gatekeeper {
+    fn default() -> Self {
+        Self::new(&Table::default())
+    }
+}
+
 impl Gatekeeper {
     /// Nothing is looked at or written yet.
     #[must_use]
-    pub fn new(table: Table) -> Self {
-        Self { table, ..Self::default() }
+    pub fn new(table: &Table) -> Self {
+        let half = |family| Half { family, table: table.over(family), stood: None, printed: None };
+        Self([Family::V4, Family::V6].map(half))
     }
 
-    /// Brings the table about, in one transaction; `None` is no table. A look at what nobody has
-    /// changed is one question to the kernel, and a peer who comes or goes is an element of a set.
+    /// Brings the tables about, each in one transaction: that of the gate's family, and none of the
+    /// other's. `None` is no table at all. A look at what nobody has changed is one question to the
+    /// kernel, and a peer who comes or goes is an element of a set.
     ///
-    /// When this is cut off, the table is as it was or as it should be.
+    /// When this is cut off, each table is as it was or as it should be.
     pub async fn ensure(&mut self, gate: Option<&Gate>) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::Unchanged;
+        for half in &mut self.0 {
+            let wanted = gate.filter(|gate| gate.family() == half.family);
+            outcome = outcome.max(half.ensure(wanted).await?);
+        }
+        Ok(outcome)
+    }
+}
+
+impl Half {
+    async fn ensure(&mut self, gate: Option<&Gate>) -> Result<Outcome, Error> {
         let wanted = State::of(&self.table, gate);
+        let is_away = self.stood.as_ref().is_some_and(|(_then, state)| *state == State::default());
+        if gate.is_none() && is_away {
+            // Who makes one now may keep it.
+            return Ok(Outcome::Unchanged);
+        }
         let before = generation::read()?;
         let (found, healed) = match self.stood.take() {
             Some((then, state)) if then == Some(before) => (state, false),
@@ -60,13 +90,13 @@ impl Gatekeeper {
         let whole =
             !same || nft::nft(&["-f", "-"], &wanted.change(&found, &self.table)).await.is_err();
         if whole {
-            let text = transaction(&self.table, gate, &refused(&self.table)?);
+            let text = transaction(&self.table, gate, &refused_by(&self.table, self.family)?);
             nft::nft(&["-f", "-"], &text).await?;
         }
         let ours = before.wrapping_add(1);
         let alone = generation::read()? == ours;
         if whole && alone {
-            let rules = nft::list_rules(&[FAMILY, self.table.name()]).await?;
+            let rules = nft::list_rules(&[self.table.family(), self.table.name()]).await?;
             self.printed = Some((wanted.clone(), State::read(&rules)));
         }
         self.stood = Some((alone.then_some(ours), wanted));
@@ -82,6 +112,6 @@ impl Gatekeeper {
     }
 
     async fn list(&self) -> Result<String, Error> {
-        nft::list(&[FAMILY, self.table.name()]).await
+        nft::list(&[self.table.family(), self.table.name()]).await
     }
 }

@@ -4,19 +4,27 @@ use std::io;
 
 use twill_core::firewall::iptables::{Role, Ruleset, removal, transaction};
 use twill_core::firewall::{Masquerade, Policy, Ports, Variant};
+use twill_core::ids::Family;
 
 use super::DEADLINE;
 use crate::Error;
 use crate::process::Program;
 
 /// The names of the tables that the old interface has in the thread's namespace.
-const LEGACY_TABLES: &str = "/proc/thread-self/net/ip_tables_names";
+fn legacy_tables(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+    }
+}
 
 /// The first that knows `--random-fully` and lets its restore wait for the lock.
 const GROWN_UP: [u32; 3] = [1, 6, 2];
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Iptables {
+    /// Whose packets it judges.
+    pub(super) family: Family,
     /// What the names of its programs begin with.
     name: &'static str,
     version: [u32; 3],
@@ -24,13 +32,17 @@ pub(super) struct Iptables {
 }
 
 impl Iptables {
-    /// All that are installed, first the one that `iptables` means.
-    pub(super) async fn all() -> Result<Vec<Self>, Error> {
+    /// All that are installed for that family, first the one that `iptables` means, or `ip6tables`.
+    pub(super) async fn all(family: Family) -> Result<Vec<Self>, Error> {
         let mut found: Vec<Self> = Vec::new();
-        found.extend(Self::probe("iptables").await?);
-        for name in ["iptables-nft", "iptables-legacy"] {
+        let [first, others @ ..] = match family {
+            Family::V4 => ["iptables", "iptables-nft", "iptables-legacy"],
+            Family::V6 => ["ip6tables", "ip6tables-nft", "ip6tables-legacy"],
+        };
+        found.extend(Self::probe(family, first).await?);
+        for name in others {
             // The host does without, if it is broken.
-            if let Ok(Some(iptables)) = Self::probe(name).await
+            if let Ok(Some(iptables)) = Self::probe(family, name).await
                 && !found.iter().any(|other| other.variant == iptables.variant)
             {
                 found.push(iptables);
@@ -39,25 +51,33 @@ impl Iptables {
         Ok(found)
     }
 
-    async fn probe(name: &'static str) -> Result<Option<Self>, Error> {
+    async fn probe(family: Family, name: &'static str) -> Result<Option<Self>, Error> {
         let program = Program { name, arguments: &["--version"], input: "", deadline: DEADLINE };
         match program.run().await {
             Err(Error::StartProgram { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
             Err(error) => Err(error),
-            Ok(text) => match parse_version(name, &text) {
+            Ok(text) => match parse_version((family, name), &text) {
                 None => Err(Error::StrangeIptables { text: text.trim().to_owned() }),
                 found => Ok(found),
             },
         }
     }
 
+    /// What it is called, for people.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        }
+    }
+
     /// Everybody's rules, in one run. To ask the old interface for a table would make it; so it is
     /// asked only when it has one.
     pub(super) async fn list(&self) -> Result<Ruleset, Error> {
-        let unused = || std::fs::read_to_string(LEGACY_TABLES).unwrap_or_default().is_empty();
-        if self.variant == Variant::Legacy && unused() {
+        let tables = || std::fs::read_to_string(legacy_tables(self.family)).unwrap_or_default();
+        if self.variant == Variant::Legacy && tables().is_empty() {
             return Ok(Ruleset::default());
         }
         let name = &format!("{}-save", self.name);
@@ -67,7 +87,7 @@ impl Iptables {
 
     /// Tells whether anything had to be written.
     pub(super) async fn ensure(&self, policies: &[Policy], role: Role) -> Result<bool, Error> {
-        let able: Vec<Policy> = policies.iter().map(|policy| self.able(policy)).collect();
+        let able = self.able_to(policies);
         self.restore(&transaction(&able, role, &self.list().await?)).await
     }
 
@@ -77,7 +97,7 @@ impl Iptables {
         policies: &[Policy],
         role: Role,
     ) -> Result<Vec<String>, Error> {
-        let able: Vec<Policy> = policies.iter().map(|policy| self.able(policy)).collect();
+        let able = self.able_to(policies);
         let text = transaction(&able, role, &self.list().await?);
         let (mut table, mut lacks) = (String::new(), Vec::new());
         for line in text.lines() {
@@ -112,6 +132,12 @@ impl Iptables {
         restore.run().await.map(|_nothing| true)
     }
 
+    /// Those of its family, as far as this version can follow them.
+    fn able_to(&self, policies: &[Policy]) -> Vec<Policy> {
+        let ours = policies.iter().filter(|policy| policy.family() == self.family);
+        ours.map(|policy| self.able(policy)).collect()
+    }
+
     /// What of the policy this version can do.
     fn able(&self, policy: &Policy) -> Policy {
         let plain = |masquerade| Masquerade { ports: Ports::Plain, ..masquerade };
@@ -124,8 +150,12 @@ impl Iptables {
 }
 
 /// Reads `iptables v1.8.9 (nf_tables)`; before 1.8 there was but one variant and no brackets.
-fn parse_version(name: &'static str, text: &str) -> Option<Iptables> {
-    let words = text.trim().strip_prefix("iptables v")?;
+fn parse_version((family, name): (Family, &'static str), text: &str) -> Option<Iptables> {
+    let program = match family {
+        Family::V4 => "iptables v",
+        Family::V6 => "ip6tables v",
+    };
+    let words = text.trim().strip_prefix(program)?;
     let (numbers, variant) = words.split_once(' ').unwrap_or((words, ""));
     let mut version = [0; 3];
     let mut parts = numbers.split('.');
@@ -133,7 +163,7 @@ fn parse_version(name: &'static str, text: &str) -> Option<Iptables> {
         *number = parts.next()?.parse().ok()?;
     }
     let variant = if variant == "(nf_tables)" { Variant::NfTables } else { Variant::Legacy };
-    Some(Iptables { name, version, variant })
+    Some(Iptables { family, name, version, variant })
 }
 
 #[cfg(test)]
@@ -153,7 +183,8 @@ mod tests {
             ("BusyBox v1.36.1", None),
             ("", None),
         ] {
-            let found = parse_version("iptables", text).map(|it| (it.version, it.variant));
+            let found =
+                parse_version((Family::V4, "iptables"), text).map(|it| (it.version, it.variant));
             assert_eq!(found, want, "{text}");
         }
     }
@@ -174,7 +205,12 @@ mod tests {
             ([1, 6, 2], Ports::FullyRandom),
             ([1, 6, 1], Ports::Plain),
         ] {
-            let iptables = Iptables { name: "iptables", version, variant: Variant::Legacy };
+            let iptables = Iptables {
+                family: Family::V4,
+                name: "iptables",
+                version,
+                variant: Variant::Legacy,
+            };
             let want = Policy {
                 masquerade: Some(Masquerade { ports: want, ..masquerade }),
                 ..policy.clone()

@@ -5,7 +5,7 @@ mod vxlan;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use nix::libc;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
@@ -154,7 +154,12 @@ impl Kernel {
         // The new one first: with its last address a device loses its routes as well.
         if present.is_empty() {
             self.mended.addresses.fetch_add(1, Relaxed);
-            let add = self.handle.address().add(link.index.0, wanted.0, family.bits());
+            let mut add = self.handle.address().add(link.index.0, wanted.0, family.bits());
+            if family == Family::V6 {
+                // Nobody answers on a tunnel whether another has it, so it is not to wait for that.
+                let parts = &mut add.message_mut().attributes;
+                parts.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            }
             unless(add.execute().await, &[libc::EEXIST]).map_err(|source| Error::AddAddress {
                 name: link.name.clone(),
                 address: wanted.0,

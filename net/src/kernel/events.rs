@@ -71,12 +71,15 @@ impl std::fmt::Debug for Events {
 /// One datagram of the kernel is at most this long (see `NLMSG_GOODSIZE` in `linux/netlink.h`).
 const DATAGRAM: usize = 32 * 1024;
 
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Netconf,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Netconf,
 ];
 
 impl Kernel {

@@ -34,8 +34,9 @@ impl std::fmt::Display for MarkedRoute {
 impl Kernel {
     /// All of them.
     pub async fn marked_routes(&self) -> Result<Vec<MarkedRoute>, Error> {
-        let routes = self.all_routes(Family::V4).await?.into_iter();
-        Ok(routes.filter(is_marked).map(MarkedRoute).collect())
+        let mut routes = self.all_routes(Family::V4).await?;
+        routes.extend(self.all_routes(Family::V6).await?);
+        Ok(routes.into_iter().filter(is_marked).map(MarkedRoute).collect())
     }
 
     /// One that went with its device in the meantime is a success.

@@ -26,18 +26,19 @@ pub struct LocalRoute {
 
 impl Kernel {
     /// The routes of the main table that do not carry our mark, and the ranges of the interfaces'
-    /// addresses. The default route is left out: it overlaps with everything and clashes with nothing.
-    pub async fn local_routes(&self) -> Result<Vec<LocalRoute>, Error> {
+    /// addresses, of one family. The default route is left out: it overlaps with everything and clashes
+    /// with nothing.
+    pub async fn local_routes(&self, family: Family) -> Result<Vec<LocalRoute>, Error> {
         let links = self.links().await?.into_iter();
         let names: BTreeMap<_, _> = links.map(|link| (link.index, link.name)).collect();
         let mut found = BTreeSet::new();
-        for route in self.main_routes(Family::V4).await? {
+        for route in self.main_routes(family).await? {
             if route.header.table == RouteHeader::RT_TABLE_MAIN && !is_marked(&route) {
                 let block = destination(&route);
                 found.extend(block.map(|block| (block, device_of(&route), gateway_of(&route))));
             }
         }
-        for address in self.addresses(Family::V4).await? {
+        for address in self.addresses(family).await? {
             let block = Subnet::containing(address.local, address.prefix_len);
             found.extend(block.map(|block| (block, Some(address.index), None)));
         }

@@ -27,7 +27,8 @@ pub struct Ground<'a> {
     pub devices: &'a [IfIndex],
     /// The interface to the other hosts.
     pub uplink: IfIndex,
-    /// The overlay networks: on the uplink a route of ours leads into one of them.
+    /// The overlay networks: on the uplink a route of ours leads into one of them. Rows of a family
+    /// that none of them is of are not looked at; without any, those of IPv4 are.
     pub networks: &'a [Subnet],
 }
 
@@ -52,15 +53,25 @@ impl Kernel {
     /// [`ROUTE_PROTOCOL`]: crate::ROUTE_PROTOCOL
     pub async fn dump(&self, ground: Ground<'_>) -> Result<Dump, Error> {
         let mut tables = Tables::default();
+        let mut families: BTreeSet<Family> =
+            ground.networks.iter().map(|network| network.family()).collect();
+        if families.is_empty() {
+            families.insert(Family::V4);
+        }
         for device in ground.devices {
             for message in self.neighbours((*device, AddressFamily::Bridge)).await? {
                 tables.forwarding.extend(forwarding_row(ground, &message));
             }
-            for message in self.neighbours((*device, AddressFamily::Inet)).await? {
-                tables.neighbours.extend(neighbour_row(ground, &message));
+            for family in &families {
+                for message in self.neighbours((*device, address_family(*family))).await? {
+                    tables.neighbours.extend(neighbour_row(ground, &message));
+                }
             }
         }
-        let routes = self.main_routes(Family::V4).await?;
+        let mut routes = Vec::new();
+        for family in families {
+            routes.extend(self.main_routes(family).await?);
+        }
         let mut foreign = BTreeSet::new();
         for message in &routes {
             match route_row(ground, message) {

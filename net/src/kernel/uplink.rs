@@ -18,8 +18,10 @@ use crate::Error;
 
 /// What the administrator said about the interface to use. Nothing at all means: the one of the
 /// default route.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Choice {
+    /// Of which family its address has to be.
+    pub family: Family,
     /// Names or addresses, of which the first that exists is taken.
     pub interfaces: Vec<String>,
     /// If none of those does, patterns for addresses and then for names.
@@ -30,6 +32,20 @@ pub struct Choice {
     pub public_ip: Option<IpAddr>,
 }
 
+impl Choice {
+    /// Nothing was said.
+    #[must_use]
+    pub fn any(family: Family) -> Self {
+        Self {
+            family,
+            interfaces: Vec::new(),
+            patterns: Vec::new(),
+            can_reach: None,
+            public_ip: None,
+        }
+    }
+}
+
 impl Kernel {
     /// The interface that carries tunnel packets, with its own address there.
     ///
@@ -38,15 +54,16 @@ impl Kernel {
     /// When no interface is what `choice` asks for; the error names what was looked for and what
     /// this host has.
     pub async fn uplink(&self, choice: &Choice) -> Result<Uplink, Error> {
+        let family = choice.family;
         let host =
-            Host { links: self.links().await?, addresses: self.addresses(Family::V4).await? };
+            Host { links: self.links().await?, addresses: self.addresses(family).await?, family };
         if !choice.interfaces.is_empty() || !choice.patterns.is_empty() {
             return host.by_name_or_pattern(choice);
         }
         match (choice.can_reach, choice.public_ip) {
             (Some(destination), _) => self.reaching(&host, destination).await,
             (None, Some(address)) => host.by_address(address),
-            (None, None) => host.by_default_route(&self.main_routes(Family::V4).await?),
+            (None, None) => host.by_default_route(&self.main_routes(family).await?),
         }
     }
 
@@ -78,6 +95,8 @@ impl Kernel {
 struct Host {
     links: Vec<Link>,
     addresses: Vec<Address>,
+    /// That of all of them.
+    family: Family,
 }
 
 impl Host {
@@ -142,7 +161,8 @@ impl Host {
             let secondary = address.flags.contains(AddressFlags::Secondary);
             (is_link_local(address.local), !permanent, secondary)
         });
-        let best = best.ok_or_else(|| Error::NoAddress { name: link.name.clone() })?;
+        let best =
+            best.ok_or_else(|| Error::NoAddress { name: link.name.clone(), family: self.family })?;
         uplink(link, best.local)
     }
 

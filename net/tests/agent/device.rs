@@ -295,7 +295,7 @@ async fn plant_peer(kernel: &Kernel) {
 async fn device_index(kernel: &Kernel) -> twill_core::device::IfIndex {
     let choice = twill_net::kernel::Choice {
         patterns: vec![regex::Regex::new("^flannel\\.1$").unwrap()],
-        ..Default::default()
+        ..twill_net::kernel::Choice::any(twill_core::ids::Family::V4)
     };
     kernel.uplink(&choice).await.unwrap().index
 }

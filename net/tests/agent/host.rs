@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use twill_core::device::{DeviceSpec, IfIndex, Vxlan};
-use twill_core::ids::{Gateway, Mac, Mtu, Subnet, Underlay, Vni};
+use twill_core::ids::{Family, Gateway, Mac, Mtu, Subnet, Underlay, Vni};
 use twill_core::plan::{Change, Tables};
 use twill_net::Kernel;
 use twill_net::kernel::Ground;
@@ -95,7 +95,10 @@ pub(crate) async fn on_link(kernel: &Kernel, n: u8) -> bool {
 }
 
 pub(crate) fn named(name: &str) -> twill_net::kernel::Choice {
-    twill_net::kernel::Choice { interfaces: vec![name.to_owned()], ..Default::default() }
+    twill_net::kernel::Choice {
+        interfaces: vec![name.to_owned()],
+        ..twill_net::kernel::Choice::any(Family::V4)
+    }
 }
 
 pub(crate) fn subnet(n: u8) -> Subnet {

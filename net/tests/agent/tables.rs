@@ -4,7 +4,7 @@ use crate::host::{
     apply, device, dump, gateway, host, mac, named, on_a_host, on_link, run, subnet,
 };
 use twill_core::device::IfIndex;
-use twill_core::ids::{Subnet, Underlay};
+use twill_core::ids::{Family, Subnet, Underlay};
 use twill_core::plan::{Change, Hop, Tables, plan};
 use twill_net::{Error, Kernel};
 
@@ -225,7 +225,7 @@ fn listings_wait_for_each_other() {
             assert_eq!(tables.unwrap().routes.len(), 256 * 8);
         }
         // One that nobody waits for any more is in nobody's way.
-        let mut abandoned = Box::pin(kernel.local_routes());
+        let mut abandoned = Box::pin(kernel.local_routes(Family::V4));
         for _turn in 0..6 {
             if futures::poll!(&mut abandoned).is_ready() {
                 break;
@@ -287,7 +287,7 @@ fn a_peer_on_the_link_has_a_plain_route_to_itself() {
             "10.5.2.0/24 via 192.168.140.2 dev eth0 proto 84"
         );
         assert_eq!(dump(&kernel, index).await.unwrap().routes, [(subnet(2), via(2).into())].into());
-        let blocks = kernel.local_routes().await.unwrap();
+        let blocks = kernel.local_routes(Family::V4).await.unwrap();
         assert!(
             blocks.iter().all(|route| route.block != subnet(2)),
             "nor are they somebody's network"

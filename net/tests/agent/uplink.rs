@@ -2,6 +2,7 @@
 
 use crate::host::{on_a_host, run};
 use regex::Regex;
+use twill_core::ids::Family;
 use twill_net::Kernel;
 use twill_net::kernel::Choice;
 
@@ -22,7 +23,7 @@ fn choices() {
 }
 
 fn cases() -> Vec<(&'static str, Choice, &'static str)> {
-    let none = Choice::default;
+    let none = || Choice::any(Family::V4);
     let by = |names: &[&str]| {
         let interfaces = names.iter().map(|name| (*name).to_owned()).collect();
         Choice { interfaces, ..none() }
@@ -67,7 +68,7 @@ fn cases() -> Vec<(&'static str, Choice, &'static str)> {
 #[test]
 fn without_a_default_route_the_error_says_what_there_is() {
     on_a_host(async |_scratch| {
-        let error = Kernel::open().unwrap().uplink(&Choice::default()).await.unwrap_err();
+        let error = Kernel::open().unwrap().uplink(&Choice::any(Family::V4)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "no interface has the default route; this host has lo (127.0.0.1), far0, \
@@ -80,7 +81,7 @@ fn without_a_default_route_the_error_says_what_there_is() {
 #[test]
 fn an_address_without_a_route_is_not_reached() {
     on_a_host(async |_scratch| {
-        let choice = Choice { can_reach: "192.0.2.1".parse().ok(), ..Choice::default() };
+        let choice = Choice { can_reach: "192.0.2.1".parse().ok(), ..Choice::any(Family::V4) };
         let error = Kernel::open().unwrap().uplink(&choice).await.unwrap_err();
         assert_eq!(error.to_string(), "cannot find the route to 192.0.2.1");
     });
@@ -93,7 +94,7 @@ fn local_routes_tell_what_a_network_would_clash_with() {
         run("ip address add 10.5.3.4/32 dev lo");
         run("ip route add blackhole 10.5.9.0/24");
         run("ip route add 10.77.0.0/16 via 192.168.140.1 table 99");
-        let routes = Kernel::open().unwrap().local_routes().await.unwrap();
+        let routes = Kernel::open().unwrap().local_routes(Family::V4).await.unwrap();
         let found: Vec<String> =
             routes.iter().map(|route| format!("{} {}", route.block, route.name)).collect();
         for wanted in ["192.168.140.0/24 eth0", "10.5.3.4/32 lo", "10.5.9.0/24 -", "127.0.0.0/8 lo"]

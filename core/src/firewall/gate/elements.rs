@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-use super::{FAMILY, Gate, Table};
+use super::{Gate, Table};
 use crate::ids::{Subnet, Underlay, bits};
 
 /// The elements of both sets.
@@ -81,7 +81,7 @@ fn command(
     (verb, set): (&str, &str),
     elements: impl Iterator<Item = impl fmt::Display>,
 ) {
-    let mut separator = format!("{verb} element {FAMILY} {table} {set} {{ ");
+    let mut separator = format!("{verb} element {} {table} {set} {{ ", table.family());
     let before = text.len();
     for element in elements {
         // Writing to a string cannot fail.

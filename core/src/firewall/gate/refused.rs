@@ -57,6 +57,16 @@ impl Refused {
         }
     }
 
+    /// Those of another table on top.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            count.packets += more.packets;
+            count.bytes += more.bytes;
+        }
+        self
+    }
+
     /// Each with its count.
     pub fn iter(&self) -> impl Iterator<Item = (Refusal, Count)> {
         Refusal::ALL.into_iter().map(|refusal| (refusal, self.count(refusal)))

@@ -1,7 +1,7 @@
 //! The table as it is, or as it should be, and the way from one to the other.
 
 use super::elements::Elements;
-use super::{FAMILY, Gate, Refused, Table};
+use super::{Gate, Refused, Table};
 
 /// The table in a form that can be compared.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -65,7 +65,8 @@ impl State {
 #[must_use]
 pub fn transaction(table: &Table, gate: Option<&Gate>, refused: &Refused) -> String {
     // Named first, so that there is one to delete.
-    let clear = format!("table {FAMILY} {table}\ndelete table {FAMILY} {table}\n");
+    let family = table.family();
+    let clear = format!("table {family} {table}\ndelete table {family} {table}\n");
     let Some(gate) = gate else { return clear };
     clear + &gate.text(table, refused) + &Elements::of(gate).change(&Elements::default(), table)
 }

@@ -32,6 +32,44 @@ fn the_table() {
 }
 
 #[test]
+fn the_table_for_ipv6() {
+    let table6 = table().over(Family::V6);
+    let host = |n: u8| Underlay(format!("fd00:140::{n}").parse().unwrap());
+    let ipv6 = Gate {
+        network: "fd00:88::/48".parse().unwrap(),
+        subnet: "fd00:88:0:1f::/64".parse().unwrap(),
+        devices: ["flannel-v6.1".to_owned()].into(),
+        sources: Sources::OwnAndOutside,
+        peers: [(host(2), "fd00:88:0:2::/64".parse().unwrap())].into(),
+        ..gate()
+    };
+    let text = transaction(&table6, Some(&ipv6), &Refused::default());
+    golden::check("firewall/peers-ipv6.txt", &text);
+    let more =
+        Gate { peers: [(host(3), "fd00:88:0:3::7/128".parse().unwrap())].into(), ..ipv6.clone() };
+    assert_eq!(
+        State::of(&table6, Some(&more)).change(&State::of(&table6, Some(&ipv6)), &table6),
+        "delete element ip6 twill-peers hosts { fd00:140::2 }\n\
+         delete element ip6 twill-peers peers { fd00:140::2 . \
+         0xfd000088000000020000000000000000-0xfd00008800000002ffffffffffffffff }\n\
+         add element ip6 twill-peers hosts { fd00:140::3 }\n\
+         add element ip6 twill-peers peers { fd00:140::3 . 0xfd000088000000030000000000000007 }\n"
+    );
+    // As nft prints it: the table, with its elements in their sets.
+    let (table, _elements) = text.split_once("add element").unwrap();
+    let (_clear, table) = table.split_once("delete table ip6 twill-peers\n").unwrap();
+    let listing = table
+        .replace("\t\tpackets 0 bytes 0\n", "")
+        .replace("type ipv6_addr\n", "type ipv6_addr\n\t\telements = { fd00:140::2 }\n")
+        .replace(
+            "flags interval\n",
+            "flags interval\n\t\telements = { fd00:140::2 . \
+             0xfd000088000000020000000000000000-0xfd00008800000002ffffffffffffffff }\n",
+        );
+    assert_eq!(State::read(&listing), State::of(&table6, Some(&ipv6)));
+}
+
+#[test]
 fn a_listing_is_read_as_what_was_written() {
     let listing = listing();
     let found = State::read(&listing);

@@ -1,7 +1,7 @@
 //! The rules of each chain, in the words and the order that `iptables-save` prints.
 
 use super::{APART, APART_IN, ARRIVAL, CLAMP, CROSSING, Chain, FWD, POSTRTG};
-use crate::firewall::{Clients, Entrance, MARK, MULTICAST, Policy, Ports, apart};
+use crate::firewall::{Clients, Entrance, MARK, Policy, Ports, apart};
 
 /// The rules of one chain of ours, in order; none if no policy has a use for it.
 pub(super) fn rules(policies: &[Policy], chain: Chain) -> Vec<String> {
@@ -88,7 +88,7 @@ fn masquerade(policy: &Policy) -> Vec<String> {
         POSTRTG.rule(&format!("-s {subnet} -d {network}"), "RETURN"),
         POSTRTG.rule(&format!("-s {network} -d {subnet}"), "RETURN"),
         POSTRTG.rule(&format!("! -s {network} -d {subnet}"), "RETURN"),
-        POSTRTG.rule(&format!("-s {network} ! -d {MULTICAST}"), target),
+        POSTRTG.rule(&format!("-s {network} ! -d {}", policy.multicast()), target),
     ];
     if masquerade.clients == Clients::Hidden {
         rules.push(POSTRTG.rule(&format!("! -s {network} -d {network}"), target));

@@ -35,6 +35,9 @@ impl Kernel {
         }
         // Before the device is up, so that no router advertisement is ever believed.
         sysctl::ensure_no_router_advertisements(&spec.name)?;
+        if spec.address.0.is_ipv6() && sysctl::ensure_ipv6(&spec.name)? {
+            self.mended.devices.fetch_add(1, Relaxed);
+        }
         Ok(link)
     }
 

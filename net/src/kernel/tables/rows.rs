@@ -155,11 +155,20 @@ pub(in crate::kernel) fn is_marked(message: &RouteMessage) -> bool {
     message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
 }
 
+/// What the kernel makes of no metric in IPv6 (`IP6_RT_PRIO_USER`).
+const NO_METRIC_IN_IPV6: u32 = 1024;
+
 /// The kernel keys a route by table, prefix, type of service and metric; ours differ in the prefix
 /// alone.
 pub(super) fn has_our_key(message: &RouteMessage) -> bool {
-    let metric =
-        message.attributes.iter().any(|part| matches!(part, RouteAttribute::Priority(1..)));
+    let none = match message.header.address_family {
+        AddressFamily::Inet6 => NO_METRIC_IN_IPV6,
+        _other => 0,
+    };
+    let metric = message
+        .attributes
+        .iter()
+        .any(|part| matches!(part, RouteAttribute::Priority(metric) if *metric != none));
     message.header.table == RouteHeader::RT_TABLE_MAIN && message.header.tos == 0 && !metric
 }
 
