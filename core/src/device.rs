@@ -140,15 +140,17 @@ pub fn mtu(backend: &Backend, uplink: &Uplink) -> Result<Mtu, TooSmall> {
         Backend::Udp(_port) => (uplink.mtu, UDP_OVERHEAD),
         Backend::Vxlan(vxlan) => (vxlan.mtu.unwrap_or(uplink.mtu), VXLAN_OVERHEAD),
     };
-    let inside = |overhead| outer.inside(overhead).ok_or(TooSmall::NoRoom { outer, overhead });
-    match Family::of(uplink.address.0) {
-        Family::V4 => inside(overhead),
-        Family::V6 => {
-            let overhead = overhead + IPV6_OVERHEAD;
-            let mtu = inside(overhead)?;
-            (mtu.bytes() >= LEAST_IPV6).then_some(mtu).ok_or(TooSmall::NoIpv6 { outer, overhead })
-        }
-    }
+    inside(outer, overhead, Family::of(uplink.address.0))
+}
+
+/// What is left inside a tunnel over a way that carries `outer`; `overhead` counts with headers of IPv4.
+pub(crate) fn inside(outer: Mtu, overhead: u32, family: Family) -> Result<Mtu, TooSmall> {
+    let (overhead, least) = match family {
+        Family::V4 => (overhead, 0),
+        Family::V6 => (overhead + IPV6_OVERHEAD, LEAST_IPV6),
+    };
+    let mtu = outer.inside(overhead).ok_or(TooSmall::NoRoom { outer, overhead })?;
+    (mtu.bytes() >= least).then_some(mtu).ok_or(TooSmall::NoIpv6 { outer, overhead })
 }
 
 /// The device for this host: `subnet` is its own, `mac` the hardware address it keeps for life.

@@ -76,11 +76,14 @@ pub enum Clients {
     Kept,
 }
 
-/// Each network with each other one of the host: no packet goes from the first to the second.
+/// Each network with each other one of the host that packets could go to: none goes from the first to
+/// the second.
 fn apart(policies: &[Policy]) -> impl Iterator<Item = (Subnet, Subnet)> {
     let networks = || policies.iter().map(|policy| policy.network);
-    networks()
-        .flat_map(move |from| networks().filter(move |to| *to != from).map(move |to| (from, to)))
+    networks().flat_map(move |from| {
+        let other = move |to: &Subnet| *to != from && to.family() == from.family();
+        networks().filter(other).map(move |to| (from, to))
+    })
 }
 
 /// A packet with this bit was marked by somebody who masquerades it elsewhere; Kubernetes does.

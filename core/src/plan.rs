@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::device::{IfIndex, UDP_OVERHEAD, VXLAN_OVERHEAD};
-use crate::ids::{Gateway, Ipv4Subnet, Mac, Mtu, Subnet, Underlay};
+use crate::device::{IfIndex, UDP_OVERHEAD, VXLAN_OVERHEAD, inside};
+use crate::ids::{Family, Gateway, Ipv4Subnet, Mac, Mtu, Subnet, Underlay};
 use crate::peers::Peer;
 use crate::serving::Way;
 use crate::status::{Ignored, Reason};
@@ -105,10 +105,11 @@ impl Paths {
     /// What packets to this peer may be, if the way there carries less than others do.
     fn narrow(&self, peer: &Peer, hop: Hop) -> Option<Mtu> {
         let carried = self.link.carries(peer.underlay)?;
+        let tunnelled = |overhead| inside(carried, overhead, Family::of(peer.underlay.0)).ok();
         let inner = match hop {
             Hop::Via(..) => Some(carried),
-            Hop::Device(_) => carried.inside(UDP_OVERHEAD),
-            Hop::Onlink(..) => carried.inside(VXLAN_OVERHEAD),
+            Hop::Device(_) => tunnelled(UDP_OVERHEAD),
+            Hop::Onlink(..) => tunnelled(VXLAN_OVERHEAD),
         };
         inner.filter(|inner| self.mtus.get(&peer.by).is_some_and(|usual| inner < usual))
     }

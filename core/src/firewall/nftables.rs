@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::{Clients, Entrance, MARK, Policy, Ports, apart, gate};
-use crate::ids::Family;
+use crate::ids::{Family, Subnet};
 
 /// Our table, of the family `inet`.
 pub const TABLE: &str = "twill";
@@ -26,7 +26,10 @@ pub fn table(policies: &[Policy]) -> String {
         rules.insert(0, format!("meta mark & {MARK:#010x} == {MARK:#010x} return"));
     }
     let clamp: Vec<String> = policies.iter().flat_map(clamp).collect();
-    let drop = |(from, to)| format!("ip saddr {from} ip daddr {to} drop");
+    let drop = |(from, to): (Subnet, Subnet)| {
+        let ip = header(from.family());
+        format!("{ip} saddr {from} {ip} daddr {to} drop")
+    };
     let apart: Vec<String> = apart(policies).map(drop).collect();
     let chains = [
         chain("postrouting", "nat hook postrouting priority 100", &rules),

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::slice::from_ref;
 
 use super::*;
@@ -133,6 +134,15 @@ fn several_networks_are_apart() {
     golden::check("firewall/several.txt", &text);
     let alone = iptables::transaction(&both[..1], role, &iptables::Ruleset::default());
     assert!(!alone.contains("TWILL-APART") && text.matches("-j DROP").count() == 4);
+
+    let ipv6 = |network: &str| Policy { network: network.parse().unwrap(), ..policy() };
+    let table = nftables::table(&[policy(), ipv6("fd00:88::/48"), ipv6("fd00:89::/48")]);
+    let drops: BTreeSet<&str> = table.lines().filter(|line| line.ends_with("drop")).collect();
+    let want = [
+        "\t\tip6 saddr fd00:88::/48 ip6 daddr fd00:89::/48 drop",
+        "\t\tip6 saddr fd00:89::/48 ip6 daddr fd00:88::/48 drop",
+    ];
+    assert_eq!(drops, BTreeSet::from(want), "no packet changes its family");
 }
 
 pub(super) fn policy() -> Policy {

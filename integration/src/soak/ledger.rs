@@ -115,7 +115,9 @@ impl Ledger {
         let mut lost = BTreeMap::new();
         for log in self.ways.values() {
             for Excuse { numbers, fault } in &log.excused {
-                let missing = log.arrived[numbers.clone()].iter().filter(|arrived| !**arrived);
+                // None of them was sent, if the fault ended before the next was due.
+                let among = log.arrived.get(numbers.clone()).unwrap_or_default();
+                let missing = among.iter().filter(|arrived| !**arrived);
                 *lost.entry(*fault).or_default() += missing.count();
             }
         }
