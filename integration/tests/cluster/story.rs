@@ -133,15 +133,24 @@ impl World {
         self.all_is_well("etcd was put back from the copy")
     }
 
-    /// A host may lose its subnet to the one that had it when the copy was made, and to nobody else.
+    /// A host may lose its subnet to the one that had it when the copy was made. Who lost one that way takes
+    /// another that nobody has written yet, and may so be before a host that is about to write its own
+    /// again: that host had to move as well. Nobody else may.
     fn who_moved_had_to(&self, before: &BTreeMap<NodeId, Subnet>) -> Result<()> {
         let after = self.subnets()?;
+        let ousted = |node: &NodeId, was: &Subnet| {
+            self.copied.iter().any(|(owner, subnet)| owner != node && subnet == was)
+        };
+        let overtaken = |node: &NodeId, was: &Subnet| {
+            let ousted = before.iter().filter(|(other, theirs)| ousted(other, theirs));
+            ousted
+                .map(|(other, _theirs)| other)
+                .any(|other| other != node && after.get(other) == Some(was))
+        };
         for (node, was) in before {
             let is = after.get(node).with_context(|| format!("{node} is gone"))?;
-            let mut copied = self.copied.iter();
-            let another = copied.any(|(owner, subnet)| owner != node && subnet == was);
             ensure!(
-                is == was || another,
+                is == was || ousted(node, was) || overtaken(node, was),
                 "{node} had {was}, and left it for {is} without a reason"
             );
         }
