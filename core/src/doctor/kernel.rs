@@ -36,6 +36,9 @@ const fn part(symbol: &'static str, module: &'static str) -> Part {
 /// Of every host with containers.
 const CONTAINERS: [Part; 2] = [part("VETH", "veth"), part("BRIDGE", "bridge")];
 
+/// What keeps a container to its own addresses.
+const SOURCES: [Part; 2] = [part("NET_CLS_BPF", "cls_bpf"), part("NET_SCH_INGRESS", "sch_ingress")];
+
 const NFTABLES: [Part; 4] = [
     part("NF_TABLES", "nf_tables"),
     part("NF_TABLES_INET", "nf_tables"),
@@ -108,6 +111,7 @@ fn needs(backends: &[&Backend], engine: Option<Engine>) -> Vec<(Part, String)> {
         Some(Engine::None) | None => {}
     }
     of(&CONTAINERS, "the network of containers");
+    of(&SOURCES, "the check of the addresses that containers send from");
     needs
 }
 
@@ -145,7 +149,8 @@ mod tests {
 
     /// All that anybody needs, built in, but for what is named with another value.
     fn build(other: &[(&str, &str)]) -> Build {
-        let parts: [&[Part]; 6] = [&CONTAINERS, &NFTABLES, &PEERS, &MATCHES, &ON_NFTABLES, &LEGACY];
+        let parts: [&[Part]; 7] =
+            [&CONTAINERS, &SOURCES, &NFTABLES, &PEERS, &MATCHES, &ON_NFTABLES, &LEGACY];
         let alone = [part("TUN", "tun"), part("VXLAN", "vxlan")];
         let mut config = String::from("# CONFIG_WIREGUARD is not set\n");
         for part in parts.into_iter().flatten().chain(&alone) {
@@ -200,6 +205,13 @@ mod tests {
                 udp(),
                 legacy,
                 "the firewall iptables",
+            ),
+            (
+                "no filter of what containers send",
+                build(&[("NET_CLS_BPF", "n")]),
+                udp(),
+                none,
+                "CONFIG_NET_CLS_BPF, which the check of the addresses",
             ),
             ("it does not tell", Build::default(), udp(), legacy, "does not tell how it was built"),
         ] {
