@@ -233,6 +233,7 @@ fn env<S>(agent: &Agent<S>, membership: &Membership) -> Result<SubnetEnv, Failur
     Ok(SubnetEnv {
         network: membership.setup.config.network,
         subnet: membership.subnet(),
+        ipv6: None,
         mtu: membership.setup.mtu()?,
         ip_masq: agent.flags.firewall.masquerade.ip_masq,
     })

@@ -7,18 +7,33 @@ use std::fmt::Write as _;
 
 use crate::ids::{Family, Ipv4Subnet, Mtu, Subnet};
 
-/// What `subnet.env` says. Of a file with both families only IPv4 is looked at.
+/// What `subnet.env` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SubnetEnv<Block = Subnet> {
-    /// The whole overlay network.
+    /// The whole overlay network; that of IPv4, if there are two.
     pub network: Block,
     /// This host's block of it.
     pub subnet: Block,
+    /// The same of IPv6, beside IPv4. A network of IPv6 alone has none.
+    pub ipv6: Option<Ipv6Blocks>,
     /// What a container's interface may carry.
     pub mtu: Mtu,
     /// Does the agent masquerade what leaves the overlay? If not, Docker shall.
     pub ip_masq: bool,
 }
+
+/// The network and the host's block of it, of one family.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Blocks {
+    /// The whole overlay network.
+    pub network: Subnet,
+    /// The host's block of it.
+    pub subnet: Subnet,
+}
+
+/// [`Blocks`] of IPv6.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ipv6Blocks(Blocks);
 
 /// One that is of IPv4, for whatever IPv6 does not go into.
 pub type Ipv4Env = SubnetEnv<Ipv4Subnet>;
@@ -56,17 +71,47 @@ pub enum Error {
     },
 }
 
+impl Ipv6Blocks {
+    /// `None` unless both are of IPv6.
+    #[must_use]
+    pub fn new(network: Subnet, subnet: Subnet) -> Option<Self> {
+        let of_ipv6 = [network, subnet].into_iter().all(|block| block.family() == Family::V6);
+        of_ipv6.then_some(Self(Blocks { network, subnet }))
+    }
+
+    /// The whole overlay network.
+    #[must_use]
+    pub fn network(self) -> Subnet {
+        self.0.network
+    }
+
+    /// The host's block of it.
+    #[must_use]
+    pub fn subnet(self) -> Subnet {
+        self.0.subnet
+    }
+}
+
 impl SubnetEnv {
+    /// One for each family that the network has, IPv4 first.
+    pub fn blocks(&self) -> impl Iterator<Item = Blocks> {
+        let first = Blocks { network: self.network, subnet: self.subnet };
+        let beside = self.ipv6.filter(|_| self.subnet.family() == Family::V4);
+        [first].into_iter().chain(beside.map(|Ipv6Blocks(blocks)| blocks))
+    }
+
     /// The text of the file.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
-        let Self { network, subnet, mtu, ip_masq } = self;
-        let bridge = subnet.first_host();
-        let (whole, own) = names(subnet.family());
-        // Writing to a string cannot fail.
-        _ = writeln!(text, "{whole}={network}");
-        _ = writeln!(text, "{own}={bridge}/{}", subnet.len());
+        let Self { mtu, ip_masq, .. } = self;
+        for Blocks { network, subnet } in self.blocks() {
+            let bridge = subnet.first_host();
+            let (whole, own) = names(subnet.family());
+            // Writing to a string cannot fail, here and below.
+            _ = writeln!(text, "{whole}={network}");
+            _ = writeln!(text, "{own}={bridge}/{}", subnet.len());
+        }
         _ = writeln!(text, "FLANNEL_MTU={mtu}");
         _ = writeln!(text, "FLANNEL_IPMASQ={ip_masq}");
         text
@@ -75,14 +120,12 @@ impl SubnetEnv {
     /// Reads what we, or a flanneld on this host, wrote. Unknown variables are ignored.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let variables = Variables::parse(text)?;
-        let family = [Family::V4, Family::V6].into_iter().find(|family| {
-            let (whole, own) = names(*family);
-            variables.need(whole).is_ok() || variables.need(own).is_ok()
-        });
-        let family = family.unwrap_or(Family::V4);
-        let (whole, own) = names(family);
-        let network = variables.block(whole, family)?;
-        let subnet = variables.block(own, family)?;
+        let (network, subnet, ipv6) =
+            match (variables.blocks(Family::V4)?, variables.blocks(Family::V6)?) {
+                (Some(Blocks { network, subnet }), ipv6) => (network, subnet, ipv6.map(Ipv6Blocks)),
+                (None, Some(Blocks { network, subnet })) => (network, subnet, None),
+                (None, None) => return Err(Error::Missing { name: names(Family::V4).0 }),
+            };
         let mtu = variables.need("FLANNEL_MTU")?;
         let mtu =
             mtu.parse().ok().and_then(Mtu::new).ok_or_else(|| {
@@ -92,7 +135,7 @@ impl SubnetEnv {
         let ip_masq = ip_masq
             .parse()
             .map_err(|_not_a_bool| malformed("FLANNEL_IPMASQ", ip_masq, "true or false"))?;
-        Ok(Self { network, subnet, mtu, ip_masq })
+        Ok(Self { network, subnet, ipv6, mtu, ip_masq })
     }
 
     /// The options that make dockerd use this subnet, as `mk-docker-opts.sh` writes them, with the
@@ -122,11 +165,11 @@ impl TryFrom<SubnetEnv> for Ipv4Env {
     type Error = Error;
 
     fn try_from(env: SubnetEnv) -> Result<Self, Error> {
-        let SubnetEnv { network, subnet, mtu, ip_masq } = env;
+        let SubnetEnv { network, subnet, ipv6, mtu, ip_masq } = env;
         let none = |_ipv6| Error::NoIpv4 { network };
         let (network, subnet) =
             (network.try_into().map_err(none)?, subnet.try_into().map_err(none)?);
-        Ok(Self { network, subnet, mtu, ip_masq })
+        Ok(Self { network, subnet, ipv6, mtu, ip_masq })
     }
 }
 
@@ -161,6 +204,16 @@ impl<'a> Variables<'a> {
         found.map(|(_name, value)| *value).ok_or(Error::Missing { name })
     }
 
+    /// `None` if nothing is said about the family.
+    fn blocks(&self, family: Family) -> Result<Option<Blocks>, Error> {
+        let (whole, own) = names(family);
+        if self.need(whole).is_err() && self.need(own).is_err() {
+            return Ok(None);
+        }
+        let (network, subnet) = (self.block(whole, family)?, self.block(own, family)?);
+        Ok(Some(Blocks { network, subnet }))
+    }
+
     fn block(&self, name: &'static str, family: Family) -> Result<Subnet, Error> {
         let value = self.need(name)?;
         let block = value.split_once('/').and_then(|(address, len)| {
@@ -181,6 +234,10 @@ fn malformed(name: &'static str, value: &str, wanted: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::golden;
 
@@ -188,9 +245,15 @@ mod tests {
         SubnetEnv {
             network: "10.88.0.0/16".parse().expect("a network"),
             subnet: "10.88.86.0/24".parse().expect("a subnet"),
+            ipv6: None,
             mtu: Mtu::new(1450).expect("in range"),
             ip_masq: false,
         }
+    }
+
+    fn ipv6() -> Ipv6Blocks {
+        let block = |text: &str| text.parse().expect("a block");
+        Ipv6Blocks::new(block("fd00:88::/48"), block("fd00:88:0:5e::/64")).expect("of IPv6")
     }
 
     /// The golden is the file of a real flanneld.
@@ -208,6 +271,7 @@ mod tests {
         let ipv6 = SubnetEnv {
             network: "fd00:88::/48".parse().expect("a network"),
             subnet: "fd00:88:0:5e::/64".parse().expect("a subnet"),
+            ipv6: None,
             mtu: Mtu::new(1430).expect("in range"),
             ip_masq: true,
         };
@@ -220,6 +284,22 @@ mod tests {
         let without = text.replace("FLANNEL_IPV6_NETWORK", "X");
         let missing = SubnetEnv::parse(&without).expect_err("half of it").to_string();
         assert_eq!(missing, "FLANNEL_IPV6_NETWORK is missing");
+    }
+
+    /// The lines and their order are those of a real flanneld.
+    #[test]
+    fn writes_both_families() {
+        let both = SubnetEnv { ipv6: Some(ipv6()), ..env() };
+        let text = both.render();
+        golden::check("subnet-dual.env", &text);
+        assert_eq!(SubnetEnv::parse(&text), Ok(both));
+        let key = "DOCKER_NETWORK_OPTIONS";
+        assert_eq!(both.docker_options(key), env().docker_options(key), "as `mk-docker-opts.sh`");
+        let without = text.replace("FLANNEL_IPV6_SUBNET", "X");
+        let missing = SubnetEnv::parse(&without).expect_err("half of it").to_string();
+        assert_eq!(missing, "FLANNEL_IPV6_SUBNET is missing");
+        let swapped = Ipv6Blocks::new(both.network, ipv6().subnet());
+        assert_eq!(swapped, None, "the pair is of IPv6");
     }
 
     /// The goldens are the output of flannel's `mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS`.
@@ -242,12 +322,6 @@ mod tests {
                 "the last assignment",
                 "FLANNEL_MTU=9000\nFLANNEL_NETWORK=10.88.0.0/16\n\
               FLANNEL_SUBNET=10.88.86.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
-            ),
-            (
-                "both families",
-                "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.86.1/24\n\
-              FLANNEL_IPV6_NETWORK=fd00:88::/48\nFLANNEL_IPV6_SUBNET=fd00:88:0:5e::1/64\n\
-              FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n",
             ),
             (
                 "line ends of Windows",
@@ -285,6 +359,12 @@ mod tests {
                 "FLANNEL_MTU is `67`, which is not a number of bytes from 68 to 65535",
             ),
             (with("FLANNEL_IPMASQ=yes"), "FLANNEL_IPMASQ is `yes`, which is not true or false"),
+            (with("FLANNEL_IPV6_NETWORK=fd00:88::/48"), "FLANNEL_IPV6_SUBNET is missing"),
+            (
+                with("FLANNEL_IPV6_NETWORK=10.88.0.0/16\nFLANNEL_IPV6_SUBNET=fd00:88::1/64"),
+                "FLANNEL_IPV6_NETWORK is `10.88.0.0/16`, which is not a block of addresses such as \
+                 fd00:5::/64",
+            ),
             (
                 with("FLANNEL_SUBNET=10.88.86.1"),
                 "FLANNEL_SUBNET is `10.88.86.1`, which is not a block of addresses such as 10.5.2.0/24",
@@ -295,19 +375,42 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
+    /// Blocks of one family: a network, and one in it.
+    fn blocks(family: Family) -> impl Strategy<Value = Blocks> {
+        (any::<u128>(), 1..family.bits() - 2, 0_u8..=8).prop_map(move |(base, len, more)| {
+            let base: IpAddr = match family {
+                Family::V4 => Ipv4Addr::from((base >> 96) as u32).into(),
+                Family::V6 => Ipv6Addr::from(base).into(),
+            };
+            let block = |len: u8| Subnet::containing(base, len).expect("short enough");
+            Blocks { network: block(len), subnet: block((len + more).min(family.bits() - 2)) }
+        })
+    }
+
+    fn envs() -> impl Strategy<Value = SubnetEnv> {
+        let (ipv4, ipv6) = (blocks(Family::V4), proptest::option::of(blocks(Family::V6)));
+        let first = prop_oneof![(ipv4, ipv6), (blocks(Family::V6), Just(None))];
+        (first, 68_u32..=65535, any::<bool>()).prop_map(|((first, beside), mtu, ip_masq)| {
+            let Blocks { network, subnet } = first;
+            let (ipv6, mtu) = (beside.map(Ipv6Blocks), Mtu::new(mtu).expect("in range"));
+            SubnetEnv { network, subnet, ipv6, mtu, ip_masq }
+        })
+    }
+
+    proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "(FLANNEL_(NETWORK|SUBNET|MTU|IPMASQ)=\\PC{0,20}\n)*|\\PC*") {
+        fn no_text_makes_it_panic(
+            text in "(FLANNEL_(NETWORK|SUBNET|IPV6_NETWORK|IPV6_SUBNET|MTU|IPMASQ)=\\PC{0,20}\n)*|\\PC*"
+        ) {
             drop(SubnetEnv::parse(&text));
         }
 
         #[test]
-        fn everything_reads_back(base: u32, len in 1_u8..=30, more in 0_u8..=8, mtu in 68_u32..=65535, ip_masq: bool) {
-            let network = Ipv4Subnet::containing(base.into(), len).expect("short enough");
-            let subnet = Ipv4Subnet::containing(base.into(), (len + more).min(30)).expect("short enough");
-            let mtu = Mtu::new(mtu).expect("in range");
-            let env = SubnetEnv { network: network.into(), subnet: subnet.into(), mtu, ip_masq };
-            proptest::prop_assert_eq!(SubnetEnv::parse(&env.render()), Ok(env));
+        fn everything_reads_back(env in envs()) {
+            prop_assert_eq!(SubnetEnv::parse(&env.render()), Ok(env));
+            let families: Vec<Family> = env.blocks().map(|blocks| blocks.subnet.family()).collect();
+            prop_assert_eq!(families.len(), 1 + usize::from(env.ipv6.is_some()));
+            prop_assert!(families.is_sorted());
         }
     }
 }

@@ -40,6 +40,7 @@ fn only_another_subnet_or_mtu_is_news() {
     let env = SubnetEnv {
         network: "10.88.0.0/16".parse().unwrap(),
         subnet: "10.88.2.0/24".parse().unwrap(),
+        ipv6: None,
         mtu: Mtu::new(1450).unwrap(),
         ip_masq: false,
     };
