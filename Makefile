@@ -13,10 +13,10 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test storm soak model fuzz bench bench-control lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test storm soak model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install from apt what building and testing need (only what is missing)
 	@scripts/deps.sh
@@ -57,6 +57,9 @@ bench-control: ## what 1,000 and 10,000 peers cost a host, beside flannel's desi
 	@scripts/deps.sh bench
 	$(CARGO) build --locked --release $(BINS)
 	@target/release/twill-lab bench-control
+
+bench-datapath: build ## the data path of udp beside VXLAN, plain routes and a naive tunnel; 10 minutes (BENCH_ROUNDS, _SECONDS, _PATHS, _MEASURES)
+	@target/release/twill-lab bench-datapath
 
 lint: deps ## everything CI checks without running the programs
 	$(CARGO) fmt --all --check

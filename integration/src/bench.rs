@@ -5,6 +5,7 @@
 
 mod containers;
 pub(crate) mod control;
+pub(crate) mod datapath;
 mod processes;
 mod samples;
 

@@ -1,6 +1,7 @@
 //! Labs for people: made with `up`, entered, and taken down again.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -115,6 +116,14 @@ pub(crate) fn complain(error: &anyhow::Error) {
 #[expect(clippy::print_stdout, reason = "this is the program's own voice")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
+}
+
+/// Says on standard error how far it is, if a person looks on.
+#[expect(clippy::print_stderr, reason = "this is the program's own voice")]
+pub(crate) fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    }
 }
 
 fn hosts_of(lab: &Standing) -> Result<Vec<String>> {

@@ -34,6 +34,8 @@ enum Command {
     Bench,
     /// Measure what 1,000 and 10,000 peers cost a host, beside flannel's design
     BenchControl(bench::control::BenchControl),
+    /// Measure what the data path of `udp` reaches, beside other ways for packets
+    BenchDatapath(bench::datapath::BenchDatapath),
     /// Let one fault after the other happen to five hosts under traffic
     Soak(soak::Options),
     /// Make a lab with etcd, agents and the image, and leave it standing
@@ -63,6 +65,9 @@ enum Command {
     /// The hook of an agent
     #[command(hide = true)]
     Demand { socket: PathBuf },
+    /// The yardstick of bench-datapath: a tunnel that moves one packet in each call
+    #[command(hide = true)]
+    Naive(bench::datapath::naive::Options),
     /// Become a command on a host
     #[command(hide = true)]
     Join {
@@ -89,6 +94,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(demo) => done(demo::run(&demo)),
         Command::Bench => done(bench::run()),
         Command::BenchControl(wanted) => done(bench::control::run(&wanted)),
+        Command::BenchDatapath(wanted) => done(bench::datapath::run(&wanted)),
         Command::Soak(options) => done(soak::run(&options)),
         Command::Up(up) => done(by_hand::up(&up)),
         Command::Down(which) => done(by_hand::down(&which)),
@@ -99,6 +105,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Init { lab, host } => done(hold::init(&lab, &host)),
         Command::Manage { socket, command } => done(rights::manage(&socket, &command)),
         Command::Demand { socket } => rights::demand(&socket),
+        Command::Naive(options) => done(bench::datapath::naive::run(&options)),
         Command::Join { host, command } => done(join::run(&host, &command)),
     }
 }

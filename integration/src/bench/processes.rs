@@ -51,8 +51,8 @@ fn print(name: &str, proc: &Path, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-// Time on a processor, of all threads (proc(5): schedstat, in nanoseconds).
-fn busy(proc: &Path) -> Result<Duration> {
+/// Time on a processor, of all threads (proc(5): schedstat, in nanoseconds).
+pub(super) fn busy(proc: &Path) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for task in fs::read_dir(proc.join("task"))?.flatten() {
         let text = fs::read_to_string(task.path().join("schedstat"))?;
