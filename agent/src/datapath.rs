@@ -1,6 +1,7 @@
 //! The tunnel devices, as many as there are backends to serve, and the threads behind those of `udp`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -9,12 +10,12 @@ use twill_core::config::Backend;
 use twill_core::device::{DeviceSpec, IfIndex};
 use twill_core::extension::{Extension, Hosts};
 use twill_core::firewall::gate::{Accept, Sources};
-use twill_core::ids::Family;
+use twill_core::ids::{Family, Ipv4Subnet, Subnet};
 use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
 use twill_core::serving::{Served, Way};
 use twill_net::{Kernel, sysctl};
-use twill_tunnel::{Counters, Device, Endpoint, Tunnel};
+use twill_tunnel::{Counters, Device, Endpoint, Marks, Tunnel};
 
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
@@ -117,7 +118,7 @@ impl DataPaths {
         if self.peers != peers {
             peers.clone_into(&mut self.peers);
             for (_endpoint, tunnel) in self.paths.values().filter_map(|path| path.tunnel.as_ref()) {
-                tunnel.set_peers(tunnel_peers(peers));
+                tunnel.set_peers(blocks(peers));
             }
         }
     }
@@ -250,7 +251,7 @@ impl DataPaths {
             flag.store(true, Relaxed);
             lost.wake.notify_one();
         })?;
-        tunnel.set_peers(tunnel_peers(&self.peers));
+        tunnel.set_peers(blocks(&self.peers));
         tracing::debug!(address = %endpoint.underlay, port = endpoint.port, "the tunnel carries packets");
         Ok(Path { name, index, tunnel: Some((endpoint, tunnel)), gone })
     }
@@ -260,17 +261,22 @@ fn endpoint(backend: &Backend, (setup, spec): (&Setup, &DeviceSpec)) -> Option<E
     match backend {
         Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
         Backend::Udp(udp) => Some(Endpoint {
-            underlay: setup.uplink.address.ipv4()?,
+            underlay: setup.uplink.address.ipv4()?.into(),
             port: udp.port,
-            subnet: setup.subnet.try_into().ok()?,
+            subnet: Ipv4Subnet::try_from(setup.subnet).ok()?.into(),
             mtu: spec.mtu(),
             accept: match setup.accept {
                 Accept::Anyone => twill_tunnel::Accept::Anyone,
                 Accept::Peers(Sources::Own) => twill_tunnel::Accept::Peers,
                 Accept::Peers(Sources::OwnAndOutside) => {
-                    twill_tunnel::Accept::PeersAndOutside(setup.config.network.try_into().ok()?)
+                    twill_tunnel::Accept::PeersAndOutside(setup.config.network.into())
                 }
             },
+            marks: Marks::None,
         }),
     }
+}
+
+fn blocks(peers: &[Peer]) -> Vec<(Subnet, IpAddr)> {
+    tunnel_peers(peers).into_iter().map(|(subnet, host)| (subnet.into(), host.into())).collect()
 }

@@ -32,7 +32,7 @@ events! {
     Received = "received",
     /// Fewer bytes than the header needs.
     Short = "short",
-    /// Another version of IP, or no IP at all.
+    /// Another version of IP than the tunnel has a block of, or no IP at all.
     NotIpv4 = "not_ipv4",
     /// The header's length disagrees with what came.
     LengthMismatch = "length_mismatch",
@@ -50,6 +50,8 @@ events! {
     ForeignSource = "foreign_source",
     /// A peer sent us what belongs to another host.
     ForeignDestination = "foreign_destination",
+    /// The underlay met congestion, and the packet cannot be told (RFC 6040).
+    Congested = "congested",
     /// The answer of a peer's host: nobody listens there (`ECONNREFUSED`).
     Refused = "refused",
     /// The kernel had no room (`ENOBUFS`, `ENOMEM`).
@@ -97,16 +99,20 @@ impl Counters {
     }
 
     pub(crate) fn add(&self, event: Event) {
-        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+        self.add_many(event, 1);
     }
 
-    pub(crate) fn sent(&self, bytes: usize) {
-        self.add(Event::Sent);
+    pub(crate) fn add_many(&self, event: Event, count: usize) {
+        self.events[event as usize].fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, count: usize, bytes: usize) {
+        self.add_many(Event::Sent, count);
         self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn received(&self, bytes: usize) {
-        self.add(Event::Received);
+    pub(crate) fn received(&self, count: usize, bytes: usize) {
+        self.add_many(Event::Received, count);
         self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
@@ -131,9 +137,8 @@ mod tests {
     #[test]
     fn a_packet_that_crosses_is_counted_with_its_bytes() {
         let counters = Counters::default();
-        counters.sent(20);
-        counters.sent(1472);
-        counters.received(28);
+        counters.sent(2, 1492);
+        counters.received(1, 28);
         assert_eq!((counters.count(Event::Sent), counters.bytes_sent()), (2, 1492));
         assert_eq!((counters.count(Event::Received), counters.bytes_received()), (1, 28));
     }

@@ -1,31 +1,47 @@
 //! The user-space data path: TUN to UDP and back, in the wire format of flannel's `udp` backend.
 //!
-//! A datagram is one bare IPv4 packet and nothing else, from port to the same port on every host.
-//! What a packet deserves is decided in [`Peers`] and the private `path` module, which own no file;
-//! two plain threads per tunnel carry packets to and from these decisions.
+//! A datagram is one bare IP packet and nothing else, from port to the same port on every host. But the
+//! kernel is asked as seldom as possible: it hands over up to 64 KiB of a stream behind one set of
+//! headers, which we cut into packets and give it back as one train of datagrams; on the other host it
+//! hands over the train as one, which we join into one super-packet for the device.
+//!
+//! What a packet deserves is decided in [`Peers`] and the private `path` module; how it is cut and joined
+//! in `segment`, `train` and `coalesce`. None of them owns a file. Two plain threads per tunnel, `outbound`
+//! and `inbound`, carry packets to and from these decisions.
 //!
 //! ```text
-//! container ─► bridge ─► flannel0 ─► thread `tun-to-udp` ─► socket ─► peer
-//! container ◄─ bridge ◄─ flannel0 ◄─ thread `udp-to-tun` ◄─ socket ◄─ peer
+//! container ─► bridge ─► flannel0 ─► judge, cut, form a train ─► socket ─► peer
+//! container ◄─ bridge ◄─ flannel0 ◄─ join ◄─ judge each packet ◄─ socket ◄─ peer
 //! ```
 
+mod blocks;
 mod checksum;
+mod coalesce;
 mod counters;
 mod device;
 mod icmp;
-mod ipv4;
+mod inbound;
+mod marks;
+mod outbound;
+mod packet;
 mod path;
 mod peers;
+mod segment;
+mod socket;
+mod train;
 mod tunnel;
+mod vnet;
 mod wait;
 
+pub use blocks::Blocks;
 pub use counters::{Counters, Event};
-pub use device::Device;
+pub use device::{Device, Offload};
+pub use marks::Marks;
 pub use peers::Peers;
 pub use tunnel::{Accept, Endpoint, Tunnel, check_port};
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// Why the data path cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +74,7 @@ pub enum Error {
     #[error("cannot listen on udp {address}")]
     Listen {
         /// Our end of the tunnel.
-        address: SocketAddrV4,
+        address: SocketAddr,
         /// What the kernel said.
         #[source]
         source: io::Error,

@@ -1,8 +1,8 @@
 //! Who owns which addresses: an immutable table, built once per change and read without a lock.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use twill_core::ids::Ipv4Subnet;
+use twill_core::ids::Subnet;
 
 /// The other hosts' blocks and where these hosts listen.
 ///
@@ -10,86 +10,138 @@ use twill_core::ids::Ipv4Subnet;
 /// is built, so that a look-up is one binary search.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Peers {
-    /// Disjoint and in order.
-    ranges: Vec<Range>,
+    ipv4: Ranges<u32>,
+    ipv6: Ranges<u128>,
     /// In order, each once.
-    hosts: Vec<Ipv4Addr>,
+    hosts: Vec<IpAddr>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Range {
-    first: u32,
-    last: u32,
-    host: Ipv4Addr,
+/// Disjoint and in order. The first addresses lie by themselves, because only they are searched.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Ranges<A> {
+    firsts: Vec<A>,
+    rest: Vec<(A, IpAddr)>,
+}
+
+/// An address as a number.
+trait Address: Copy + Default + Ord {
+    fn before(self) -> Option<Self>;
+    fn after(self) -> Option<Self>;
+}
+
+#[derive(Clone, Copy)]
+struct Block<A> {
+    first: A,
+    last: A,
+    host: IpAddr,
 }
 
 impl Peers {
     /// Of two equal blocks the later one holds.
     #[must_use]
-    pub fn new(mut blocks: Vec<(Ipv4Subnet, Ipv4Addr)>) -> Self {
-        let mut hosts: Vec<Ipv4Addr> = blocks.iter().map(|(_block, host)| *host).collect();
+    pub fn new(mut blocks: Vec<(Subnet, IpAddr)>) -> Self {
+        let mut hosts: Vec<IpAddr> = blocks.iter().map(|(_block, host)| *host).collect();
         hosts.sort_unstable();
         hosts.dedup();
         // Outer before inner; the sort is stable, so equal blocks keep their order.
         blocks.sort_by_key(|(block, _host)| (block.base(), block.len()));
-        Self { ranges: flatten(&blocks), hosts }
+        let ipv4 = blocks.iter().filter_map(|(block, host)| match (block.base(), block.last()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Some(Block { first: first.to_bits(), last: last.to_bits(), host: *host })
+            }
+            _other => None,
+        });
+        let ipv6 = blocks.iter().filter_map(|(block, host)| match (block.base(), block.last()) {
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Some(Block { first: first.to_bits(), last: last.to_bits(), host: *host })
+            }
+            _other => None,
+        });
+        Self { ipv4: Ranges::flatten(ipv4), ipv6: Ranges::flatten(ipv6), hosts }
     }
 
     /// The host that owns `address`.
     #[must_use]
-    pub fn owner(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
-        let address = address.to_bits();
-        let after = self.ranges.partition_point(|range| range.first <= address);
-        let range = self.ranges[..after].last()?;
-        (address <= range.last).then_some(range.host)
+    #[inline]
+    pub fn owner(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(address) => self.ipv4.owner(address.to_bits()),
+            IpAddr::V6(address) => self.ipv6.owner(address.to_bits()),
+        }
     }
 
     /// Is there a peer at `host`?
     #[must_use]
-    pub fn knows(&self, host: Ipv4Addr) -> bool {
+    pub fn knows(&self, host: IpAddr) -> bool {
         self.hosts.binary_search(&host).is_ok()
     }
 }
 
-/// Cuts nested blocks into disjoint ranges, the innermost block winning. Blocks are CIDR, so two of
-/// them are either disjoint or one holds the other: a stack of open blocks is enough.
-fn flatten(blocks: &[(Ipv4Subnet, Ipv4Addr)]) -> Vec<Range> {
-    let mut ranges = Vec::with_capacity(blocks.len());
-    let mut open: Vec<Range> = Vec::new();
-    // The first address not yet given away; 64 bits, because it may lie behind the last address.
-    let mut next: u64 = 0;
-    let mut give = |next: &mut u64, until: u64, host: Ipv4Addr| {
-        if let (Ok(first), Ok(last)) = (u32::try_from(*next), u32::try_from(until))
-            && first <= last
-        {
-            ranges.push(Range { first, last, host });
-            *next = until + 1;
-        }
-    };
-    for (block, host) in blocks {
-        let block =
-            Range { first: block.base().to_bits(), last: block.last().to_bits(), host: *host };
-        while let Some(inner) = open.pop_if(|inner| inner.last < block.first) {
-            give(&mut next, inner.last.into(), inner.host);
-        }
-        if let Some(outer) = open.last()
-            && block.first > 0
-        {
-            give(&mut next, u64::from(block.first) - 1, outer.host);
-        }
-        next = block.first.into();
-        open.push(block);
+impl Address for u32 {
+    fn before(self) -> Option<Self> {
+        self.checked_sub(1)
     }
-    while let Some(inner) = open.pop() {
-        give(&mut next, inner.last.into(), inner.host);
+
+    fn after(self) -> Option<Self> {
+        self.checked_add(1)
     }
-    ranges
+}
+
+impl Address for u128 {
+    fn before(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+
+    fn after(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
+impl<A: Address> Ranges<A> {
+    #[inline]
+    fn owner(&self, address: A) -> Option<IpAddr> {
+        let after = self.firsts.partition_point(|first| *first <= address);
+        let (last, host) = self.rest[..after].last()?;
+        (address <= *last).then_some(*host)
+    }
+
+    /// Cuts nested blocks into disjoint ranges, the innermost block winning. Blocks are CIDR, so two of
+    /// them are either disjoint or one holds the other: a stack of open blocks is enough.
+    fn flatten(blocks: impl Iterator<Item = Block<A>>) -> Self {
+        let mut ranges = Self::default();
+        let mut open: Vec<Block<A>> = Vec::new();
+        // The first address not yet given away, unless the last one is.
+        let mut next = Some(A::default());
+        for block in blocks {
+            while let Some(inner) = open.pop_if(|inner| inner.last < block.first) {
+                ranges.give(&mut next, inner.last, inner.host);
+            }
+            if let (Some(outer), Some(before)) = (open.last(), block.first.before()) {
+                ranges.give(&mut next, before, outer.host);
+            }
+            next = Some(block.first);
+            open.push(block);
+        }
+        while let Some(inner) = open.pop() {
+            ranges.give(&mut next, inner.last, inner.host);
+        }
+        ranges
+    }
+
+    fn give(&mut self, next: &mut Option<A>, last: A, host: IpAddr) {
+        if let Some(first) = next.filter(|first| *first <= last) {
+            self.firsts.push(first);
+            self.rest.push((last, host));
+            *next = last.after();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn owners() {
@@ -109,6 +161,22 @@ mod tests {
         let twice = table(&[("10.5.2.0/24", 2), ("10.5.2.0/24", 4)]);
         owner("of two equal blocks the later holds", &twice, "10.5.2.9", Some(4));
         assert!(peers.knows(host(2)) && !peers.knows(host(4)));
+        let six = [("fd00:5::/32", 9), ("fd00:5:2::/64", 2), ("10.5.0.0/16", 4), ("::/128", 3)];
+        let six = table(&six);
+        owner("a block of IPv6", &six, "fd00:5:2::7", Some(2));
+        owner("behind it", &six, "fd00:5:2:1::", Some(9));
+        owner("the very first address of IPv6", &six, "::", Some(3));
+        owner("the next", &six, "::1", None);
+        owner("the families do not mix", &six, "::10.5.0.1", None);
+        owner("and share a table", &six, "10.5.0.1", Some(4));
+        let whole = table(&[("::/0", 1), ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128", 3)]);
+        owner(
+            "the very last address of IPv6",
+            &whole,
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            Some(3),
+        );
+        owner("the one before", &whole, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe", Some(1));
     }
 
     proptest! {
@@ -117,14 +185,14 @@ mod tests {
         fn agrees_with_a_walk_over_all_blocks(
             blocks in prop::collection::vec((any::<u8>(), 22_u8..=32, any::<u8>()), 0..12),
         ) {
-            let blocks: Vec<(Ipv4Subnet, Ipv4Addr)> = blocks
+            let blocks: Vec<(Subnet, IpAddr)> = blocks
                 .into_iter()
                 .map(|(base, len, n)| {
-                    (Ipv4Subnet::containing([10, 0, base % 4, base].into(), len).unwrap(), host(n))
+                    (Subnet::containing([10, 0, base % 4, base].into(), len).unwrap(), host(n))
                 })
                 .collect();
             let peers = Peers::new(blocks.clone());
-            for address in (0..1024).map(|n| Ipv4Addr::from_bits(0x0a00_0000 + n)) {
+            for address in (0..1024).map(|n| Ipv4Addr::from_bits(0x0a00_0000 + n).into()) {
                 let slow = blocks
                     .iter()
                     .filter(|(block, _host)| block.contains(address))
@@ -144,7 +212,7 @@ mod tests {
         assert_eq!(peers.owner(address.parse().unwrap()), wanted.map(host), "{name}");
     }
 
-    fn host(n: u8) -> Ipv4Addr {
+    fn host(n: u8) -> IpAddr {
         [192, 0, 2, n].into()
     }
 }

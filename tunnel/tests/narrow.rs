@@ -8,9 +8,9 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use twill_core::ids::{Ipv4Subnet, Mtu};
+use twill_core::ids::{Mtu, Subnet};
 use twill_net::netns::{Netns, Scratch};
-use twill_tunnel::{Accept, Device, Endpoint, Event, Tunnel};
+use twill_tunnel::{Accept, Device, Endpoint, Event, Marks, Tunnel};
 
 const PORT: u16 = 8285;
 /// Ethernet's 1500 bytes less an IPv4 and a UDP header.
@@ -77,17 +77,18 @@ fn host() -> Tunnel {
     ip(&format!("link set flannel0 mtu {MTU} up"));
     ip("route add 10.5.0.0/16 dev flannel0");
     ip("addr add 10.5.1.1/32 dev lo");
-    let block = |n: u8| Ipv4Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
+    let block = |n: u8| Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
     let endpoint = Endpoint {
         underlay: [192, 0, 2, 2].into(),
         port: PORT,
-        subnet: block(1),
+        subnet: block(1).into(),
         mtu: Mtu::new(MTU.into()).expect("in range"),
         accept: Accept::Peers,
+        marks: Marks::None,
     };
     let tunnel = Tunnel::start(device, endpoint, |error| panic!("lost: {error}"));
     let tunnel = tunnel.expect("a tunnel");
-    tunnel.set_peers(vec![(block(2), PEER)]);
+    tunnel.set_peers(vec![(block(2), PEER.into())]);
     tunnel
 }
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, gettid};
-use twill_core::ids::{Ipv4Subnet, Mtu};
-use twill_tunnel::{Accept, Device, Endpoint, Error, Event, Tunnel};
+use twill_core::ids::{Mtu, Subnet};
+use twill_tunnel::{Accept, Device, Endpoint, Error, Event, Marks, Tunnel};
 
 const DEVICE: &str = "flannel0";
 const PORT: u16 = 8285;
@@ -195,16 +195,17 @@ fn host(n: u8, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
 
 fn start(n: u8, device: Device, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
     let [near, far] = [1, 2].map(|n: u8| {
-        let subnet = Ipv4Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
+        let subnet = Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
         (subnet, [192, 0, 2, n].into())
     });
     let (own, peer) = if n == 1 { (near, far) } else { (far, near) };
     let endpoint = Endpoint {
         underlay: own.1,
         port: PORT,
-        subnet: own.0,
+        subnet: own.0.into(),
         mtu: Mtu::new(MTU).expect("in range"),
         accept: Accept::Peers,
+        marks: Marks::None,
     };
     let tunnel = Tunnel::start(device, endpoint, lost).expect("a tunnel");
     tunnel.set_peers(vec![peer]);

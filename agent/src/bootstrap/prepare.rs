@@ -150,7 +150,7 @@ impl<S: Store> Agent<S> {
         if let (Backend::Udp(udp), Some(address)) =
             (&setup.config.backend, setup.uplink.address.ipv4())
         {
-            twill_tunnel::check_port(address, udp.port)?;
+            twill_tunnel::check_port(address.into(), udp.port)?;
         }
         Ok(setup)
     }
