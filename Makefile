@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test storm soak model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test storm soak soak-datapath model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ soak: ## 20 minutes (SOAK_SECONDS) of faults on five hosts under traffic; SOAK_B
 	@scripts/deps.sh test
 	$(CARGO) build --locked --workspace --bins
 	@target/debug/twill-lab soak
+
+soak-datapath: build ## 10 minutes (SOAK_SECONDS) of full load between two hosts over udp while others come and go; SOAK_SEED repeats one
+	@target/release/twill-lab soak-datapath
 
 fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
 	@scripts/fuzz.sh

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::churn::command as churn;
 use crate::soak::command as soak;
 use crate::{bench, by_hand, demo, guard, hold, join, rights};
 
@@ -38,6 +39,8 @@ enum Command {
     BenchDatapath(bench::datapath::BenchDatapath),
     /// Let one fault after the other happen to five hosts under traffic
     Soak(soak::Options),
+    /// Load two hosts over `udp` while others come and go in etcd
+    SoakDatapath(churn::Options),
     /// Make a lab with etcd, agents and the image, and leave it standing
     Up(by_hand::Up),
     /// Take a lab down
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::BenchControl(wanted) => done(bench::control::run(&wanted)),
         Command::BenchDatapath(wanted) => done(bench::datapath::run(&wanted)),
         Command::Soak(options) => done(soak::run(&options)),
+        Command::SoakDatapath(options) => done(churn::run(&options)),
         Command::Up(up) => done(by_hand::up(&up)),
         Command::Down(which) => done(by_hand::down(&which)),
         Command::Enter(enter) => by_hand::enter(&enter),

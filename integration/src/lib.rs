@@ -7,6 +7,7 @@
 mod bench;
 mod by_hand;
 mod cgroups;
+pub mod churn;
 pub mod cli;
 pub mod container;
 #[expect(dead_code, reason = "each crate uses its part of the deeds")]

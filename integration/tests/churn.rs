@@ -1,0 +1,17 @@
+//! A few seconds of full load over `udp` while others come and go. The long form is `make soak-datapath`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use twill_integration::churn::{Churn, Length};
+use twill_integration::may_build_labs;
+
+#[test]
+fn full_load_loses_no_byte_while_peers_come_and_go() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let churn = Churn { length: Length::Short(Duration::from_secs(10)), seed: 1 };
+    println!("{}", churn.run(|_lab| Ok(()), &|line| println!("{line}"))?);
+    Ok(())
+}
