@@ -7,6 +7,7 @@ mod kernel;
 mod refused;
 mod tables;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -175,10 +176,11 @@ fn stops(rule: &str) -> bool {
 /// Does it name destinations within that block?
 fn is_for(rule: &str, subnet: Subnet) -> bool {
     let mut words = rule.split_whitespace().skip_while(|word| *word != "-d").skip(1);
-    let block = words
-        .next()
-        .map(|word| if word.contains('/') { word.to_owned() } else { format!("{word}/32") });
-    block.and_then(|text| text.parse::<Subnet>().ok()).is_some_and(|to| to.overlaps(subnet))
+    let block = |word: &str| match word.parse::<IpAddr>() {
+        Ok(address) => Subnet::new(address, Family::of(address).bits()),
+        Err(_no_address) => word.parse().ok(),
+    };
+    words.next().and_then(block).is_some_and(|to| to.overlaps(subnet))
 }
 
 /// What interfaces carry, in bytes.
@@ -380,6 +382,15 @@ mod tests {
             ("-A PREROUTING -j TWILL-RAW\n".to_owned() + &drop("10.88.34.2/32"), Verdict::Ok),
         ] {
             assert_eq!(raw_chain(&format!("{policy}{rules}"), subnet).verdict, verdict, "{rules}");
+        }
+        let subnet = "fd00:88:0:5e::/64".parse().unwrap();
+        for (rules, verdict) in [
+            (drop("fd00:88:0:5e::2/128"), Verdict::Fail),
+            (drop("fd00:88:0:5e::2"), Verdict::Fail),
+            (drop("fd00:99::2"), Verdict::Ok),
+            (drop("10.88.34.2"), Verdict::Ok),
+        ] {
+            assert_eq!(raw_chain(&rules, subnet).verdict, verdict, "{rules}");
         }
     }
 

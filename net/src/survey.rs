@@ -48,13 +48,21 @@ fn packed() -> Option<String> {
     Some(text)
 }
 
-/// The rules of a table of iptables as `-S` prints them, or those of one of its chains; `None` without
-/// iptables.
-pub async fn rules(table: &str, chain: Option<&str>) -> Result<Option<String>, Error> {
+/// The rules of a table of iptables, or of ip6tables, as `-S` prints them, or those of one of its chains;
+/// `None` without the program.
+pub async fn rules(
+    family: Family,
+    table: &str,
+    chain: Option<&str>,
+) -> Result<Option<String>, Error> {
+    let name = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
     let mut arguments = vec!["-w", "-t", table, "-S"];
     arguments.extend(chain);
     let deadline = Duration::from_secs(5);
-    let program = Program { name: "iptables", arguments: &arguments, input: "", deadline };
+    let program = Program { name, arguments: &arguments, input: "", deadline };
     match program.run().await {
         Ok(rules) => Ok(Some(rules)),
         Err(Error::StartProgram { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),

@@ -3,6 +3,7 @@
 use twill_core::doctor::{self, Finding};
 use twill_core::firewall::choose::Wish;
 use twill_core::firewall::{Engine, Policy};
+use twill_core::ids::Family;
 use twill_net::firewall::{Firewall, Programs};
 use twill_net::survey;
 
@@ -14,7 +15,9 @@ const MOST_LINES: usize = 4;
 
 /// Everything that was looked at, good or bad.
 pub(crate) async fn firewall(blueprint: &Blueprint) -> Vec<Finding> {
-    let mut findings = vec![ours(blueprint).await, forward_chain().await, raw(blueprint).await];
+    let family = blueprint.setup.family();
+    let mut findings =
+        vec![ours(blueprint).await, forward_chain(family).await, raw(blueprint, family).await];
     let devices = blueprint.policy.entrances.iter().map(|entrance| entrance.interface().to_owned());
     let devices: Vec<String> = devices.collect();
     match survey::ruleset().await {
@@ -57,15 +60,15 @@ async fn lacks(
     Firewall::new(programs, engine).lacks(policies).await
 }
 
-async fn forward_chain() -> Finding {
-    match survey::rules("filter", None).await {
+async fn forward_chain(family: Family) -> Finding {
+    match survey::rules(family, "filter", None).await {
         Ok(rules) => doctor::forward_chain(&rules.unwrap_or_default()),
         Err(error) => unknown("FORWARD", error),
     }
 }
 
-async fn raw(blueprint: &Blueprint) -> Finding {
-    match survey::rules("raw", Some("PREROUTING")).await {
+async fn raw(blueprint: &Blueprint, family: Family) -> Finding {
+    match survey::rules(family, "raw", Some("PREROUTING")).await {
         Ok(rules) => doctor::raw_chain(&rules.unwrap_or_default(), blueprint.setup.subnet),
         Err(error) => unknown("raw PREROUTING", error),
     }
