@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use twill_core::ids::{Family, NetworkName};
-use twill_core::subnet_env::SubnetEnv;
+use twill_core::ids::NetworkName;
+use twill_core::subnet_env::{Ipv6Blocks, SubnetEnv};
 use twill_net::errand::{Errand, Said};
 
 use crate::failure::Failure;
@@ -80,14 +80,12 @@ impl Hook {
         Self { published: watch::Sender::new(None) }
     }
 
-    /// Whoever reads the files finds this in them. Only another subnet or MTU is news. Containers that
-    /// could be moved have IPv4, and nothing is to be told of a network without.
+    /// Whoever reads the files finds this in them. Only another subnet, of either family, or another MTU is
+    /// news.
     pub(crate) fn published(&self, env: &SubnetEnv) {
-        if env.subnet.family() == Family::V6 {
-            return;
-        }
+        let place = |env: &SubnetEnv| (env.subnet, env.ipv6.map(Ipv6Blocks::subnet), env.mtu);
         self.published.send_if_modified(|last| {
-            let news = last.is_none_or(|last| (last.subnet, last.mtu) != (env.subnet, env.mtu));
+            let news = last.is_none_or(|last| place(&last) != place(env));
             *last = Some(*env);
             news
         });

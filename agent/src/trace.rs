@@ -119,7 +119,7 @@ impl Scene<'_> {
     async fn trace(self, all: &Containers, question: &Question) -> Result<Trace, Refusal> {
         let Self { kernel, blueprint, .. } = self;
         let (from, to) = match (all.find(&question.from), all.find(&question.to)) {
-            (Named::Address(from), Named::Address(to)) => (from, to),
+            (Named::Addresses(from), Named::Addresses(to)) => pair(&from, &to)?,
             (Named::Stopped(name, how), _) | (_, Named::Stopped(name, how)) => {
                 return Ok(stopped(question, (name, how)));
             }
@@ -173,6 +173,22 @@ impl Scene<'_> {
 
 fn end(asked: &str, address: IpAddr) -> End {
     End { asked: asked.to_owned(), address: Some(address) }
+}
+
+/// Of two containers those addresses that are of one family, IPv4 if both have it.
+fn pair(from: &[IpAddr], to: &[IpAddr]) -> Result<(IpAddr, IpAddr), Refusal> {
+    let same = |one: IpAddr| {
+        let other = to.iter().find(|other| other.is_ipv4() == one.is_ipv4())?;
+        Some((one, *other))
+    };
+    from.iter().copied().find_map(same).ok_or_else(|| {
+        let list =
+            |all: &[IpAddr]| all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ");
+        unknown(
+            format!("one end has {}, the other one {}", list(from), list(to)),
+            "no packet passes between IPv4 and IPv6",
+        )
+    })
 }
 
 /// Who has an address of this host.

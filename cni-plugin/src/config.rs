@@ -1,7 +1,7 @@
 //! The network's configuration, as a runtime sends it on stdin.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -39,7 +39,8 @@ pub(crate) struct Wish {
     pub(crate) mtu: Option<Mtu>,
     pub(crate) hairpin: bool,
     pub(crate) default_route: bool,
-    pub(crate) address: Option<Ipv4Addr>,
+    /// At most one of each family.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) mac: Option<Mac>,
     pub(crate) spoof_check: bool,
 }
@@ -112,7 +113,7 @@ impl Wish {
             mtu: mtu.transpose()?,
             hairpin: flag("hairpinMode")?.unwrap_or(true),
             default_route: flag("isDefaultGateway")?.unwrap_or(true),
-            address: address(document, args)?,
+            addresses: addresses(document, args)?,
             mac: mac(document, args)?,
             spoof_check: flag("spoofchk")?.unwrap_or(false),
         })
@@ -131,23 +132,24 @@ fn version(document: &Document<'_>) -> Result<Version, Failure> {
     })
 }
 
-/// One address may be asked for, in any of the ways that there are, by any number of them.
-fn address(document: &Document<'_>, args: &Args) -> Result<Option<Ipv4Addr>, Failure> {
+/// One address of each family may be asked for, in any of the ways that there are, by any number of them.
+fn addresses(document: &Document<'_>, args: &Args) -> Result<Vec<IpAddr>, Failure> {
     let runtime = document.object("runtimeConfig")?.texts("ips")?;
     let labels = document.object("args")?.object("cni")?.texts("ips")?;
     let environment = args.ip.as_deref().into_iter().flat_map(|list| list.split(','));
     let mut wanted = BTreeSet::new();
     for text in runtime.into_iter().chain(labels).chain(environment) {
         let address = text.split_once('/').map_or(text, |(address, _length)| address);
-        wanted.insert(parse(address.trim(), "an IPv4 address")?);
+        wanted.insert(parse(address.trim(), "an address")?);
     }
-    if wanted.len() > 1 {
-        let list: Vec<String> = wanted.iter().map(Ipv4Addr::to_string).collect();
+    let (ipv4, ipv6): (Vec<IpAddr>, Vec<IpAddr>) = wanted.into_iter().partition(IpAddr::is_ipv4);
+    if let Some(several) = [&ipv4, &ipv6].into_iter().find(|of_one| of_one.len() > 1) {
+        let list: Vec<String> = several.iter().map(IpAddr::to_string).collect();
         let message = format!("a container cannot have all of {}", list.join(", "));
         return Err(Failure::new(Code::InvalidConfiguration, message)
-            .hint("ask for one address of the host's subnet"));
+            .hint("ask for one address of the host's subnet, or for one of each family"));
     }
-    Ok(wanted.pop_first())
+    Ok([ipv4, ipv6].concat())
 }
 
 /// The newest of the ways wins.

@@ -97,12 +97,17 @@ fn code(error: &endpoint::Error) -> Code {
         E::ParseSubnetEnv { .. } | E::ParseRecord { .. } => Code::Decode,
         E::Pool { .. } | E::ReadBootId { .. } => Code::InputOutput,
         E::Exhausted { .. } | E::NoName { .. } => Code::Exhausted,
-        E::AddressOutside { .. } | E::AddressReserved { .. } => Code::InvalidConfiguration,
+        E::AddressOutside { .. }
+        | E::AddressReserved { .. }
+        | E::NoSuchFamily { .. }
+        | E::TwoOfAFamily { .. } => Code::InvalidConfiguration,
         E::AddressTaken { .. } => Code::AddressTaken,
         E::SameNamespace { .. } | E::Netns(_) => Code::InvalidNetns,
         E::InterfaceExists { .. } => Code::InterfaceExists,
         E::NotABridge { .. } | E::GatewayElsewhere { .. } | E::Overlap { .. } => Code::HostNetwork,
-        E::NotJoined { .. } | E::Stranded { .. } | E::Spoilt { .. } => Code::NotAsAdded,
+        E::NotJoined { .. } | E::Stranded { .. } | E::Lacking { .. } | E::Spoilt { .. } => {
+            Code::NotAsAdded
+        }
         E::Vanished { .. } | E::Network(_) => Code::Kernel,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use twill_core::ids::Mtu;
-use twill_endpoint::{Attachment, End, StaticRoute};
+use twill_endpoint::{Attachment, End, Place, StaticRoute};
 
 use crate::config::Config;
 use crate::version::Version;
@@ -13,7 +13,8 @@ pub(crate) fn outcome(config: &Config, attachment: &Attachment) -> Value {
     let before = result.get("interfaces").and_then(Value::as_array).map_or(0, Vec::len);
     result.insert("cniVersion".to_owned(), json!(config.version.as_str()));
     append(&mut result, "interfaces", interfaces(config.version, attachment));
-    append(&mut result, "ips", vec![address(config.version, attachment, before)]);
+    let address = |place: &Place| address(config.version, place, before);
+    append(&mut result, "ips", attachment.places.iter().map(address).collect());
     append(
         &mut result,
         "routes",
@@ -41,21 +42,21 @@ fn interface(end: &End, mtu: Option<Mtu>) -> Value {
     interface
 }
 
-fn address(version: Version, attachment: &Attachment, before: usize) -> Value {
+fn address(version: Version, place: &Place, before: usize) -> Value {
     let mut address = json!({
-        "address": format!("{}/{}", attachment.address, attachment.subnet.len()),
-        "gateway": attachment.gateway,
+        "address": format!("{}/{}", place.address, place.subnet.len()),
+        "gateway": place.gateway(),
         "interface": before + 2,
     });
     // Before 1.0 each address said of which family it was.
     if version < Version::V1_0_0 {
-        address["version"] = json!("4");
+        address["version"] = json!(if place.address.is_ipv4() { "4" } else { "6" });
     }
     address
 }
 
 fn route(route: &StaticRoute, attachment: &Attachment) -> Value {
-    let gateway = route.gateway.unwrap_or(attachment.gateway);
+    let gateway = route.gateway.or_else(|| attachment.gateway(route.destination.family()));
     json!({ "dst": route.destination.to_string(), "gw": gateway })
 }
 

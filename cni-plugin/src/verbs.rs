@@ -1,6 +1,7 @@
 //! What the specification's verbs do here.
 
 use std::io::Read;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use twill_endpoint as endpoint;
@@ -67,20 +68,22 @@ fn versions() -> Value {
 fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     let owner = owner(environment, config)?;
     let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
-    let network = config.host.read_env()?.network;
+    let env = config.host.read_env()?;
     let mut request = Request::new(owner, &netns);
     let wish = &config.wish;
     if let Some(bridge) = &wish.bridge {
         request.bridge = bridge.clone();
     }
-    request.address = wish.address;
+    request.addresses.clone_from(&wish.addresses);
     request.mac = wish.mac;
     request.mtu = wish.mtu;
     request.hairpin = wish.hairpin;
     request.default_route = wish.default_route;
     request.spoof_check = wish.spoof_check;
     // Also beside a default route: another network of the pod may take that over.
-    request.routes = vec![StaticRoute { destination: network, gateway: None }];
+    let networks = env.blocks().map(|blocks| blocks.network);
+    request.routes =
+        networks.map(|destination| StaticRoute { destination, gateway: None }).collect();
     Ok(outcome(config, &config.host.attach(&request)?))
 }
 
@@ -112,17 +115,18 @@ fn check(environment: &Environment, config: &Config) -> Result<(), Failure> {
     let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
     let record = config.host.check(&owner, &netns)?;
     let told = config.previous.as_ref().and_then(|previous| previous.get("ips"));
-    let is_own = |row: &Value| {
-        let address = row["address"].as_str().and_then(|text| text.split('/').next());
-        address == Some(record.address.to_string().as_str())
+    let Some(rows) = told.and_then(Value::as_array) else { return Ok(()) };
+    let named = |address: IpAddr| {
+        let of = |row: &Value| row["address"].as_str()?.split('/').next()?.parse().ok();
+        rows.iter().any(|row| of(row) == Some(address))
     };
-    match told.and_then(Value::as_array) {
-        Some(rows) if !rows.iter().any(is_own) => {
-            let message =
-                format!("{owner} has {}, which `prevResult` does not name", record.address);
+    let mut addresses = record.places().map(|place| place.address);
+    match addresses.find(|address| !named(*address)) {
+        Some(address) => {
+            let message = format!("{owner} has {address}, which `prevResult` does not name");
             Err(Failure::new(Code::NotAsAdded, message).hint("delete the pod, and make it again"))
         }
-        _named_or_untold => Ok(()),
+        None => Ok(()),
     }
 }
 

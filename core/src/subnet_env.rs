@@ -5,15 +5,15 @@
 
 use std::fmt::Write as _;
 
-use crate::ids::{Family, Ipv4Subnet, Mtu, Subnet};
+use crate::ids::{Family, Mtu, Subnet};
 
 /// What `subnet.env` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SubnetEnv<Block = Subnet> {
+pub struct SubnetEnv {
     /// The whole overlay network; that of IPv4, if there are two.
-    pub network: Block,
+    pub network: Subnet,
     /// This host's block of it.
-    pub subnet: Block,
+    pub subnet: Subnet,
     /// The same of IPv6, beside IPv4. A network of IPv6 alone has none.
     pub ipv6: Option<Ipv6Blocks>,
     /// What a container's interface may carry.
@@ -35,9 +35,6 @@ pub struct Blocks {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ipv6Blocks(Blocks);
 
-/// One that is of IPv4, for whatever IPv6 does not go into.
-pub type Ipv4Env = SubnetEnv<Ipv4Subnet>;
-
 /// Why a `subnet.env` cannot be used.
 #[derive(Debug, thiserror::Error, Eq, PartialEq)]
 pub enum Error {
@@ -52,12 +49,6 @@ pub enum Error {
     Missing {
         /// The variable.
         name: &'static str,
-    },
-    /// The network is of IPv6 alone.
-    #[error("FLANNEL_SUBNET is missing: the network {network} is of IPv6 alone")]
-    NoIpv4 {
-        /// The network.
-        network: Subnet,
     },
     /// A variable holds something else than it should.
     #[error("{name} is `{value}`, which is not {wanted}")]
@@ -158,18 +149,6 @@ impl SubnetEnv {
         }
         _ = writeln!(text, "{key}=\"{all}\"");
         text
-    }
-}
-
-impl TryFrom<SubnetEnv> for Ipv4Env {
-    type Error = Error;
-
-    fn try_from(env: SubnetEnv) -> Result<Self, Error> {
-        let SubnetEnv { network, subnet, ipv6, mtu, ip_masq } = env;
-        let none = |_ipv6| Error::NoIpv4 { network };
-        let (network, subnet) =
-            (network.try_into().map_err(none)?, subnet.try_into().map_err(none)?);
-        Ok(Self { network, subnet, ipv6, mtu, ip_masq })
     }
 }
 
@@ -279,8 +258,6 @@ mod tests {
         golden::check("subnet-ipv6.env", &text);
         assert_eq!(SubnetEnv::parse(&text), Ok(ipv6));
         golden::check("docker-ipv6", &ipv6.docker_options("DOCKER_NETWORK_OPTIONS"));
-        let refused = Ipv4Env::try_from(ipv6).expect_err("no IPv4").to_string();
-        assert_eq!(refused, "FLANNEL_SUBNET is missing: the network fd00:88::/48 is of IPv6 alone");
         let without = text.replace("FLANNEL_IPV6_NETWORK", "X");
         let missing = SubnetEnv::parse(&without).expect_err("half of it").to_string();
         assert_eq!(missing, "FLANNEL_IPV6_NETWORK is missing");

@@ -1,13 +1,17 @@
 //! The bridge that a host's containers share.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use twill_core::ids::{Ipv4Subnet, Mac};
-use twill_core::subnet_env::Ipv4Env;
-use twill_net::blocking::{Address, Bridge, Kernel, Link, LinkChange, Route, ensure_forwarding};
+use twill_core::ids::{Family, Subnet};
+use twill_core::subnet_env::{Blocks, SubnetEnv};
+use twill_net::blocking::{
+    Address, Bridge, Kernel, Link, LinkChange, Route, ensure_forwarding, ensure_ipv6,
+    ensure_ipv6_forwarding,
+};
 
 use crate::error::Error;
+use crate::mac::mac_of;
 use crate::overlap;
 use crate::request::Interface;
 
@@ -15,20 +19,13 @@ use crate::request::Interface;
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a Interface,
-    pub(crate) env: &'a Ipv4Env,
+    pub(crate) env: &'a SubnetEnv,
     /// The addresses of containers that are still to be moved out of a subnet that the host had before.
-    pub(crate) moving: &'a BTreeSet<Ipv4Addr>,
+    pub(crate) moving: &'a BTreeSet<IpAddr>,
 }
 
-/// A hardware address that says which address it is for, as Docker's do: locally administered, and
-/// the same for ever.
-pub(crate) fn mac_of(address: Ipv4Addr) -> Mac {
-    let [a, b, c, d] = address.octets();
-    Mac([0x02, 0x42, a, b, c, d])
-}
-
-/// Makes the bridge, or mends it: up, with the subnet's MTU and gateway address, on a host that
-/// forwards. Refuses to take over what belongs to somebody else.
+/// Makes the bridge, or mends it: up, with the subnet's MTU and a gateway address of each
+/// family, on a host that forwards. Refuses to take over what belongs to somebody else.
 ///
 /// The caller holds the pool's lock: two subnets do not fight over the addresses.
 pub(crate) fn ensure(kernel: &mut Kernel, wanted: &Wanted<'_>) -> Result<Link, Error> {
@@ -57,18 +54,20 @@ fn check(
     addresses: &[Address],
     bridge: Option<&Link>,
 ) -> Result<(), Error> {
-    let subnet = wanted.env.subnet;
-    let gateway = subnet.first_host();
     let index = bridge.map(|bridge| bridge.index);
-    let elsewhere = |row: &&Address| row.address == gateway && Some(row.link) != index;
-    if let Some(row) = addresses.iter().find(elsewhere) {
-        let interface = kernel.link_at(row.link)?.map(|link| link.name).unwrap_or_default();
-        return Err(Error::GatewayElsewhere { address: gateway, interface });
-    }
-    for route in overlap::suspects(subnet, index, &kernel.routes()?) {
-        let interface = name_of(kernel, route)?;
-        if !overlap::is_tunnel(&interface) {
-            return Err(Error::Overlap { subnet, route: route.destination, interface });
+    let routes = kernel.routes()?;
+    for subnet in wanted.env.blocks().map(|blocks| blocks.subnet) {
+        let gateway = subnet.first_host();
+        let elsewhere = |row: &&Address| row.address == gateway && Some(row.link) != index;
+        if let Some(row) = addresses.iter().find(elsewhere) {
+            let interface = kernel.link_at(row.link)?.map(|link| link.name).unwrap_or_default();
+            return Err(Error::GatewayElsewhere { address: gateway, interface });
+        }
+        for route in overlap::suspects(subnet, index, &routes) {
+            let interface = name_of(kernel, route)?;
+            if !overlap::is_tunnel(&interface) {
+                return Err(Error::Overlap { subnet, route: route.destination, interface });
+            }
         }
     }
     Ok(())
@@ -92,31 +91,54 @@ fn mend(
     bridge: &Link,
     addresses: &[Address],
 ) -> Result<(), Error> {
-    let Ipv4Env { subnet, mtu, .. } = *wanted.env;
+    let mtu = wanted.env.mtu;
     if !bridge.up || bridge.mtu != mtu.bytes() {
         let change = LinkChange { up: true, mtu: Some(mtu), ..LinkChange::default() };
         kernel.change_link(bridge.index, &change)?;
     }
-    let gateway =
-        Address { link: bridge.index, address: subnet.first_host(), prefix_length: subnet.len() };
-    if !addresses.contains(&gateway) {
-        kernel.ensure_address(gateway)?;
+    for subnet in wanted.env.blocks().map(|blocks| blocks.subnet) {
+        if subnet.family() == Family::V6 {
+            ensure_ipv6(&bridge.name)?;
+        }
+        let (address, prefix_length) = (subnet.first_host(), subnet.len());
+        let gateway = Address { link: bridge.index, address, prefix_length };
+        if !addresses.contains(&gateway) {
+            kernel.ensure_address(gateway)?;
+        }
     }
     for row in addresses.iter().filter(|row| row.link == bridge.index && is_stale(row, wanted)) {
         kernel.drop_address(*row)?;
     }
-    ensure_forwarding()?;
+    for Blocks { subnet, .. } in wanted.env.blocks() {
+        match subnet.family() {
+            Family::V4 => ensure_forwarding()?,
+            Family::V6 => ensure_ipv6_forwarding(&told_by_a_router(kernel)?)?,
+        }
+    }
     Ok(())
+}
+
+/// The interfaces that have a default route from a router's advertisement.
+fn told_by_a_router(kernel: &mut Kernel) -> Result<Vec<String>, Error> {
+    /// `RTPROT_RA`.
+    const ADVERTISED: u8 = 9;
+    let mut names = Vec::new();
+    for route in kernel.routes()? {
+        if route.destination.len() == 0 && route.protocol == ADVERTISED {
+            names.push(name_of(kernel, &route)?);
+        }
+    }
+    Ok(names)
 }
 
 /// Was this the gateway of a subnet that the host had before, and does nobody need it to be moved? The
 /// subnet may be another host's by now, and its containers are not reached as long as this is here.
 /// Other addresses on the bridge are the administrator's.
 fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
-    let Ipv4Env { network, subnet, .. } = *wanted.env;
-    let Some(block) = Ipv4Subnet::containing(row.address, row.prefix_length) else { return false };
+    let Some(block) = Subnet::containing(row.address, row.prefix_length) else { return false };
     let was_gateway = row.address == block.first_host();
-    let of_the_overlay = network.contains(block.base()) && block.len() >= network.len();
+    let mut blocks = wanted.env.blocks();
+    let of_the_overlay = wanted.env.blocks().any(|Blocks { network, .. }| network.holds(block));
     let needed = wanted.moving.iter().any(|address| block.contains(*address));
-    block != subnet && was_gateway && of_the_overlay && !needed
+    blocks.all(|blocks| blocks.subnet != block) && was_gateway && of_the_overlay && !needed
 }

@@ -1,12 +1,14 @@
 //! Looks whether a container is joined as it should be. Nothing is changed.
 
+use twill_core::ids::Subnet;
+use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Address, Kernel};
 use twill_net::netns::Netns;
 
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::Record;
-use crate::request::Owner;
+use crate::request::{Owner, Place};
 
 impl Host {
     /// The record of a container that is in the host's subnet of now, with the pair, the bridge and the
@@ -17,9 +19,8 @@ impl Host {
         let entry = pool.find(owner)?;
         let record = entry.map(|entry| pool.read(&entry)).transpose()?.flatten();
         let record = record.ok_or_else(|| Error::NotJoined { owner: Box::new(owner.clone()) })?;
-        if record.subnet != env.subnet {
-            let (owner, address) = (Box::new(owner.clone()), record.address);
-            return Err(Error::Stranded { owner, address, subnet: env.subnet });
+        if let Some(stranded) = stranded(&record, &env) {
+            return Err(stranded);
         }
         let spoilt = |what| Error::Spoilt { owner: Box::new(owner.clone()), what };
         if netns.identity()? != record.netns.identity() {
@@ -32,21 +33,35 @@ impl Host {
         if !port.is_some_and(|port| port.up && port.bridge == Some(bridge)) {
             return Err(spoilt("the host's end of its pair is gone, down or not on the bridge"));
         }
-        let gateway = Address {
-            link: bridge,
-            address: env.subnet.first_host(),
-            prefix_length: env.subnet.len(),
-        };
-        if !host.addresses()?.contains(&gateway) {
-            return Err(spoilt("the bridge does not have the gateway's address"));
+        let there = host.addresses()?;
+        for place in record.places() {
+            let (address, prefix_length) = (place.gateway(), place.subnet.len());
+            if !there.contains(&Address { link: bridge, address, prefix_length }) {
+                return Err(spoilt("the bridge does not have the gateway's address"));
+            }
         }
         let mut inside = Kernel::of(netns)?;
         let link = inside.link(owner.interface.as_str())?.filter(|link| link.up);
         let link = link.ok_or_else(|| spoilt("its interface is gone or down"))?.index;
-        let own = Address { link, address: record.address, prefix_length: record.subnet.len() };
-        if !inside.addresses()?.contains(&own) {
-            return Err(spoilt("its interface does not have its address"));
+        let there = inside.addresses()?;
+        for Place { address, subnet } in record.places() {
+            if !there.contains(&Address { link, address, prefix_length: subnet.len() }) {
+                return Err(spoilt("its interface does not have its address"));
+            }
         }
         Ok(record)
     }
+}
+
+/// An address that is not of the host's blocks of now, or a block in which there is none.
+fn stranded(record: &Record, env: &SubnetEnv) -> Option<Error> {
+    let owner = Box::new(record.owner.clone());
+    let now: Vec<Subnet> = env.blocks().map(|blocks| blocks.subnet).collect();
+    if let Some(Place { address, subnet }) = record.places().find(|it| !now.contains(&it.subnet)) {
+        let same = now.iter().find(|block| block.family() == subnet.family());
+        let subnet = *same.unwrap_or(&env.subnet);
+        return Some(Error::Stranded { owner, address, subnet });
+    }
+    let subnet = now.into_iter().find(|now| record.places().all(|place| place.subnet != *now))?;
+    Some(Error::Lacking { owner, subnet })
 }

@@ -1,10 +1,10 @@
 //! Why a container cannot be joined to, or taken off, the host's subnet.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use twill_core::ids::Ipv4Subnet;
+use twill_core::ids::{Family, Subnet};
 use twill_core::subnet_env;
 use twill_net::{blocking, netns};
 
@@ -57,33 +57,46 @@ pub enum Error {
     #[error("all {usable} addresses of this host's subnet {subnet} are in use")]
     Exhausted {
         /// The host's block.
-        subnet: Ipv4Subnet,
+        subnet: Subnet,
         /// How many containers it has room for.
-        usable: u32,
+        usable: u128,
     },
     /// The requested address is not this host's to give.
     #[error("address {address} is not in this host's subnet {subnet}")]
     AddressOutside {
         /// The requested address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The host's block.
-        subnet: Ipv4Subnet,
+        subnet: Subnet,
+    },
+    /// The requested address is of a family that this host has no subnet of.
+    #[error("address {address} is of {}, which this host's network has not", Family::of(*.address))]
+    NoSuchFamily {
+        /// The requested address.
+        address: IpAddr,
+    },
+    /// Two addresses are requested where one is given.
+    #[error("a container cannot have both {0} and {1}", addresses[0], addresses[1])]
+    TwoOfAFamily {
+        /// The requested addresses.
+        addresses: [IpAddr; 2],
     },
     /// The requested address has another meaning.
     #[error(
-        "address {address} of {subnet} is the network's, the bridge's or the broadcast address"
+        "address {address} of {subnet} is the network's, the bridge's{}",
+        if .address.is_ipv4() { " or the broadcast address" } else { "" }
     )]
     AddressReserved {
         /// The requested address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The host's block.
-        subnet: Ipv4Subnet,
+        subnet: Subnet,
     },
     /// The requested address belongs to somebody.
     #[error("address {address} is in use by {owner}")]
     AddressTaken {
         /// The requested address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Whom it belongs to.
         owner: Box<Owner>,
     },
@@ -111,7 +124,7 @@ pub enum Error {
     #[error("the gateway address {address} of this host's subnet is on interface {interface}")]
     GatewayElsewhere {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Who has it.
         interface: String,
     },
@@ -119,9 +132,9 @@ pub enum Error {
     #[error("this host's subnet {subnet} overlaps the route to {route} on interface {interface}")]
     Overlap {
         /// The host's block.
-        subnet: Ipv4Subnet,
+        subnet: Subnet,
         /// What the host's route covers.
-        route: Ipv4Subnet,
+        route: Subnet,
         /// Where it leads.
         interface: String,
     },
@@ -149,9 +162,17 @@ pub enum Error {
         /// Whom it is about.
         owner: Box<Owner>,
         /// Its address, which may be another host's to give.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The host's block.
-        subnet: Ipv4Subnet,
+        subnet: Subnet,
+    },
+    /// The host has a family more, and the container has not.
+    #[error("{owner} has no address of {subnet}, which this host has now")]
+    Lacking {
+        /// Whom it is about.
+        owner: Box<Owner>,
+        /// The host's block.
+        subnet: Subnet,
     },
     /// A joined container lacks something.
     #[error("{owner} is cut off: {what}")]
@@ -186,6 +207,10 @@ impl Error {
             Self::AddressOutside { subnet, .. } | Self::AddressReserved { subnet, .. } => {
                 format!("choose a free address of {subnet}, or none")
             }
+            Self::NoSuchFamily { .. } | Self::TwoOfAFamily { .. } => {
+                "ask for one address of each family that the host's subnet has, or for none"
+                    .to_owned()
+            }
             Self::AddressTaken { .. } => "choose another address, or none".to_owned(),
             Self::GatewayElsewhere { interface, .. } => format!(
                 "join containers to that bridge, or remove it: `ip link delete {interface}`"
@@ -197,9 +222,10 @@ impl Error {
             Self::ParseRecord { .. } => "remove the file if no container has the address of its \
                  name"
                 .to_owned(),
-            Self::NotJoined { .. } | Self::Stranded { .. } | Self::Spoilt { .. } => {
-                "delete the container or pod, and make it again".to_owned()
-            }
+            Self::NotJoined { .. }
+            | Self::Stranded { .. }
+            | Self::Lacking { .. }
+            | Self::Spoilt { .. } => "delete the container or pod, and make it again".to_owned(),
             _no_advice => return None,
         })
     }

@@ -3,11 +3,18 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
+use twill_core::ids::Family;
+
 /// Where systemd-resolved writes the nameservers that it asks itself.
 pub const RESOLVED_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Google's public resolvers, which Docker falls back on too.
-const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+fn fallback(family: Family) -> [&'static str; 2] {
+    match family {
+        Family::V4 => ["8.8.8.8", "8.8.4.4"],
+        Family::V6 => ["2001:4860:4860::8888", "2001:4860:4860::8844"],
+    }
+}
 
 /// What a user wants differently from the host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,19 +46,22 @@ pub fn is_resolved_stub(host: &str) -> bool {
 
 /// A container's `resolv.conf`, made of the text of the host's and the user's wishes.
 ///
-/// A container cannot reach the host's loopback, nor IPv6 servers as long as it has no IPv6
-/// address; if the host names no other server, two public ones are named, as Docker does.
+/// A container cannot reach the host's loopback, nor servers of a family that it has no address of;
+/// `families` are those that it has. If the host names no other server, two public ones are named, as Docker
+/// does.
 #[must_use]
-pub fn resolv_conf(host: &str, wanted: &ResolverOptions) -> String {
+pub fn resolv_conf(host: &str, wanted: &ResolverOptions, families: &[Family]) -> String {
     let mut text = String::new();
-    let usable = servers(host).filter(|server| server.is_ipv4() && !server.is_loopback());
+    let reached = |server: &IpAddr| families.contains(&Family::of(*server));
+    let usable = servers(host).filter(|server| reached(server) && !server.is_loopback());
     let mut servers: Vec<String> = if wanted.servers.is_empty() {
         usable.map(|server| server.to_string()).collect()
     } else {
         wanted.servers.iter().map(IpAddr::to_string).collect()
     };
     if servers.is_empty() {
-        servers = FALLBACK.map(str::to_owned).to_vec();
+        let family = families.first().copied().unwrap_or(Family::V4);
+        servers = fallback(family).map(str::to_owned).to_vec();
     }
     for server in servers {
         // Writing to a string cannot fail, here and below.
@@ -154,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn resolvers_of_the_containers_families() {
+        let host = "nameserver ::1\nnameserver 2001:db8::1\nnameserver 192.0.2.1\n";
+        let usual = ResolverOptions::default();
+        for (families, text) in [
+            (&[Family::V6][..], "nameserver 2001:db8::1\n"),
+            (&[Family::V4, Family::V6], "nameserver 2001:db8::1\nnameserver 192.0.2.1\n"),
+            (&[Family::V4], "nameserver 192.0.2.1\n"),
+        ] {
+            assert_eq!(resolv_conf(host, &usual, families), text, "{families:?}");
+        }
+        let public = "nameserver 2001:4860:4860::8888\nnameserver 2001:4860:4860::8844\n";
+        assert_eq!(resolv_conf("nameserver 192.0.2.1\n", &usual, &[Family::V6]), public);
+    }
+
+    #[test]
     fn stubs() {
         assert!(is_resolved_stub("nameserver 127.0.0.53\noptions edns0\n"));
         assert!(!is_resolved_stub("nameserver 127.0.0.53\nnameserver 192.0.2.1\n"));
@@ -173,6 +198,6 @@ mod tests {
 
     #[track_caller]
     fn check(name: &str, host: &str, wanted: &ResolverOptions, text: &str) {
-        assert_eq!(resolv_conf(host, wanted), text, "{name}");
+        assert_eq!(resolv_conf(host, wanted, &[Family::V4]), text, "{name}");
     }
 }

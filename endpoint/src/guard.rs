@@ -3,18 +3,22 @@
 //! Both rules are the port's: they are there before the container's interface has an address, and go
 //! with the pair.
 
+use std::collections::BTreeSet;
+
 use twill_core::ids::Mac;
 use twill_net::blocking::{Kernel, Link, Source};
 
 use crate::error::Error;
 use crate::pool::Record;
+use crate::request::Place;
 
 /// Lets through what is sent from the addresses of `records`, which are one container's: two while it
 /// moves to another subnet. Nothing to do for a container that is not to be kept.
 pub(crate) fn keep(host: &mut Kernel, port: &Link, records: &[&Record]) -> Result<(), Error> {
     let kept = records.iter().filter(|record| record.spoof_check);
+    let places: BTreeSet<Place> = kept.flat_map(|record| record.places()).collect();
     let sources: Vec<Source> =
-        kept.map(|record| Source { address: record.address, subnet: record.subnet }).collect();
+        places.into_iter().map(|Place { address, subnet }| Source { address, subnet }).collect();
     if !sources.is_empty() && !host.guard_sources(port.index, &sources)? {
         tracing::warn!(
             port = %port.name,

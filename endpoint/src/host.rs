@@ -6,10 +6,10 @@
 //! undoes the rest.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use twill_core::subnet_env::{Ipv4Env, SubnetEnv};
+use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::Kernel;
 
 use crate::error::Error;
@@ -35,12 +35,11 @@ impl Default for Host {
 
 impl Host {
     /// Which subnet the host has. While it has none, the error's hint says who gives it one.
-    pub fn read_env(&self) -> Result<Ipv4Env, Error> {
+    pub fn read_env(&self) -> Result<SubnetEnv, Error> {
         let path = &self.subnet_env;
         let text = fs::read_to_string(path)
             .map_err(|source| Error::ReadSubnetEnv { path: path.clone(), source })?;
         SubnetEnv::parse(&text)
-            .and_then(Ipv4Env::try_from)
             .map_err(|source| Error::ParseSubnetEnv { path: path.clone(), source })
     }
 
@@ -51,7 +50,7 @@ impl Host {
     /// container got a new namespace) is joined anew, with the same address if possible.
     pub fn attach(&self, request: &Request<'_>) -> Result<Attachment, Error> {
         let env = self.read_env()?;
-        check(request, env.subnet)?;
+        check(request, &env)?;
         let mut host = Kernel::here()?;
         let mut inside = Kernel::of(request.netns)?;
         let interface = &request.owner.interface;
@@ -60,7 +59,7 @@ impl Host {
             return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
         }
         let preferred = self.clear(&mut host, &request.owner)?;
-        let Reserved { env, record, bridge } = reserve(self, &mut host, request, preferred)?;
+        let Reserved { env, record, bridge } = reserve(self, &mut host, request, &preferred)?;
         let plan = Plan::new(request, &env, &record);
         let joined = plan.carry_out(&mut host, &mut inside, &bridge);
         if joined.is_err()
@@ -113,16 +112,16 @@ impl Host {
         Pool::new(&self.state)
     }
 
-    /// Undoes whatever was done for `owner`; returns the address that it had.
-    fn clear(&self, host: &mut Kernel, owner: &Owner) -> Result<Option<Ipv4Addr>, Error> {
+    /// Undoes whatever was done for `owner`; returns the addresses that it had.
+    fn clear(&self, host: &mut Kernel, owner: &Owner) -> Result<Vec<IpAddr>, Error> {
         let pool = self.pool();
-        let mut had = None;
+        let mut had = Vec::new();
         // Again after the pair is gone: the container may have been moving to another subnet.
         while let Some(entry) = pool.find(owner)? {
             self.undo(host, &entry)?;
-            had = Some(entry.address);
+            had = entry.addresses;
         }
-        if had.is_some() {
+        if !had.is_empty() {
             return Ok(had);
         }
         // The state directory may have been lost; the interface's name is made from the owner.
@@ -132,7 +131,7 @@ impl Host {
                 drop_pair(host, &name)?;
             }
         }
-        Ok(None)
+        Ok(had)
     }
 
     /// The address is free only after nobody can use it any more.

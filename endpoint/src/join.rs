@@ -1,17 +1,18 @@
 //! The pair of interfaces and what is set up inside the container.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twill_core::device::IfIndex;
-use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
-use twill_core::subnet_env::Ipv4Env;
-use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair};
+use twill_core::ids::{Family, Mac, Mtu, Subnet};
+use twill_core::subnet_env::SubnetEnv;
+use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair, ensure_ipv6};
+use twill_net::netns::Netns;
 
-use crate::bridge::mac_of;
 use crate::error::Error;
 use crate::guard;
+use crate::mac::mac_of;
 use crate::pool::Record;
-use crate::request::{Attachment, End, Request, StaticRoute};
+use crate::request::{Attachment, End, Interface, Place, Request, StaticRoute};
 
 /// Who made our routes inside a container, in the kernel's numbers: `RTPROT_BOOT`, as those that
 /// `ip route add` makes.
@@ -21,7 +22,6 @@ pub(crate) const ROUTE_PROTOCOL: u8 = 3;
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     request: &'a Request<'a>,
-    env: &'a Ipv4Env,
     record: &'a Record,
     mac: Mac,
     mtu: Mtu,
@@ -29,18 +29,14 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(request: &'a Request<'a>, env: &'a Ipv4Env, record: &'a Record) -> Self {
-        let everywhere = Ipv4Subnet::containing(Ipv4Addr::UNSPECIFIED, 0);
-        let gateway = Some(env.subnet.first_host());
-        let default = everywhere.filter(|_| request.default_route);
-        let default = default.map(|destination| StaticRoute { destination, gateway });
+    pub(crate) fn new(request: &'a Request<'a>, env: &SubnetEnv, record: &'a Record) -> Self {
+        let default = record.places().filter(|_| request.default_route).filter_map(default_route);
         Self {
             request,
-            env,
             record,
             mac: request.mac.unwrap_or_else(|| mac_of(record.address)),
             mtu: request.mtu.unwrap_or(env.mtu),
-            routes: default.into_iter().chain(request.routes.iter().copied()).collect(),
+            routes: default.chain(request.routes.iter().copied()).collect(),
         }
     }
 
@@ -65,39 +61,56 @@ impl<'a> Plan<'a> {
         guard::keep(host, &port, &[self.record])?;
         guard::hold(host, &port, (self.record, self.mac), [])?;
         let peer = find(inside, interface)?;
-        inside.configure(
-            peer.index,
-            &[self.address(peer.index)],
-            &self.kernel_routes(peer.index),
-        )?;
+        if self.record.places().any(|place| place.family() == Family::V6) {
+            open_ipv6(self.request.netns, &self.request.owner.interface)?;
+        }
+        let addresses: Vec<Address> = self
+            .record
+            .places()
+            .map(|Place { address, subnet }| Address {
+                link: peer.index,
+                address,
+                prefix_length: subnet.len(),
+            })
+            .collect();
+        inside.configure(peer.index, &addresses, &self.kernel_routes(peer.index))?;
         Ok(Attachment {
             bridge: end(bridge)?,
             host: end(&port)?,
             container: end(&peer)?,
-            address: self.record.address,
-            gateway: self.env.subnet.first_host(),
-            subnet: self.env.subnet,
-            network: self.env.network,
+            places: self.record.places().collect(),
             mtu: self.mtu,
             routes: self.routes.clone(),
             netns: self.request.netns.path().to_owned(),
         })
     }
 
-    fn address(&self, link: IfIndex) -> Address {
-        Address { link, address: self.record.address, prefix_length: self.env.subnet.len() }
-    }
-
     fn kernel_routes(&self, link: IfIndex) -> Vec<Route> {
-        let gateway = self.env.subnet.first_host();
+        let bridge = |family| {
+            self.record.places().find(|place| place.family() == family).map(|it| it.gateway())
+        };
         let route = |wanted: &StaticRoute| Route {
             destination: wanted.destination,
-            gateway: Some(wanted.gateway.unwrap_or(gateway)),
+            gateway: wanted.gateway.or_else(|| bridge(wanted.destination.family())),
             link: Some(link),
             protocol: ROUTE_PROTOCOL,
         };
         self.routes.iter().map(route).collect()
     }
+}
+
+pub(crate) fn default_route(place: Place) -> Option<StaticRoute> {
+    let everywhere = match place.family() {
+        Family::V4 => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let gateway = Some(place.gateway());
+    Subnet::containing(everywhere, 0).map(|destination| StaticRoute { destination, gateway })
+}
+
+/// A namespace may be made on a host where IPv6 is off unless asked for.
+pub(crate) fn open_ipv6(netns: &Netns, interface: &Interface) -> Result<(), Error> {
+    Ok(netns.run(|| ensure_ipv6(interface.as_str()))??)
 }
 
 /// Removes the pair that the host's end of that name belongs to. None, and an interface of another

@@ -10,6 +10,8 @@
 //!   eth0 10.5.2.7/24 ◄──── veth ─────────┼──► tw1a2b3c4d5e ──┐
 //!   default via 10.5.2.1                 │                   ├─ twill0 10.5.2.1/24 ── tunnel
 //! ```
+//!
+//! In a network of IPv6, alone or beside IPv4, there is one of each of these for IPv6 as well.
 
 mod bridge;
 mod check;
@@ -18,6 +20,7 @@ mod files;
 mod guard;
 mod host;
 mod join;
+mod mac;
 mod overlap;
 mod pool;
 mod renumber;
@@ -32,7 +35,7 @@ pub use host::Host;
 pub use pool::{NetnsRecord, Record};
 pub use renumber::Placement;
 pub use request::{
-    Attachment, End, Interface, InvalidInterface, Keeper, Owner, Request, StaticRoute,
+    Attachment, End, Interface, InvalidInterface, Keeper, Owner, Place, Request, StaticRoute,
     UnknownKeeper,
 };
 

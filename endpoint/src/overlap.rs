@@ -1,7 +1,8 @@
 //! Decides whether a route of the host stands in the way of its containers' subnet.
 
 use twill_core::device::IfIndex;
-use twill_core::ids::Ipv4Subnet;
+use twill_core::ids::Subnet;
+use twill_core::serving;
 use twill_net::ROUTE_PROTOCOL;
 use twill_net::blocking::Route;
 
@@ -12,7 +13,7 @@ use twill_net::blocking::Route;
 /// behind its router and containers in a corner of it. A wider block that is *on the link* does:
 /// its machines in that corner could not be reached any more.
 pub(crate) fn suspects(
-    subnet: Ipv4Subnet,
+    subnet: Subnet,
     bridge: Option<IfIndex>,
     routes: &[Route],
 ) -> impl Iterator<Item = &Route> {
@@ -27,7 +28,7 @@ pub(crate) fn suspects(
 
 /// Is this a device that the agent, or a flanneld, reaches other hosts through?
 pub(crate) fn is_tunnel(name: &str) -> bool {
-    name.starts_with("flannel")
+    name.starts_with("flannel") || serving::is_tunnel(name)
 }
 
 #[cfg(test)]
@@ -48,6 +49,15 @@ mod tests {
         check("a host in the block is", true, &route("10.5.2.9/32", Some(1), 2));
         let ours = Route { protocol: ROUTE_PROTOCOL, ..route("10.5.0.0/16", None, 2) };
         check("what the agent wrote is not", false, &ours);
+        check("the other family is not", false, &route("fd00::/16", None, 2));
+    }
+
+    #[test]
+    fn devices_of_the_agent() {
+        for name in ["flannel.1", "flannel0", "flannel-wg", "flannel-v6.1", "twv6.16777215"] {
+            assert!(is_tunnel(name), "{name}");
+        }
+        assert!(!is_tunnel("eth0"));
     }
 
     #[track_caller]

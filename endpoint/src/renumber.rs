@@ -6,32 +6,28 @@
 //! throughout: two of these do not meet.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 use twill_core::device::IfIndex;
-use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
-use twill_core::subnet_env::Ipv4Env;
+use twill_core::ids::{Family, Mac, Mtu, Subnet};
+use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Address, Kernel, Link, LinkChange, Route};
 use twill_net::netns::Netns;
 
-use crate::bridge::{self, Wanted, mac_of};
+use crate::bridge::{self, Wanted};
 use crate::error::Error;
 use crate::guard;
 use crate::host::Host;
-use crate::join::ROUTE_PROTOCOL;
+use crate::join::{ROUTE_PROTOCOL, default_route, open_ipv6};
+use crate::mac::mac_of;
 use crate::pool::{Entry, Locked, Pool, Record, Wish, capacity, choose};
-use crate::request::{Interface, Owner};
+use crate::request::{Interface, Owner, Place};
 use crate::reserve::{addresses, boot_id, moving};
 
 /// Where a container is on its host's subnet of now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Placement {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// The host's block.
-    pub subnet: Ipv4Subnet,
-    /// The bridge's address.
-    pub gateway: Ipv4Addr,
+    /// Its addresses, one for each family of the network, IPv4 first.
+    pub places: Vec<Place>,
     /// Of its interface.
     pub mac: Mac,
     /// What its interface carries.
@@ -49,7 +45,7 @@ impl Host {
         let env = self.read_env()?;
         let records = of_owner(&pool, owner)?;
         let (new, old): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|record| record.subnet == env.subnet);
+            records.into_iter().partition(|record| is_of(record, &env));
         let Some(any) = new.first().or(old.first()).cloned() else { return Ok(None) };
         let mut host = Kernel::here()?;
         let Some(mut inside) = enter(&any)? else { return Ok(None) };
@@ -57,7 +53,7 @@ impl Host {
             Some(record) => record,
             None => take(&locked, &pool, &mut host, (&any, &env))?,
         };
-        let moved = settle(&mut host, &mut inside, (&target, &old), &env);
+        let moved = settle(&mut host, &mut inside, (&target, &old), env.mtu);
         // Who leaves takes the pair away first and looks for records after that.
         if host.link(&target.host_interface)?.is_none() {
             pool.release(&Entry::of(&target))?;
@@ -67,14 +63,7 @@ impl Host {
         for record in &old {
             pool.release(&Entry::of(record))?;
         }
-        let Ipv4Env { subnet, mtu, .. } = env;
-        Ok(Some(Placement {
-            address: target.address,
-            subnet,
-            gateway: subnet.first_host(),
-            mac,
-            mtu,
-        }))
+        Ok(Some(Placement { places: target.places().collect(), mac, mtu: env.mtu }))
     }
 
     /// Gives the bridges of all containers the gateway address and the MTU of now, and takes away
@@ -107,68 +96,100 @@ fn of_owner(pool: &Pool, owner: &Owner) -> Result<Vec<Record>, Error> {
     Ok(found)
 }
 
+/// Is it of the host's blocks of now, of all of them and no others?
+fn is_of(record: &Record, env: &SubnetEnv) -> bool {
+    record.places().map(|place| place.subnet).eq(env.blocks().map(|blocks| blocks.subnet))
+}
+
+/// The container's namespace, and what is in it.
+struct Inside {
+    netns: Netns,
+    kernel: Kernel,
+}
+
 /// `None` if the namespace is gone, or another one is at its place.
-fn enter(record: &Record) -> Result<Option<Kernel>, Error> {
+fn enter(record: &Record) -> Result<Option<Inside>, Error> {
     let Ok(netns) = Netns::open(&record.netns.path) else { return Ok(None) };
     if netns.identity()? != record.netns.identity() {
         return Ok(None);
     }
-    Ok(Some(Kernel::of(&netns)?))
+    let kernel = Kernel::of(&netns)?;
+    Ok(Some(Inside { netns, kernel }))
 }
 
-/// Writes a record of an address in the subnet of now, beside the old one.
+/// Writes a record of an address in each of the host's blocks, beside the old one. In a block that has not
+/// changed the address stays.
 fn take(
     locked: &Locked<'_>,
     pool: &Pool,
     host: &mut Kernel,
-    (old, env): (&Record, &Ipv4Env),
+    (old, env): (&Record, &SubnetEnv),
 ) -> Result<Record, Error> {
-    let subnet = env.subnet;
-    let wish = Wish { subnet, last_given: locked.last_given()?, preferred: None };
     let in_use = addresses(&pool.entries()?);
-    let address = choose(&wish, &in_use)
-        .ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })?;
-    let moving = moving(pool, subnet)?;
+    let give = |subnet: Subnet| {
+        if let Some(same) = old.places().find(|place| place.subnet == subnet) {
+            return Ok(same);
+        }
+        let wish =
+            Wish { subnet, last_given: locked.last_given(subnet.family())?, preferred: None };
+        let address = choose(&wish, &in_use)
+            .ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })?;
+        Ok::<_, Error>(Place { address, subnet })
+    };
+    let Place { address, subnet } = give(env.subnet)?;
+    let ipv6 = env.blocks().nth(1).map(|blocks| give(blocks.subnet)).transpose()?;
+    let moving = moving(pool, env)?;
     bridge::ensure(host, &Wanted { name: &old.bridge, env, moving: &moving })?;
-    let record = Record { address, subnet, ..old.clone() };
+    let record = Record { address, subnet, ipv6, ..old.clone() };
     locked.write(&record)?;
     Ok(record)
 }
 
 /// Makes the container's interface what `target` says. Its way out is never without a gateway: the
-/// new address, the new route, and only then the old address goes.
+/// new addresses, the new routes, and only then the old addresses go.
 fn settle(
     host: &mut Kernel,
-    inside: &mut Kernel,
+    inside: &mut Inside,
     (target, old): (&Record, &[Record]),
-    env: &Ipv4Env,
+    mtu: Mtu,
 ) -> Result<Mac, Error> {
     let port = find(host, &target.host_interface)?;
-    let link = find(inside, target.owner.interface.as_str())?;
-    fit((host, &port), (inside, &link), env.mtu)?;
-    let own = |address, prefix_length| Address { link: link.index, address, prefix_length };
+    let link = find(&mut inside.kernel, target.owner.interface.as_str())?;
+    fit((host, &port), (&mut inside.kernel, &link), mtu)?;
     let both: Vec<&Record> = old.iter().chain([target]).collect();
     guard::keep(host, &port, &both)?;
+    if target.places().any(|place| place.family() == Family::V6) {
+        open_ipv6(&inside.netns, &target.owner.interface)?;
+    }
+    let inside = &mut inside.kernel;
+    let row = |Place { address, subnet }: Place| Address {
+        link: link.index,
+        address,
+        prefix_length: subnet.len(),
+    };
     let rows = inside.addresses()?;
-    let wanted = own(target.address, env.subnet.len());
-    if !rows.contains(&wanted) {
+    for wanted in target.places().map(row).filter(|wanted| !rows.contains(wanted)) {
         inside.ensure_address(wanted)?;
     }
-    lead_out(inside, link.index, env.subnet)?;
-    for former in old {
-        let row = own(former.address, former.subnet.len());
-        if rows.contains(&row) {
-            inside.drop_address(row)?;
-        }
+    lead_out(inside, link.index, target)?;
+    let kept: Vec<Place> = target.places().collect();
+    let former: BTreeSet<Place> =
+        old.iter().flat_map(Record::places).filter(|place| !kept.contains(place)).collect();
+    for row in former.into_iter().map(row).filter(|row| rows.contains(row)) {
+        inside.drop_address(row)?;
     }
     let mut mac = link.mac.ok_or_else(|| Error::Vanished { name: link.name.clone() })?;
-    let former = || old.iter().map(|record| mac_of(record.address));
+    let former: Vec<Mac> = old
+        .iter()
+        .map(|record| mac_of(record.address))
+        .filter(|former| *former != mac_of(target.address))
+        .collect();
     // Made from an address that may belong to another container one day.
-    if former().any(|former| mac == former) {
+    if former.contains(&mac) {
         mac = mac_of(target.address);
         inside.change_link(link.index, &LinkChange { mac: Some(mac), ..LinkChange::default() })?;
     }
-    guard::hold(host, &port, (target, mac), former())?;
+    guard::hold(host, &port, (target, mac), former)?;
     guard::keep(host, &port, &[target])?;
     Ok(mac)
 }
@@ -192,14 +213,29 @@ fn fit(
     Ok(())
 }
 
-fn lead_out(inside: &mut Kernel, link: IfIndex, subnet: Ipv4Subnet) -> Result<(), Error> {
-    let gateway = Some(subnet.first_host());
-    let default = |row: &&Route| row.destination.len() == 0 && row.link == Some(link);
+/// A default route of each family by the bridge; a container that was given none gets none.
+fn lead_out(inside: &mut Kernel, link: IfIndex, target: &Record) -> Result<(), Error> {
     let routes = inside.routes()?;
-    let found = routes.iter().find(default);
-    // A container that was given none gets none.
-    if let Some(route) = found.filter(|route| route.gateway != gateway) {
-        inside.put_route(Route { gateway, protocol: ROUTE_PROTOCOL, ..*route })?;
+    let found: Vec<Route> = routes
+        .into_iter()
+        .filter(|row| row.destination.len() == 0 && row.link == Some(link))
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let wanted: Vec<_> = target.places().filter_map(default_route).collect();
+    for route in &wanted {
+        let same = |row: &&Route| row.destination == route.destination;
+        if found.iter().find(same).is_none_or(|row| row.gateway != route.gateway) {
+            let (destination, gateway) = (route.destination, route.gateway);
+            let link = Some(link);
+            inside.put_route(Route { destination, gateway, link, protocol: ROUTE_PROTOCOL })?;
+        }
+    }
+    // Of a family that the network had before.
+    let is_former = |row: &&Route| wanted.iter().all(|route| route.destination != row.destination);
+    for route in found.iter().filter(is_former) {
+        inside.drop_route(*route)?;
     }
     Ok(())
 }

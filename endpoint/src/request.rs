@@ -1,12 +1,12 @@
 //! What is asked of a host, and what it answers.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
+use twill_core::ids::{Family, Mac, Mtu, Subnet};
 use twill_net::netns::Netns;
 
 /// The name of a network interface, as the kernel allows it: 1 to 15 bytes, no `/`, no `:`, no
@@ -110,9 +110,32 @@ impl fmt::Display for Owner {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StaticRoute {
     /// Where it leads.
-    pub destination: Ipv4Subnet,
+    pub destination: Subnet,
     /// The next hop; the bridge if not given.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
+}
+
+/// A container's address of one family.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Place {
+    /// The address; its prefix length is that of `subnet`.
+    pub address: IpAddr,
+    /// The host's block that it is of.
+    pub subnet: Subnet,
+}
+
+impl Place {
+    /// The bridge's address, the container's way out.
+    #[must_use]
+    pub fn gateway(&self) -> IpAddr {
+        self.subnet.first_host()
+    }
+
+    /// Of which family it is.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.subnet.family()
+    }
 }
 
 /// A wish to join a container to the host's subnet.
@@ -125,8 +148,9 @@ pub struct Request<'a> {
     pub netns: &'a Netns,
     /// The bridge to join.
     pub bridge: Interface,
-    /// An address of the host's subnet, or the next free one.
-    pub address: Option<Ipv4Addr>,
+    /// Addresses of the host's subnet, at most one of each family that it has; for the others the next
+    /// free one is taken.
+    pub addresses: Vec<IpAddr>,
     /// A hardware address, or one made from the address: whoever gets the address later is reached
     /// by neighbours that still remember the one before.
     pub mac: Option<Mac>,
@@ -135,7 +159,7 @@ pub struct Request<'a> {
     /// May the container reach itself through the bridge? Needed for ports that are published on
     /// the host and used from inside.
     pub hairpin: bool,
-    /// Shall everything else go through the bridge?
+    /// Shall everything else go through the bridge, in each family?
     pub default_route: bool,
     /// Further routes.
     pub routes: Vec<StaticRoute>,
@@ -152,7 +176,7 @@ impl<'a> Request<'a> {
             owner,
             netns,
             bridge: Interface::usual(),
-            address: None,
+            addresses: Vec::new(),
             mac: None,
             mtu: None,
             hairpin: true,
@@ -181,20 +205,22 @@ pub struct Attachment {
     pub host: End,
     /// The container's end of the pair.
     pub container: End,
-    /// The container's address; its prefix length is that of `subnet`.
-    pub address: Ipv4Addr,
-    /// The bridge's address, the container's way out.
-    pub gateway: Ipv4Addr,
-    /// This host's block.
-    pub subnet: Ipv4Subnet,
-    /// The whole overlay network.
-    pub network: Ipv4Subnet,
+    /// The container's addresses, one for each family of the network, IPv4 first.
+    pub places: Vec<Place>,
     /// What the container's interface carries.
     pub mtu: Mtu,
-    /// The container's routes through the interface, the default route first.
+    /// The container's routes through the interface, the default routes first.
     pub routes: Vec<StaticRoute>,
     /// The container's network namespace.
     pub netns: PathBuf,
+}
+
+impl Attachment {
+    /// The bridge's address of that family.
+    #[must_use]
+    pub fn gateway(&self, family: Family) -> Option<IpAddr> {
+        self.places.iter().find(|place| place.family() == family).map(Place::gateway)
+    }
 }
 
 macro_rules! serde_as_text {

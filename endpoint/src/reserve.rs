@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use twill_core::ids::Ipv4Subnet;
-use twill_core::subnet_env::Ipv4Env;
+use twill_core::ids::{Family, Subnet};
+use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Kernel, Link};
 use twill_net::netns::Netns;
 
@@ -15,17 +15,17 @@ use crate::bridge::{self, Wanted};
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::{
-    Entry, NetnsRecord, Pool, Record, Wish, capacity, choose, host_interfaces, is_usable,
+    Entry, Locked, NetnsRecord, Pool, Record, Wish, capacity, choose, host_interfaces, is_usable,
 };
-use crate::request::{Keeper, Owner, Request};
+use crate::request::{Keeper, Owner, Place, Request};
 
-/// Finds an address, makes sure of the bridge, writes the record: under the pool's lock, which is
-/// held for nothing else. `preferred` is what the owner had before.
+/// Finds an address of each family, makes sure of the bridge, writes the record: under the pool's lock, which is
+/// held for nothing else. `preferred` are those that the owner had before.
 pub(crate) fn reserve(
     of: &Host,
     host: &mut Kernel,
     request: &Request<'_>,
-    preferred: Option<Ipv4Addr>,
+    preferred: &[IpAddr],
 ) -> Result<Reserved, Error> {
     let pool = &of.pool();
     let boot_id = boot_id()?;
@@ -33,22 +33,28 @@ pub(crate) fn reserve(
     let locked = pool.lock(&boot_id)?;
     // Read under the lock: who moves containers out of a former subnet misses nobody.
     let env = of.read_env()?;
-    check(request, env.subnet)?;
+    check(request, &env)?;
     // The bridge keeps the gateways of former subnets only for containers that live.
-    sweep(pool, host, |entry| !env.subnet.contains(entry.address))?;
-    let wish = Wish { subnet: env.subnet, last_given: locked.last_given()?, preferred };
-    let address = match request.address {
-        Some(address) => take(pool, host, address).map(|()| address)?,
-        None => next(pool, host, &wish)?,
+    sweep(pool, host, |entry| former(entry, &env).next().is_some())?;
+    let mut give = |subnet: Subnet| {
+        let own = |of: &[IpAddr]| of.iter().copied().find(|it| Family::of(*it) == subnet.family());
+        let address = match own(&request.addresses) {
+            Some(address) => take(pool, host, address).map(|()| address)?,
+            None => next((pool, &locked), host, (subnet, own(preferred)))?,
+        };
+        Ok::<_, Error>(Place { address, subnet })
     };
+    let first = give(env.subnet)?;
+    let ipv6 = env.blocks().nth(1).map(|blocks| give(blocks.subnet)).transpose()?;
     let entries = pool.entries()?;
-    let moving = moving(pool, env.subnet)?;
+    let moving = moving(pool, &env)?;
     let wanted = Wanted { name: &request.bridge, env: &env, moving: &moving };
     let bridge = bridge::ensure(host, &wanted)?;
     let record = Record {
         owner: request.owner.clone(),
-        address,
-        subnet: env.subnet,
+        address: first.address,
+        subnet: first.subnet,
+        ipv6,
         bridge: request.bridge.clone(),
         host_interface: free_name(&request.owner, &entries)?,
         netns,
@@ -63,31 +69,42 @@ pub(crate) fn reserve(
 /// An address, and what it was given under.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    pub(crate) env: Ipv4Env,
+    pub(crate) env: SubnetEnv,
     pub(crate) record: Record,
     pub(crate) bridge: Link,
 }
 
 /// Refuses a request that this host's subnet cannot fulfil, whatever else is in use.
-pub(crate) fn check(request: &Request<'_>, subnet: Ipv4Subnet) -> Result<(), Error> {
+pub(crate) fn check(request: &Request<'_>, env: &SubnetEnv) -> Result<(), Error> {
     if request.netns.identity()? == Netns::current()?.identity()? {
         return Err(Error::SameNamespace { netns: request.netns.path().to_owned() });
     }
-    match request.address {
-        Some(address) if !subnet.contains(address) => {
-            Err(Error::AddressOutside { address, subnet })
+    for (index, address) in request.addresses.iter().copied().enumerate() {
+        let family = Family::of(address);
+        let same = |other: &&IpAddr| Family::of(**other) == family;
+        if let Some(other) = request.addresses.iter().take(index).find(same) {
+            return Err(Error::TwoOfAFamily { addresses: [*other, address] });
         }
-        Some(address) if !is_usable(subnet, address) => {
-            Err(Error::AddressReserved { address, subnet })
+        let mut subnets = env.blocks().map(|blocks| blocks.subnet);
+        match subnets.find(|subnet| subnet.family() == family) {
+            None => return Err(Error::NoSuchFamily { address }),
+            Some(subnet) if !subnet.contains(address) => {
+                return Err(Error::AddressOutside { address, subnet });
+            }
+            Some(subnet) if !is_usable(subnet, address) => {
+                return Err(Error::AddressReserved { address, subnet });
+            }
+            Some(_usable) => {}
         }
-        _usable_or_any => Ok(()),
     }
+    Ok(())
 }
 
 /// A requested address: free, or its owner's name is told.
-fn take(pool: &Pool, host: &mut Kernel, address: Ipv4Addr) -> Result<(), Error> {
-    sweep(pool, host, |entry| entry.address == address)?;
-    for entry in pool.entries()?.iter().filter(|entry| entry.address == address) {
+fn take(pool: &Pool, host: &mut Kernel, address: IpAddr) -> Result<(), Error> {
+    let has = |entry: &Entry| entry.addresses.contains(&address);
+    sweep(pool, host, has)?;
+    for entry in pool.entries()?.iter().filter(|entry| has(entry)) {
         if let Some(record) = pool.read(entry)? {
             return Err(Error::AddressTaken { address, owner: Box::new(record.owner) });
         }
@@ -96,13 +113,17 @@ fn take(pool: &Pool, host: &mut Kernel, address: Ipv4Addr) -> Result<(), Error> 
 }
 
 /// The dead are looked for only when the living have taken all.
-fn next(pool: &Pool, host: &mut Kernel, wish: &Wish) -> Result<Ipv4Addr, Error> {
-    let subnet = wish.subnet;
-    if let Some(address) = choose(wish, &addresses(&pool.entries()?)) {
+fn next(
+    (pool, locked): (&Pool, &Locked<'_>),
+    host: &mut Kernel,
+    (subnet, preferred): (Subnet, Option<IpAddr>),
+) -> Result<IpAddr, Error> {
+    let wish = Wish { subnet, last_given: locked.last_given(subnet.family())?, preferred };
+    if let Some(address) = choose(&wish, &addresses(&pool.entries()?)) {
         return Ok(address);
     }
     sweep(pool, host, |_entry| true)?;
-    choose(wish, &addresses(&pool.entries()?))
+    choose(&wish, &addresses(&pool.entries()?))
         .ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })
 }
 
@@ -127,19 +148,30 @@ fn is_dead(host: &mut Kernel, record: &Record) -> Result<bool, Error> {
     Ok(!there.is_ok_and(|identity| identity == record.netns.identity()))
 }
 
-pub(crate) fn addresses(entries: &[Entry]) -> BTreeSet<Ipv4Addr> {
-    entries.iter().map(|entry| entry.address).collect()
+pub(crate) fn addresses(entries: &[Entry]) -> BTreeSet<IpAddr> {
+    entries.iter().flat_map(|entry| &entry.addresses).copied().collect()
 }
 
-/// The addresses outside of `subnet` that will be given back: their containers can be moved, and need
+/// The addresses of an entry that are in none of the host's blocks of now.
+fn former(entry: &Entry, env: &SubnetEnv) -> impl Iterator<Item = IpAddr> {
+    let blocks: Vec<Subnet> = env.blocks().map(|blocks| blocks.subnet).collect();
+    let here = move |address: &IpAddr| blocks.iter().any(|block| block.contains(*address));
+    entry.addresses.clone().into_iter().filter(move |address| !here(address))
+}
+
+/// The addresses of former subnets that will be given back: their containers can be moved, and need
 /// their gateway until then. Nobody can move those of other runtimes.
-pub(crate) fn moving(pool: &Pool, subnet: Ipv4Subnet) -> Result<BTreeSet<Ipv4Addr>, Error> {
+pub(crate) fn moving(pool: &Pool, env: &SubnetEnv) -> Result<BTreeSet<IpAddr>, Error> {
     let mut moving = BTreeSet::new();
-    for entry in pool.entries()?.iter().filter(|entry| !subnet.contains(entry.address)) {
-        let record = pool.read(entry)?;
-        moving.extend(
-            record.filter(|record| record.owner.keeper == Keeper::Twill).map(|_| entry.address),
-        );
+    for entry in pool.entries()? {
+        let mut former = former(&entry, env).peekable();
+        if former.peek().is_none() {
+            continue;
+        }
+        let record = pool.read(&entry)?;
+        if record.is_some_and(|record| record.owner.keeper == Keeper::Twill) {
+            moving.extend(former);
+        }
     }
     Ok(moving)
 }

@@ -1,10 +1,10 @@
 //! Containers made by `twill`, and pods made by `twill-cni`: whatever has an address and a
 //! network namespace on a host.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::enter::within;
@@ -23,8 +23,10 @@ pub struct Endpoint {
     pub host: Host,
     /// Its name there.
     pub name: String,
-    /// Its address in the overlay network.
-    pub address: Ipv4Addr,
+    /// Its address in the overlay network; that of IPv4, if it has two.
+    pub address: IpAddr,
+    /// Its address of IPv6, if it has one of IPv4 as well.
+    pub ipv6: Option<IpAddr>,
     /// Its network namespace, as the host knows it.
     pub network: String,
 }
@@ -55,11 +57,13 @@ impl Endpoint {
     pub fn inspect(host: &Host, name: &str) -> Result<Self> {
         let text = host.ok(["twill", "inspect", name])?;
         let known: Value = serde_json::from_str(&text).context("`twill inspect` prints JSON")?;
-        let address = known[0]["NetworkSettings"]["IPAddress"].as_str();
-        let address = address.with_context(|| format!("no address in {text}"))?.parse()?;
+        let settings = &known[0]["NetworkSettings"];
+        let found = ["IPAddress", "GlobalIPv6Address"].map(|name| settings[name].as_str());
+        let found: Vec<&str> = found.into_iter().flatten().collect();
+        let (address, ipv6) = addresses(&found).with_context(|| format!("no address in {text}"))?;
         let pid = known[0]["State"]["Pid"].as_i64().context("no process")?;
         let network = format!("/proc/{pid}/ns/net");
-        Ok(Self { host: host.clone(), name: name.to_owned(), address, network })
+        Ok(Self { host: host.clone(), name: name.to_owned(), address, ipv6, network })
     }
 
     /// A pod as a container engine would make it: a named network namespace, then ADD.
@@ -70,14 +74,13 @@ impl Endpoint {
         host.ok(["ip", "netns", "add", name])?;
         let answer = cni(host, "ADD", name)?;
         let result: Value = serde_json::from_str(&answer).context("the plugin prints JSON")?;
-        let address = result["ips"][0]["address"].as_str().unwrap_or_default();
-        let address = address.split('/').next().unwrap_or_default();
-        Ok(Self {
-            host: host.clone(),
-            name: name.to_owned(),
-            address: address.parse().with_context(|| format!("no address in {answer}"))?,
-            network: format!("/run/netns/{name}"),
-        })
+        let rows = result["ips"].as_array().into_iter().flatten();
+        let found: Vec<&str> =
+            rows.filter_map(|row| row["address"].as_str()?.split('/').next()).collect();
+        let (address, ipv6) =
+            addresses(&found).with_context(|| format!("no address in {answer}"))?;
+        let (name, network) = (name.to_owned(), format!("/run/netns/{name}"));
+        Ok(Self { host: host.clone(), name, address, ipv6, network })
     }
 
     /// Undoes [`Endpoint::pod`].
@@ -97,6 +100,17 @@ impl Endpoint {
         self.host.ok(["twill", "rm", "-f", &self.name]).map(drop)
     }
 
+    /// Its address of IPv4.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn ipv4(&self) -> Result<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(address) => Ok(address),
+            IpAddr::V6(_) => bail!("{} has no IPv4", self.name),
+        }
+    }
+
     /// Runs a command in the container and answers its standard output.
     ///
     /// # Errors
@@ -109,7 +123,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When no answer comes.
-    pub fn ping(&self, to: Ipv4Addr) -> Result<()> {
+    pub fn ping(&self, to: IpAddr) -> Result<()> {
         self.exec(&["ping", "-c", "1", "-W", "3", &to.to_string()]).map(drop)
     }
 
@@ -118,9 +132,10 @@ impl Endpoint {
     ///
     /// # Errors
     /// When one is not answered.
-    pub fn ping_whole(&self, to: Ipv4Addr, size: usize) -> Result<()> {
-        // 20 bytes are the IP header's and 8 the ICMP header's.
-        let payload = size.saturating_sub(28).to_string();
+    pub fn ping_whole(&self, to: IpAddr, size: usize) -> Result<()> {
+        // 20 or 40 bytes are the IP header's and 8 the ICMP header's.
+        let headers = if to.is_ipv4() { 28 } else { 48 };
+        let payload = size.saturating_sub(headers).to_string();
         let flags = ["-M", "do", "-c", "3", "-i", "0.05", "-W", "3", "-s", &payload];
         self.ping_with(to, &flags).map(drop)
     }
@@ -129,7 +144,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When no answer comes.
-    pub fn ping_with(&self, to: Ipv4Addr, flags: &[&str]) -> Result<String> {
+    pub fn ping_with(&self, to: IpAddr, flags: &[&str]) -> Result<String> {
         let network = format!("--net={}", self.network);
         let command = ["nsenter", &network, "ping"];
         self.host.ok(command.iter().chain(flags).chain(&[to.to_string().as_str()]))
@@ -142,6 +157,12 @@ impl Endpoint {
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         within(&self.host.path(&self.network), work)
     }
+}
+
+/// The first one, and one of IPv6 beside it.
+fn addresses(found: &[&str]) -> Option<(IpAddr, Option<IpAddr>)> {
+    let mut addresses = found.iter().filter_map(|text| text.parse().ok());
+    Some((addresses.next()?, addresses.next()))
 }
 
 /// What a container engine hands to `twill-cni` on standard input.

@@ -4,7 +4,7 @@
 //! bytes travel exactly as a container's own would, and both ends can be compared.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -198,7 +198,7 @@ impl Numbers {
 
 fn connect(from: &Endpoint, to: &Endpoint) -> Result<(TcpStream, TcpStream)> {
     let what = || format!("from {} to {} ({})", from.name, to.name, to.address);
-    let listener = to.within(|| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    let listener = to.within(|| Ok(TcpListener::bind((to.address, 0))?))?;
     let port = listener.local_addr()?.port();
     let address = (to.address, port).into();
     let connect = || Ok(TcpStream::connect_timeout(&address, Duration::from_secs(10))?);

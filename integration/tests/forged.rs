@@ -2,7 +2,7 @@
 //! another's name, from a container with another's address.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     /// From that host and outer source.
-    fn forge(&self, (number, outer): (usize, Ipv4Addr), source: Ipv4Addr) -> Result<()> {
+    fn forge(&self, (number, outer): (usize, Ipv4Addr), source: IpAddr) -> Result<()> {
         let inner = datagram(source, self.victim.address)?;
         let (port, bytes) = match self.backend {
             Backend::Udp => (8285, inner),
@@ -129,7 +129,10 @@ fn refused(host: &Host, way: &str, reason: &str) -> Result<u64> {
 }
 
 /// UDP from port 9 to port 9, without a checksum of its own.
-fn datagram(source: Ipv4Addr, destination: Ipv4Addr) -> Result<Vec<u8>> {
+fn datagram(source: IpAddr, destination: IpAddr) -> Result<Vec<u8>> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else {
+        bail!("both are of IPv4");
+    };
     let mut bytes = vec![0x45, 0, 0, 33, 0, 0, 0, 0, 64, 17, 0, 0];
     bytes.extend(source.octets());
     bytes.extend(destination.octets());

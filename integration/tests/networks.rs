@@ -1,11 +1,12 @@
 //! Two hosts in two networks: containers reach each other within each, across hosts and on one, and
 //! nobody across.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use twill_core::ids::Subnet;
 use twill_integration::container::cni_environment;
 use twill_integration::{Daemon, Endpoint, Fabric, Host, may_build_labs, wait_until};
 
@@ -84,8 +85,8 @@ fn stay_apart(pods: &[(&str, Endpoint)]) -> Result<()> {
         let theirs =
             pods.iter().find(|(other, to)| other != network && to.host.name() == from.host.name());
         let (_, theirs) = theirs.context("there is one")?;
-        let [a, b, c, _] = theirs.address.octets();
-        ensure!(ping(from, [a, b, c, 1].into()).is_err(), "{} to the other bridge", from.name);
+        let block = Subnet::containing(theirs.address, 24).context("it is of IPv4")?;
+        ensure!(ping(from, block.first_host()).is_err(), "{} to the other bridge", from.name);
     }
     Ok(())
 }
@@ -143,9 +144,9 @@ fn pod(host: &Host, network: &str, name: &str) -> Result<Endpoint> {
     let address = result["ips"][0]["address"].as_str().context("an address")?;
     let address = address.split('/').next().context("an address")?.parse()?;
     let network = format!("/run/netns/{name}");
-    Ok(Endpoint { host: host.clone(), name: name.to_owned(), address, network })
+    Ok(Endpoint { host: host.clone(), name: name.to_owned(), address, ipv6: None, network })
 }
 
-fn ping(from: &Endpoint, to: Ipv4Addr) -> Result<()> {
+fn ping(from: &Endpoint, to: IpAddr) -> Result<()> {
     from.ping_with(to, &["-c", "1", "-W", "1"]).map(drop)
 }

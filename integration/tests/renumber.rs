@@ -71,7 +71,7 @@ fn steps_back(backend: Backend) -> Result<()> {
         inside(near, former)?;
     }
     let late = Endpoint::container(&one, "late", &sleep)?;
-    ensure!(subnet.contains(late.address.into()), "{}", late.address);
+    ensure!(subnet.contains(late.address), "{}", late.address);
     late.ping(new_web.address)?;
     order(&mut fabric, &pod)?;
     checks(&pod)?;
@@ -97,7 +97,7 @@ fn published(fabric: &Fabric) -> Result<Subnet> {
 fn moved(host: &Host, name: &str, subnet: Subnet) -> Result<Endpoint> {
     let look = || Endpoint::inspect(host, name);
     wait_until(&format!("{name} has moved"), LIMIT, || {
-        look().is_ok_and(|now| subnet.contains(now.address.into()))
+        look().is_ok_and(|now| subnet.contains(now.address))
     })?;
     look()
 }
@@ -245,10 +245,7 @@ fn the_units_capabilities_are_enough_to_move_containers() -> Result<()> {
     let sync = ["twill", "network", "sync"].map(str::to_owned);
     let said = host.ok(bounds.iter().chain(&sync))?;
     ensure!(said.contains(&format!("web: {} -> ", web.address)), "{said}");
-    ensure!(
-        fabric.subnet(1)?.subnet.contains(Endpoint::inspect(&host, "web")?.address.into()),
-        "{said}"
-    );
+    ensure!(fabric.subnet(1)?.subnet.contains(Endpoint::inspect(&host, "web")?.address), "{said}");
     let all = host.ok(["twill", "ps", "-a"])?;
     ensure!(all.lines().any(|row| row.contains("gone") && row.contains("Exited")), "{all}");
     for container in [web, gone] {

@@ -4,9 +4,10 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use twill_core::ids::Family;
 
 use crate::Paths;
-use crate::container::{Container, Network, Record, State, Status};
+use crate::container::{Address, Container, Network, Record, State, Status};
 use crate::image::{Image, Reference};
 use crate::security::{MASKED_PATHS, READONLY_PATHS};
 
@@ -113,24 +114,36 @@ fn config(record: &Record) -> Value {
 fn network(record: &Record, state: &State) -> Value {
     let process = state.process.map(|process| process.pid);
     let sandbox = process.map_or_else(String::new, |pid| format!("/proc/{pid}/ns/net"));
-    let address = |field: &dyn Fn(&crate::container::Address) -> Value, absent: Value| {
-        state.address.as_ref().map_or(absent, field)
-    };
-    let endpoint = json!({
-        "Gateway": address(&|a| json!(a.gateway), json!("")),
-        "IPAddress": address(&|a| json!(a.ip), json!("")),
-        "IPPrefixLen": address(&|a| json!(a.prefix_length), json!(0)),
-        "MacAddress": address(&|a| json!(a.mac), json!("")),
-    });
+    let address = state.address.as_ref();
+    let mut endpoint = addresses(address);
+    let mac = address.map_or("", |address| address.mac.as_str());
+    endpoint.insert("MacAddress".into(), json!(mac));
     let mut settings = Map::new();
-    settings.insert("Bridge".into(), address(&|a| json!(a.bridge), json!("")));
+    let bridge = address.map_or("", |address| address.bridge.as_str());
+    settings.insert("Bridge".into(), json!(bridge));
     settings.insert("SandboxKey".into(), json!(sandbox));
     settings.insert("Ports".into(), json!({}));
     if record.network == Network::Bridge {
-        settings.extend(endpoint.as_object().cloned().unwrap_or_default());
+        settings.extend(endpoint.clone());
     }
     settings.insert("Networks".into(), json!({record.network.as_str(): endpoint}));
     Value::Object(settings)
+}
+
+/// Where it is, in each family; what it has not is empty and 0, as with Docker.
+#[must_use]
+pub fn addresses(address: Option<&Address>) -> Map<String, Value> {
+    let mut found = Map::new();
+    for (family, [own, length, gateway]) in [
+        (Family::V4, ["IPAddress", "IPPrefixLen", "Gateway"]),
+        (Family::V6, ["GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"]),
+    ] {
+        let ip = address.and_then(|address| address.of(family));
+        found.insert(own.into(), ip.map_or(json!(""), |it| json!(it.ip)));
+        found.insert(length.into(), json!(ip.map_or(0, |it| it.prefix_length)));
+        found.insert(gateway.into(), ip.map_or(json!(""), |it| json!(it.gateway)));
+    }
+    found
 }
 
 /// An image.
@@ -154,7 +167,7 @@ pub fn image(image: &Image) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::{Address, ImageOf};
+    use crate::container::{ImageOf, Ip};
     use crate::process::Process;
 
     fn record() -> Record {
@@ -186,9 +199,16 @@ mod tests {
     #[test]
     fn the_fields_that_scripts_ask_for() {
         let address = Address {
-            ip: [10, 5, 2, 7].into(),
-            prefix_length: 24,
-            gateway: [10, 5, 2, 1].into(),
+            first: Ip {
+                ip: [10, 5, 2, 7].into(),
+                prefix_length: 24,
+                gateway: [10, 5, 2, 1].into(),
+            },
+            ipv6: Some(Ip {
+                ip: "fd00:5::7".parse().unwrap(),
+                prefix_length: 64,
+                gateway: "fd00:5::1".parse().unwrap(),
+            }),
             mac: "02:00:00:00:00:07".into(),
             mtu: 1450,
             bridge: "twill0".into(),
@@ -218,6 +238,9 @@ mod tests {
             ("/NetworkSettings/IPAddress", json!("10.5.2.7")),
             ("/NetworkSettings/Networks/bridge/Gateway", json!("10.5.2.1")),
             ("/NetworkSettings/Networks/bridge/IPPrefixLen", json!(24)),
+            ("/NetworkSettings/GlobalIPv6Address", json!("fd00:5::7")),
+            ("/NetworkSettings/Networks/bridge/GlobalIPv6PrefixLen", json!(64)),
+            ("/NetworkSettings/Networks/bridge/IPv6Gateway", json!("fd00:5::1")),
             ("/NetworkSettings/SandboxKey", json!("/proc/42/ns/net")),
         ] {
             assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
@@ -229,6 +252,7 @@ mod tests {
         let paths = Paths::new("/lib".into(), "/run".into());
         let got = container(&paths, &Container { record: record(), state: State::default() });
         assert_eq!(got.pointer("/NetworkSettings/IPAddress"), Some(&json!("")));
+        assert_eq!(got.pointer("/NetworkSettings/GlobalIPv6Address"), Some(&json!("")));
         assert_eq!(got.pointer("/State/Pid"), Some(&json!(0)));
         let none = Record { network: Network::None, ..record() };
         let got = container(&paths, &Container { record: none, state: State::default() });

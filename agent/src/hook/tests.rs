@@ -46,12 +46,22 @@ fn only_another_subnet_or_mtu_is_news() {
     };
     let other_subnet = SubnetEnv { subnet: "10.88.3.0/24".parse().unwrap(), ..env };
     let other_mtu = SubnetEnv { mtu: Mtu::new(1400).unwrap(), ..other_subnet };
+    let blocks = |subnet: &str| {
+        let network = "fd00:88::/48".parse().unwrap();
+        Ipv6Blocks::new(network, subnet.parse().unwrap())
+    };
+    let both = SubnetEnv { ipv6: blocks("fd00:88:0:2::/64"), ..other_mtu };
+    let moved = SubnetEnv { ipv6: blocks("fd00:88:0:3::/64"), ..both };
+    let ipv6 = SubnetEnv { subnet: "fd00:88:0:3::/64".parse().unwrap(), ipv6: None, ..moved };
     let rows = [
         ("the first", env, true),
         ("the same", env, false),
         ("another network", SubnetEnv { network: "10.0.0.0/8".parse().unwrap(), ..env }, false),
         ("another subnet", other_subnet, true),
         ("another MTU", other_mtu, true),
+        ("IPv6 as well", both, true),
+        ("another subnet of IPv6", moved, true),
+        ("IPv6 alone", ipv6, true),
         ("back again", env, true),
     ];
     for (name, env, news) in rows {

@@ -58,14 +58,15 @@ pub(super) async fn ask(
             format!("the agent of {host} does not count this host among its peers: {}", why.trim()),
             format!("on the host {host}: `twillctl peers`; do both use one etcd and one prefix?"),
         )),
-        Err(error) => Err(Step::unseen(
-            Stage::Peer,
-            format!("the agent of {host} gave no answer at port {port}: {error}"),
-            format!(
-                "is twilld up there, does it have TWILLD_HEALTHZ_PORT={port}, and does a firewall let \
-                 it through? {by_hand}"
-            ),
-        )),
+        Err(error) => {
+            let what = format!("the agent of {host} gave no answer at port {port}: {error}");
+            let listens = if host.is_ipv6() { " and TWILLD_HEALTHZ_IP=::" } else { "" };
+            let hint = format!(
+                "is twilld up there, does it have TWILLD_HEALTHZ_PORT={port}{listens}, and does a \
+                 firewall let it through? {by_hand}"
+            );
+            Err(Step::unseen(Stage::Peer, what, hint))
+        }
     }
 }
 

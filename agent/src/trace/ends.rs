@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use twill_core::device::Seen;
+use twill_core::ids::Family;
 use twill_core::trace::{Container, Holder, Inside, Port};
 use twill_endpoint::{Host, Keeper, Record};
 use twill_net::blocking;
@@ -25,8 +26,8 @@ pub(crate) struct Containers {
 /// What a word means here.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Named {
-    /// An address, of whomever.
-    Address(IpAddr),
+    /// An address, of whomever, or those of a container, IPv4 first.
+    Addresses(Vec<IpAddr>),
     /// A container that does not run: its name, and what is known of its end.
     Stopped(String, String),
     /// A container that is not on the network: its name.
@@ -49,6 +50,13 @@ struct State {
 #[derive(Deserialize)]
 struct Joined {
     ip: IpAddr,
+    /// Of IPv6 beside IPv4.
+    ipv6: Option<Beside>,
+}
+
+#[derive(Deserialize)]
+struct Beside {
+    ip: IpAddr,
 }
 
 impl Default for Containers {
@@ -61,7 +69,7 @@ impl Containers {
     /// What that word means: an address, a name, an id or the beginning of one.
     pub(crate) fn find(&self, word: &str) -> Named {
         if let Ok(address) = word.parse() {
-            return Named::Address(address);
+            return Named::Addresses(vec![address]);
         }
         let Some(id) = self.by_name(word).or_else(|| self.by_id(word)) else {
             return Named::Unknown;
@@ -71,7 +79,9 @@ impl Containers {
         let name = word.to_owned();
         match state {
             None => Named::Unknown,
-            Some(State { address: Some(joined), .. }) => Named::Address(joined.ip),
+            Some(State { address: Some(Joined { ip, ipv6 }), .. }) => {
+                Named::Addresses([ip].into_iter().chain(ipv6.map(|beside| beside.ip)).collect())
+            }
             Some(State { status, .. }) if status == "running" => Named::Elsewhere(name),
             Some(State { status, .. }) if status == "created" => {
                 Named::Stopped(name, "it was never started".to_owned())
@@ -86,8 +96,8 @@ impl Containers {
     /// Who has that address, with what the host and the container itself show of it.
     pub(crate) fn holder(&self, address: IpAddr, interfaces: &[Seen]) -> (Holder, Option<Netns>) {
         let records = self.pool.records().unwrap_or_default();
-        let Some(record) = records.into_iter().find(|it| IpAddr::from(it.address) == address)
-        else {
+        let has = |record: &Record| record.places().any(|place| place.address == address);
+        let Some(record) = records.into_iter().find(has) else {
             return (Holder::Nobody, None);
         };
         let name_of = |index| {
@@ -99,7 +109,7 @@ impl Containers {
             carrier: seen.carrier,
             bridge: seen.bridge.and_then(name_of),
         });
-        let (inside, netns) = inside(&record);
+        let (inside, netns) = inside(&record, address);
         let container = Container {
             name: self.name(&record),
             bridge: record.bridge.to_string(),
@@ -145,7 +155,7 @@ impl Containers {
 }
 
 /// What is in the container's own namespace, and that, if we may enter it.
-fn inside(record: &Record) -> (Inside, Option<Netns>) {
+fn inside(record: &Record, address: IpAddr) -> (Inside, Option<Netns>) {
     let netns = match Netns::open(&record.netns.path) {
         Ok(netns) => netns,
         Err(netns::Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -160,28 +170,29 @@ fn inside(record: &Record) -> (Inside, Option<Netns>) {
         Ok(_another) => return (Inside::Gone, None),
         Err(error) => return (Inside::Unseen(line(error)), None),
     }
-    match look(record, &netns) {
+    match look((record, address), &netns) {
         Ok(inside) => (inside, Some(netns)),
         Err(error) => (Inside::Unseen(line(error)), None),
     }
 }
 
-fn look(record: &Record, netns: &Netns) -> Result<Inside, blocking::Error> {
+fn look((record, address): (&Record, IpAddr), netns: &Netns) -> Result<Inside, blocking::Error> {
     let mut kernel = blocking::Kernel::of(netns)?;
     let link = kernel.link(record.owner.interface.as_str())?.filter(|link| link.up);
     let Some(link) = link else {
         return Ok(Inside::Seen { up: false, address: false, gateway: None });
     };
     let addresses = kernel.addresses()?;
-    let own = |found: &&blocking::Address| {
-        found.link == link.index && IpAddr::from(found.address) == IpAddr::from(record.address)
-    };
+    let own = |found: &&blocking::Address| found.link == link.index && found.address == address;
     let routes = kernel.routes()?;
-    let default = routes.iter().find(|route| route.destination.len() == 0);
+    let family = Family::of(address);
+    let default = routes
+        .iter()
+        .find(|route| route.destination.len() == 0 && route.destination.family() == family);
     Ok(Inside::Seen {
         up: true,
         address: addresses.iter().find(own).is_some(),
-        gateway: default.and_then(|route| route.gateway).map(IpAddr::from),
+        gateway: default.and_then(|route| route.gateway),
     })
 }
 
@@ -203,8 +214,14 @@ mod tests {
             pool: Host { subnet_env: "/nonexistent".into(), state: root.path().join("endpoint") },
         };
         let (web, old) = ("3f".repeat(32), "3e".repeat(32));
+        let both = "3d".repeat(32);
         for (name, id, state) in [
             ("web", &web, r#"{"status":"running","address":{"ip":"10.88.1.2"}}"#),
+            (
+                "both",
+                &both,
+                r#"{"status":"running","address":{"ip":"10.88.1.3","ipv6":{"ip":"fd00::3"}}}"#,
+            ),
             ("old", &old, r#"{"status":"exited","exit_code":3,"address":null,"error":""}"#),
         ] {
             let directory = root.path().join("containers").join(id);
@@ -213,10 +230,13 @@ mod tests {
             fs::write(directory.join("state.json"), state).unwrap();
             symlink(id, root.path().join("names").join(name)).unwrap();
         }
-        let address = Named::Address([10, 88, 1, 2].into());
+        let address = Named::Addresses(vec![[10, 88, 1, 2].into()]);
+        let two = vec![[10, 88, 1, 3].into(), "fd00::3".parse().unwrap()];
         for (word, wanted) in [
             ("10.88.1.2", address.clone()),
             ("web", address.clone()),
+            ("both", Named::Addresses(two)),
+            ("fd00::3", Named::Addresses(vec!["fd00::3".parse().unwrap()])),
             (&web[..12], address),
             ("old", Named::Stopped("old".to_owned(), "it has ended with 3".to_owned())),
             ("3", Named::Unknown),

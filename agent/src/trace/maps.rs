@@ -7,7 +7,7 @@ use twill_core::trace::Trace;
 use twill_net::Kernel;
 
 use super::ends::{Containers, Named};
-use super::{Kind, Question, Refusal, Scene, unknown};
+use super::{Kind, Question, Refusal, Scene, pair, unknown};
 use crate::blueprint::Blueprint;
 use crate::status::Boards;
 
@@ -59,7 +59,10 @@ impl Maps {
         question: &Question,
     ) -> Result<Trace, Refusal> {
         let blueprint = match (containers.find(&question.from), containers.find(&question.to)) {
-            (Named::Address(from), Named::Address(to)) => self.between(from, to)?,
+            (Named::Addresses(from), Named::Addresses(to)) => {
+                let (from, to) = pair(&from, &to)?;
+                self.between(from, to)?
+            }
             // What is wrong with the words is so in every network.
             _other => &self.first.1,
         };

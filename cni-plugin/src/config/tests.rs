@@ -14,7 +14,7 @@ fn defaults() {
         mtu: None,
         hairpin: true,
         default_route: true,
-        address: None,
+        addresses: Vec::new(),
         mac: None,
         spoof_check: false,
     };
@@ -37,7 +37,7 @@ fn keys_of_any_case_and_values_that_say_nothing() {
         mtu: Mtu::new(1400),
         hairpin: false,
         default_route: true,
-        address: Some([10, 5, 2, 7].into()),
+        addresses: vec![[10, 5, 2, 7].into()],
         mac: None,
         spoof_check: true,
     };
@@ -57,19 +57,26 @@ fn wishes_for_addresses_come_in_three_ways() {
     let args = Args { ip: Some("10.5.2.7".to_owned()), mac: Some("02:00:00:00:00:01".to_owned()) };
     let read = |extra: &Value| {
         let bytes = serde_json::to_vec(&network(extra)).unwrap();
-        Config::parse(&bytes, &args).map(|config| (config.wish.address, config.wish.mac))
+        Config::parse(&bytes, &args).map(|config| (config.wish.addresses, config.wish.mac))
     };
-    let address = Some(Ipv4Addr::new(10, 5, 2, 7));
-    assert_eq!(read(&json!({})).unwrap(), (address, Some(Mac([2, 0, 0, 0, 0, 1]))));
+    let address = vec![IpAddr::from([10, 5, 2, 7])];
+    assert_eq!(read(&json!({})).unwrap(), (address.clone(), Some(Mac([2, 0, 0, 0, 0, 1]))));
     let labels = json!({ "cni": { "ips": ["10.5.2.7"], "mac": "02:00:00:00:00:02" } });
-    assert_eq!(read(&json!({ "args": labels })).unwrap(), (address, Some(Mac([2, 0, 0, 0, 0, 2]))));
+    assert_eq!(
+        read(&json!({ "args": labels })).unwrap(),
+        (address.clone(), Some(Mac([2, 0, 0, 0, 0, 2])))
+    );
     let runtime = json!({ "ips": ["10.5.2.7/24"], "mac": "02:00:00:00:00:03" });
     assert_eq!(
         read(&json!({ "args": labels, "runtimeConfig": runtime })).unwrap(),
-        (address, Some(Mac([2, 0, 0, 0, 0, 3])))
+        (address.clone(), Some(Mac([2, 0, 0, 0, 0, 3])))
     );
     let failure = read(&json!({ "runtimeConfig": { "ips": ["10.5.2.8"] } })).unwrap_err();
     assert_eq!(failure.message, "a container cannot have all of 10.5.2.7, 10.5.2.8");
+    let (both, _mac) = read(&json!({ "runtimeConfig": { "ips": ["fd00::7/64"] } })).unwrap();
+    assert_eq!(both, [address[0], "fd00::7".parse().unwrap()]);
+    let failure = read(&json!({ "runtimeConfig": { "ips": ["fd00::7", "fd00::8"] } })).unwrap_err();
+    assert_eq!(failure.message, "a container cannot have all of fd00::7, fd00::8");
 }
 
 #[test]
@@ -125,8 +132,8 @@ fn refused_settings() {
 #[test]
 fn refused_wishes() {
     check(
-        &json!({ "runtimeConfig": { "ips": ["fe80::1"] } }),
-        "`fe80::1`, which was asked for, is not an IPv4 address",
+        &json!({ "runtimeConfig": { "ips": ["10.5.2"] } }),
+        "`10.5.2`, which was asked for, is not an address",
     );
     check(
         &json!({ "runtimeConfig": { "ips": [7] } }),

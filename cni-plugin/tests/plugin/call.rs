@@ -12,7 +12,11 @@ use tempfile::TempDir;
 use twill_net::blocking::Kernel;
 use twill_net::netns::{Netns, Scratch};
 
-/// A host with the subnet 10.88.2.0/24.
+pub(crate) const IPV4: &str = "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.2.1/24\n";
+pub(crate) const IPV6: &str =
+    "FLANNEL_IPV6_NETWORK=fd00:88::/48\nFLANNEL_IPV6_SUBNET=fd00:88:0:2::1/64\n";
+
+/// A host with the subnet 10.88.2.0/24, if nothing else is said.
 pub(crate) struct World {
     pub(crate) directory: TempDir,
     scratch: Scratch,
@@ -29,12 +33,21 @@ pub(crate) struct Answer {
 impl World {
     /// `None` (said aloud) without root.
     pub(crate) fn new() -> Option<Self> {
+        Self::with_lines(IPV4)
+    }
+
+    /// A host of which the agent says this.
+    pub(crate) fn with_lines(lines: &str) -> Option<Self> {
         let scratch = Scratch::enter()?;
         let world = Self { directory: tempfile::tempdir().unwrap(), scratch };
-        let text = "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.2.1/24\n\
-                    FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
-        fs::write(world.subnet_env(), text).unwrap();
+        world.lease(lines);
         Some(world)
+    }
+
+    /// What the agent does when it holds a subnet.
+    pub(crate) fn lease(&self, lines: &str) {
+        let text = format!("{lines}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n");
+        fs::write(self.subnet_env(), text).unwrap();
     }
 
     pub(crate) fn pod(&self) -> Netns {

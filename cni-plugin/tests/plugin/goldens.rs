@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::call::{World, add, call, del};
+use crate::call::{IPV4, IPV6, World, add, call, del};
 
 #[test]
 fn results() {
@@ -18,6 +18,17 @@ fn results() {
         golden(&format!("add-{version}.json"), &normalised(answer.result()));
         del("pod-1", &world.network(version)).is_silent_success();
         fs::remove_dir_all(world.state()).unwrap();
+    }
+}
+
+#[test]
+fn results_with_ipv6() {
+    for (name, lines) in [("ipv6", IPV6.to_owned()), ("dual", [IPV4, IPV6].concat())] {
+        for version in ["0.4.0", "1.1.0"] {
+            let Some(world) = World::with_lines(&lines) else { return };
+            let answer = add("pod-1", &world.pod(), &world.network(version));
+            golden(&format!("add-{name}-{version}.json"), &normalised(answer.result()));
+        }
     }
 }
 

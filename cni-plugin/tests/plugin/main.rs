@@ -5,6 +5,8 @@ mod call;
 #[cfg(test)]
 mod goldens;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod verbs;

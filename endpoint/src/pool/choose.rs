@@ -1,52 +1,71 @@
 //! Decides which address a container gets. Pure.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use twill_core::ids::Ipv4Subnet;
+use twill_core::ids::{Family, Subnet};
 
 /// What is known when an address is chosen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
     /// The host's block.
-    pub(crate) subnet: Ipv4Subnet,
+    pub(crate) subnet: Subnet,
     /// The address that was given last.
-    pub(crate) last_given: Option<Ipv4Addr>,
+    pub(crate) last_given: Option<IpAddr>,
     /// One that would be nice to have: what the owner had before.
-    pub(crate) preferred: Option<Ipv4Addr>,
+    pub(crate) preferred: Option<IpAddr>,
 }
 
 /// The preferred address if it is free, else the next free one after the one given last: an address
 /// rests as long as possible before it is used again, so that connections and caches that remember
 /// its former owner die out. `None` if all are in use.
-pub(crate) fn choose(wish: &Wish, used: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    let free = |address: &Ipv4Addr| !used.contains(address);
+pub(crate) fn choose(wish: &Wish, used: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let free = |address: &IpAddr| !used.contains(address);
     let preferred = wish.preferred.filter(|address| is_usable(wish.subnet, *address));
     if let Some(preferred) = preferred.filter(free) {
         return Some(preferred);
     }
     let (first, last) = usable(wish.subnet)?;
-    let given = wish.last_given.map(Ipv4Addr::to_bits);
+    let given = wish.last_given.filter(|given| wish.subnet.contains(*given)).map(bits);
     let start =
         given.filter(|given| (first..last).contains(given)).map_or(first, |given| given + 1);
-    (start..=last).chain(first..start).map(Ipv4Addr::from_bits).find(free)
+    let address = |bits| of_bits(wish.subnet.family(), bits);
+    (start..=last).chain(first..start).filter_map(address).find(free)
 }
 
 /// May a container have this address: is it in the block, and neither the network's, nor the
 /// bridge's, nor the broadcast address?
-pub(crate) fn is_usable(subnet: Ipv4Subnet, address: Ipv4Addr) -> bool {
-    usable(subnet).is_some_and(|(first, last)| (first..=last).contains(&address.to_bits()))
+pub(crate) fn is_usable(subnet: Subnet, address: IpAddr) -> bool {
+    let usable =
+        usable(subnet).is_some_and(|(first, last)| (first..=last).contains(&bits(address)));
+    usable && Family::of(address) == subnet.family()
 }
 
 /// How many containers the block has room for.
-pub(crate) fn capacity(subnet: Ipv4Subnet) -> u32 {
-    usable(subnet).map_or(0, |(first, last)| last - first + 1)
+pub(crate) fn capacity(subnet: Subnet) -> u128 {
+    usable(subnet).map_or(0, |(first, last)| (last - first).saturating_add(1))
 }
 
-fn usable(subnet: Ipv4Subnet) -> Option<(u32, u32)> {
-    let first = subnet.first_host().to_bits().checked_add(1)?;
-    let last = subnet.last().to_bits().checked_sub(1)?;
+/// IPv6 has no broadcast address; its first one means every router (RFC 4291, 2.6.1).
+fn usable(subnet: Subnet) -> Option<(u128, u128)> {
+    let first = bits(subnet.first_host()).checked_add(1)?;
+    let last = bits(subnet.last());
+    let last = if subnet.family() == Family::V4 { last.checked_sub(1)? } else { last };
     (first <= last).then_some((first, last))
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+fn of_bits(family: Family, bits: u128) -> Option<IpAddr> {
+    Some(match family {
+        Family::V4 => Ipv4Addr::from_bits(bits.try_into().ok()?).into(),
+        Family::V6 => Ipv6Addr::from_bits(bits).into(),
+    })
 }
 
 #[cfg(test)]
@@ -96,12 +115,32 @@ mod tests {
         assert_eq!(capacity("0.0.0.0/32".parse().unwrap()), 0);
     }
 
+    #[test]
+    fn ipv6() {
+        let subnet: Subnet = "fd00:88:0:5e::/64".parse().unwrap();
+        let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+        let wish = Wish { subnet, last_given: None, preferred: None };
+        let first = address("fd00:88:0:5e::2");
+        assert_eq!(choose(&wish, &[].into()), Some(first), "the bridge has the one before");
+        assert_eq!(choose(&wish, &[first].into()), Some(address("fd00:88:0:5e::3")));
+        let last = address("fd00:88:0:5e:ffff:ffff:ffff:ffff");
+        let wish = Wish { last_given: Some(last), ..wish };
+        assert_eq!(choose(&wish, &[].into()), Some(first), "round again");
+        assert!(is_usable(subnet, last), "there is no broadcast address");
+        for other in ["fd00:88:0:5e::", "fd00:88:0:5e::1", "fd00:88:0:5f::2", "10.5.2.7"] {
+            assert!(!is_usable(subnet, address(other)), "{other}");
+        }
+        assert_eq!(capacity(subnet), (1 << 64) - 2);
+        assert_eq!(capacity("fd00::/126".parse().unwrap()), 2);
+        assert_eq!(capacity("fd00::/127".parse().unwrap()), 0);
+    }
+
     /// Every state of a small pool: the answer is free, usable, and the nearest after the last.
     #[test]
     fn never_gives_what_is_used() {
-        let subnet: Ipv4Subnet = "10.5.2.0/29".parse().unwrap();
+        let subnet: Subnet = "10.5.2.0/29".parse().unwrap();
         for bits in 0..1_u32 << 5 {
-            let used: BTreeSet<Ipv4Addr> =
+            let used: BTreeSet<IpAddr> =
                 (2..7).filter(|n| bits >> (n - 2) & 1 == 1).map(address).collect();
             for last_given in [None, Some(2), Some(3), Some(4), Some(5), Some(6), Some(7)] {
                 let last_given = last_given.map(address);
@@ -125,7 +164,7 @@ mod tests {
         assert_eq!(choose(&wish, &used), given.map(address), "{name}");
     }
 
-    fn address(last: u8) -> Ipv4Addr {
+    fn address(last: u8) -> IpAddr {
         [10, 5, 2, last].into()
     }
 }

@@ -1,9 +1,9 @@
 //! The addresses of a host's subnet and whom they belong to, on disk.
 //!
 //! ```text
-//! lock                          locked while an address is chosen; holds the last one given
+//! lock                          locked while an address is chosen; holds the last one given of each family
 //! boot                          the boot in which the records were last looked through
-//! 10.5.2.7,tw0a1b2c3d4e.json    one per address
+//! 10.5.2.7,tw0a1b2c3d4e.json    one per container, named by its address, or by both
 //! .new                          a record in the making; worthless, written over by the next
 //! ```
 //!
@@ -19,13 +19,15 @@ mod record;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::choose::{Wish, capacity, choose, is_usable};
 pub(crate) use self::record::{Entry, host_interfaces};
 pub use self::record::{NetnsRecord, Record};
+use twill_core::ids::Family;
+
 use crate::error::Error;
 use crate::request::Owner;
 
@@ -133,23 +135,28 @@ impl Pool {
 }
 
 impl Locked<'_> {
-    /// The address given last; `None` at first, or if the file was tampered with.
-    pub(crate) fn last_given(&self) -> Result<Option<Ipv4Addr>, Error> {
-        let mut text = [0; LAST_GIVEN_LEN];
-        let length = self.file.read_at(&mut text, 0);
+    /// The address given last of that family; `None` at first, or if the file was tampered with.
+    pub(crate) fn last_given(&self, family: Family) -> Result<Option<IpAddr>, Error> {
+        let (offset, width) = line(family);
+        let mut text = vec![0; width];
+        let length = self.file.read_at(&mut text, offset);
         let length = length.map_err(|source| self.pool.failed("lock", source))?;
         let text = std::str::from_utf8(text.get(..length).unwrap_or_default());
-        Ok(text.ok().and_then(|text| text.trim().parse().ok()))
+        let address: Option<IpAddr> = text.ok().and_then(|text| text.trim().parse().ok());
+        Ok(address.filter(|address| Family::of(*address) == family))
     }
 
-    /// Gives an address away for good.
+    /// Gives addresses away for good.
     pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
         let name = Entry::of(record).to_string();
-        // Fixed width and in place: one write, no second file. If we die before the record is
-        // there, an address is passed over once.
-        let last = format!("{:<width$}\n", record.address, width = LAST_GIVEN_LEN - 1);
-        let written = self.file.write_all_at(last.as_bytes(), 0);
-        written.map_err(|source| self.pool.failed("lock", source))?;
+        for place in record.places() {
+            // Fixed width and in place: one write, no second file. If we die before the record is
+            // there, an address is passed over once.
+            let (offset, width) = line(place.family());
+            let last = format!("{:<width$}\n", place.address, width = width - 1);
+            let written = self.file.write_all_at(last.as_bytes(), offset);
+            written.map_err(|source| self.pool.failed("lock", source))?;
+        }
         let text = serde_json::to_vec_pretty(record).map_err(io::Error::from);
         let new = self.pool.path(".new");
         let written = text.and_then(|text| fs::write(&new, text));
@@ -179,5 +186,11 @@ impl Locked<'_> {
     }
 }
 
-/// The longest IPv4 address and a line end.
-const LAST_GIVEN_LEN: usize = 16;
+/// Where in the file of the lock a family has its line, and how long that is: its longest address and a
+/// line end.
+fn line(family: Family) -> (u64, usize) {
+    match family {
+        Family::V4 => (0, 16),
+        Family::V6 => (16, 40),
+    }
+}

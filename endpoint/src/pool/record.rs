@@ -1,30 +1,34 @@
 //! One address and whom it belongs to, as a file.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use twill_core::ids::Ipv4Subnet;
+use twill_core::ids::Subnet;
 use twill_net::netns::Identity;
 
-use crate::request::{Interface, Owner};
+use crate::mac::fnv1a;
+use crate::request::{Interface, Owner, Place};
 
 /// How many names an owner's interface on the host can have. One does nearly always: two of a
 /// thousand containers share their first name once in two million hosts.
 const NAMES_PER_OWNER: u8 = 4;
 
-/// An address of the pool and whom it belongs to.
+/// An address of the pool, or one of each family, and whom they belong to.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Whom the address belongs to.
     #[serde(flatten)]
     pub owner: Owner,
-    /// The address.
-    pub address: Ipv4Addr,
+    /// The address; that of IPv4, if there are two.
+    pub address: IpAddr,
     /// The host's block at the time.
-    pub subnet: Ipv4Subnet,
+    pub subnet: Subnet,
+    /// The address of IPv6 beside one of IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Place>,
     /// The bridge that the container was joined to.
     pub bridge: Interface,
     /// The host's end of the pair.
@@ -39,6 +43,14 @@ pub struct Record {
     /// Is the container kept to its own addresses?
     #[serde(default)]
     pub spoof_check: bool,
+}
+
+impl Record {
+    /// The addresses, IPv4 first.
+    pub fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let first = Place { address: self.address, subnet: self.subnet };
+        [first].into_iter().chain(self.ipv6)
+    }
 }
 
 /// A network namespace, as remembered.
@@ -63,28 +75,36 @@ impl NetnsRecord {
 }
 
 /// The name of a record's file. It holds all that is needed to give out an address or to find an
-/// owner's record, so that neither has to open the others: `10.5.2.7,tw0a1b2c3d4e.json`.
+/// owner's record, so that neither has to open the others: `10.5.2.7,tw0a1b2c3d4e.json`, or with two
+/// families `10.5.2.7,fd00::7,tw0a1b2c3d4e.json`.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Entry {
-    pub(crate) address: Ipv4Addr,
+    /// At least one.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) host_interface: String,
 }
 
 impl Entry {
     pub(crate) fn of(record: &Record) -> Self {
-        Self { address: record.address, host_interface: record.host_interface.clone() }
+        let addresses = record.places().map(|place| place.address).collect();
+        Self { addresses, host_interface: record.host_interface.clone() }
     }
 
     /// `None` for a file that is no record.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        let (address, interface) = name.strip_suffix(".json")?.split_once(',')?;
-        Some(Self { address: address.parse().ok()?, host_interface: interface.to_owned() })
+        let (addresses, interface) = name.strip_suffix(".json")?.rsplit_once(',')?;
+        let addresses = addresses.split(',').map(|address| address.parse().ok());
+        let addresses = addresses.collect::<Option<_>>()?;
+        Some(Self { addresses, host_interface: interface.to_owned() })
     }
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{}.json", self.address, self.host_interface)
+        for address in &self.addresses {
+            write!(f, "{address},")?;
+        }
+        write!(f, "{}.json", self.host_interface)
     }
 }
 
@@ -97,13 +117,6 @@ pub(crate) fn host_interfaces(owner: &Owner) -> impl Iterator<Item = String> {
     (0..NAMES_PER_OWNER).map(move |attempt| {
         let hash = fnv1a(text.bytes().chain([0, attempt]));
         format!("tw{:010x}", (hash >> 40 ^ hash) & 0xff_ffff_ffff)
-    })
-}
-
-/// FNV-1a with 64 bits (RFC 9923). The hash of the standard library may change with its release.
-fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
@@ -127,13 +140,50 @@ mod tests {
 
     #[test]
     fn entries_are_file_names() {
-        let entry =
-            Entry { address: [10, 5, 2, 7].into(), host_interface: "tw0a1b2c3d4e".to_owned() };
-        assert_eq!(entry.to_string(), "10.5.2.7,tw0a1b2c3d4e.json");
-        assert_eq!(Entry::parse("10.5.2.7,tw0a1b2c3d4e.json"), Some(entry));
+        let host_interface = "tw0a1b2c3d4e".to_owned();
+        for (name, addresses) in [
+            ("10.5.2.7,tw0a1b2c3d4e.json", &["10.5.2.7"][..]),
+            ("fd00::7,tw0a1b2c3d4e.json", &["fd00::7"]),
+            ("10.5.2.7,fd00::7,tw0a1b2c3d4e.json", &["10.5.2.7", "fd00::7"]),
+        ] {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let entry = Entry { addresses, host_interface: host_interface.clone() };
+            assert_eq!(entry.to_string(), name);
+            assert_eq!(Entry::parse(name), Some(entry));
+        }
         for other in [".new", "lock", "boot", "10.5.2.7.json", "10.5.2,tw0.json", ",.json"] {
             assert_eq!(Entry::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn records_of_one_family_are_as_before() {
+        let text = r#"{
+  "keeper": "twill",
+  "container": "web",
+  "interface": "eth0",
+  "address": "10.5.2.7",
+  "subnet": "10.5.2.0/24",
+  "bridge": "twill0",
+  "hostInterface": "tw0a1b2c3d4e",
+  "netns": {
+    "path": "/proc/7/ns/net",
+    "device": 4,
+    "inode": 7
+  },
+  "bootId": "b",
+  "madeAt": 1,
+  "spoofCheck": true
+}"#;
+        let record: Record = serde_json::from_str(text).unwrap();
+        assert_eq!(record.places().count(), 1);
+        assert_eq!(serde_json::to_string_pretty(&record).unwrap(), text);
+        let place =
+            Place { address: "fd00::7".parse().unwrap(), subnet: "fd00::/64".parse().unwrap() };
+        let both = Record { ipv6: Some(place), ..record };
+        let text = serde_json::to_string(&both).unwrap();
+        assert!(text.contains(r#""ipv6":{"address":"fd00::7","subnet":"fd00::/64"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), both);
     }
 
     fn owner(container: &str) -> Owner {

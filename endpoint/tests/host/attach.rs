@@ -1,10 +1,10 @@
 //! Joining and leaving on a host of its own.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
-use crate::world::{World, gateways, kernel, links, owner, request, talk};
+use crate::world::{World, first, gateways, kernel, links, owner, request, talk};
 use twill_core::ids::{Mac, Mtu};
 use twill_endpoint::{Error, StaticRoute};
 use twill_net::blocking::{Address, Bridge, Kernel, Route};
@@ -17,8 +17,9 @@ fn containers_reach_the_host_and_each_other() {
     let Some(world) = World::new(SUBNET) else { return };
     let (web, db) = (world.container(), world.container());
     let joined = world.host.attach(&request("web", &web)).unwrap();
-    assert_eq!(joined.address, Ipv4Addr::new(10, 88, 2, 2));
-    assert_eq!(joined.gateway, Ipv4Addr::new(10, 88, 2, 1));
+    let (address, gateway) = first(&joined);
+    assert_eq!(address, Ipv4Addr::new(10, 88, 2, 2));
+    assert_eq!(gateway, Ipv4Addr::new(10, 88, 2, 1));
     assert_eq!(joined.container.mac, Mac([2, 0x42, 10, 88, 2, 2]));
     assert_eq!(joined.mtu.bytes(), 1450);
     assert_eq!(joined.netns, web.path());
@@ -27,7 +28,7 @@ fn containers_reach_the_host_and_each_other() {
     let eth0 = inside.link("eth0").unwrap().unwrap();
     assert_eq!((eth0.mtu, eth0.up, eth0.mac), (1450, true, Some(joined.container.mac)));
     let default = inside.routes().unwrap().into_iter().find(|row| row.destination.len() == 0);
-    assert_eq!(default.unwrap().gateway, Some(joined.gateway));
+    assert_eq!(default.unwrap().gateway, Some(gateway));
     let mut host = kernel();
     let port = host.link(&joined.host.name).unwrap().unwrap();
     let bridge = host.link("twill0").unwrap().unwrap();
@@ -35,12 +36,12 @@ fn containers_reach_the_host_and_each_other() {
     assert_eq!((bridge.mtu, bridge.up), (1450, true));
 
     let second = world.host.attach(&request("db", &db)).unwrap();
-    assert_eq!(second.address, Ipv4Addr::new(10, 88, 2, 3));
+    assert_eq!(first(&second).0, Ipv4Addr::new(10, 88, 2, 3));
     let unchanged = host.link("twill0").unwrap().unwrap();
     assert_eq!(unchanged.mac, Some(Mac([2, 0x42, 10, 88, 2, 1])), "ports come, the mac stays");
-    talk(&web, joined.address);
+    talk(&web, address);
     let _inside = web.enter().unwrap();
-    talk(&db, second.address);
+    talk(&db, first(&second).0);
 }
 
 #[test]
@@ -79,10 +80,10 @@ fn many_at_once_get_different_addresses() {
     let Some(world) = World::new(SUBNET) else { return };
     let containers: Vec<Netns> = (0..100).map(|_n| world.container()).collect();
     let name = |n: usize| format!("c{n}");
-    let mut addresses: Vec<Ipv4Addr> = thread::scope(|scope| {
+    let mut addresses: Vec<IpAddr> = thread::scope(|scope| {
         let attach = |n: usize| world.host.attach(&request(&name(n), &containers[n]));
         let threads: Vec<_> = (0..containers.len())
-            .map(|n| scope.spawn(move || attach(n).unwrap().address))
+            .map(|n| scope.spawn(move || first(&attach(n).unwrap()).0))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -122,7 +123,7 @@ fn an_interface_of_that_name_is_not_touched() {
     }
     assert_eq!(world.records().len(), 1);
     assert_eq!(links().len(), 2);
-    talk(&container, [10, 88, 2, 2].into());
+    talk(&container, [10, 88, 2, 2]);
 }
 
 #[test]
@@ -147,10 +148,10 @@ fn a_requested_address_is_given_or_refused() {
     let (web, db) = (world.container(), world.container());
     let attach = |name: &str, netns: &Netns, last_two: [u8; 2]| {
         let mut wish = request(name, netns);
-        wish.address = Some([10, 88, last_two[0], last_two[1]].into());
+        wish.addresses = vec![[10, 88, last_two[0], last_two[1]].into()];
         world.host.attach(&wish)
     };
-    assert_eq!(attach("web", &web, [2, 77]).unwrap().address, Ipv4Addr::new(10, 88, 2, 77));
+    assert_eq!(first(&attach("web", &web, [2, 77]).unwrap()).0, Ipv4Addr::new(10, 88, 2, 77));
     let cases = [
         ([2, 77], "address 10.88.2.77 is in use by eth0 of container web (twill)"),
         ([3, 9], "address 10.88.3.9 is not in this host's subnet 10.88.2.0/24"),

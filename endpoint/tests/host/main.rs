@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod attach;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod renumber;

@@ -1,9 +1,9 @@
 //! What is left of commands that died, boots that ended and subnets that moved.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use crate::world::{World, eventually, gateways, kernel, links, owner, request, talk};
+use crate::world::{World, eventually, first, gateways, kernel, links, owner, request, talk};
 use twill_endpoint::{Error, Interface, Keeper, Owner};
 use twill_net::netns::Netns;
 
@@ -20,12 +20,12 @@ fn an_attach_that_died_is_taken_up_again() {
         let index = kernel().link(name).unwrap().unwrap().index;
         kernel().drop_link(index).unwrap();
     };
-    let first = attach();
+    let before = attach();
 
     // Died between the record and the pair.
-    drop_pair(&first.host.name);
+    drop_pair(&before.host.name);
     let second = attach();
-    assert_eq!(second.address, first.address);
+    assert_eq!(second.places, before.places);
 
     // The pair without a record: the state directory was lost.
     fs::remove_dir_all(&world.host.state).unwrap();
@@ -37,7 +37,7 @@ fn an_attach_that_died_is_taken_up_again() {
     let again = world.container();
     let joined = world.host.attach(&request("web", &again)).unwrap();
     assert_eq!(links().len(), 2);
-    talk(&again, joined.address);
+    talk(&again, first(&joined).0);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn files_of_a_write_that_died_do_no_harm() {
     fs::write(world.host.state.join("lock"), "10.88.2").unwrap();
     let container = world.container();
     let joined = world.host.attach(&request("web", &container)).unwrap();
-    assert_eq!(joined.address, Ipv4Addr::new(10, 88, 2, 2));
+    assert_eq!(first(&joined).0, Ipv4Addr::new(10, 88, 2, 2));
     assert_eq!(world.host.records().unwrap().len(), 1);
     assert!(!world.host.state.join(".new").exists());
 }
@@ -60,7 +60,9 @@ fn an_address_rests_before_it_is_used_again() {
     let mut given = Vec::new();
     for n in 0..6 {
         let name = format!("c{n}");
-        given.push(world.host.attach(&request(&name, &container)).unwrap().address.octets()[3]);
+        let joined = world.host.attach(&request(&name, &container)).unwrap();
+        let IpAddr::V4(address) = first(&joined).0 else { panic!("{joined:?}") };
+        given.push(address.octets()[3]);
         world.host.detach(&owner(&name)).unwrap();
     }
     assert_eq!(given, [2, 3, 4, 5, 6, 2]);
@@ -78,13 +80,13 @@ fn another_boot_takes_everything_back() {
     let boot = fs::read_to_string(world.host.state.join("boot")).unwrap();
     let earlier = "00000000-0000-4000-8000-000000000000";
     let record = record.replace(&boot, earlier);
-    let name = format!("{},{}.json", joined.address, joined.host.name);
+    let name = format!("{},{}.json", first(&joined).0, joined.host.name);
     fs::write(world.host.state.join(name), record).unwrap();
     fs::write(world.host.state.join("10.88.2.3,tw0000000000.json"), "").unwrap();
     fs::write(world.host.state.join("boot"), earlier).unwrap();
 
     let mut wish = request("db", &db);
-    wish.address = Some(joined.address);
+    wish.addresses = vec![first(&joined).0];
     world.host.attach(&wish).unwrap();
     assert_eq!(world.records().len(), 1);
     assert_eq!(fs::read_to_string(world.host.state.join("boot")).unwrap(), boot);
@@ -107,19 +109,19 @@ fn a_full_pool_takes_back_what_the_dead_hold() {
     drop(containers.remove(3));
     eventually("the pair is gone", || links().len() == 5);
     let joined = world.host.attach(&request("late", &late)).unwrap();
-    assert_eq!(joined.address, Ipv4Addr::new(10, 88, 2, 5));
-    talk(&late, joined.address);
+    assert_eq!(first(&joined).0, Ipv4Addr::new(10, 88, 2, 5));
+    talk(&late, first(&joined).0);
 }
 
 #[test]
 fn a_dead_owner_does_not_hold_a_requested_address() {
     let Some(world) = World::new(SUBNET) else { return };
     let (dead, late) = (world.container(), world.container());
-    let address = world.host.attach(&request("dead", &dead)).unwrap().address;
+    let address = first(&world.host.attach(&request("dead", &dead)).unwrap()).0;
     drop(dead);
     eventually("the pair is gone", || links() == ["twill0"]);
     let mut wish = request("late", &late);
-    wish.address = Some(address);
+    wish.addresses = vec![address];
     world.host.attach(&wish).unwrap();
 }
 
@@ -130,13 +132,14 @@ fn a_host_with_another_subnet_keeps_the_old_gateway_for_as_long_as_it_is_used() 
     let before = world.host.attach(&request("old", &old)).unwrap();
     world.lease("10.88.3.1/24");
     let after = world.host.attach(&request("new", &new)).unwrap();
-    assert_eq!(after.address, Ipv4Addr::new(10, 88, 3, 2));
-    assert_eq!(gateways(), [before.gateway, after.gateway]);
-    talk(&old, before.address);
-    talk(&new, after.address);
+    let (before, after) = (first(&before), first(&after));
+    assert_eq!(after.0, Ipv4Addr::new(10, 88, 3, 2));
+    assert_eq!(gateways(), [before.1, after.1]);
+    talk(&old, before.0);
+    talk(&new, after.0);
     world.host.detach(&owner("old")).unwrap();
     world.host.attach(&request("newer", &newer)).unwrap();
-    assert_eq!(gateways(), [after.gateway]);
+    assert_eq!(gateways(), [after.1]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A host gets another subnet while containers run.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
-use crate::world::{World, gateways, kernel, links, owner, request, talk};
+use crate::world::{World, first, gateways, inside, kernel, links, owner, request, talk};
 use twill_endpoint::{Keeper, Owner};
 use twill_net::blocking::{Address, Kernel};
 use twill_net::netns::Netns;
@@ -22,25 +22,26 @@ fn a_container_follows_its_host() {
     kernel().ensure_address(foreign).unwrap();
 
     let same = world.host.renumber(&owner("web")).unwrap().unwrap();
-    assert_eq!((same.address, same.mac), (before.address, before.container.mac));
+    assert_eq!((same.places, same.mac), (before.places.clone(), before.container.mac));
 
     world.lease(AFTER);
     let moved = world.host.renumber(&owner("web")).unwrap().unwrap();
-    assert_eq!(moved.address, Ipv4Addr::new(10, 88, 3, 2));
-    assert_eq!(inside(&web), [moved.address]);
+    let address = moved.places[0].address;
+    assert_eq!(address, Ipv4Addr::new(10, 88, 3, 2));
+    assert_eq!(inside(&web), [address]);
     assert_ne!(moved.mac, before.container.mac, "it may be another container's one day");
     let default = routes(&web);
-    assert_eq!(default, [Some(Ipv4Addr::new(10, 88, 3, 1))]);
-    assert!(gateways().contains(&before.gateway), "another container still needs it");
+    assert_eq!(default, [Some(IpAddr::from([10, 88, 3, 1]))]);
+    assert!(gateways().contains(&first(&before).1), "another container still needs it");
     world.host.renumber(&owner("db")).unwrap().unwrap();
     world.host.renumber_bridges().unwrap();
     let mut left = gateways();
     left.sort();
-    assert_eq!(left, [Ipv4Addr::new(10, 88, 3, 1), foreign.address]);
+    assert_eq!(left, [[10, 88, 3, 1].into(), foreign.address]);
     assert_eq!(world.records().len(), 2);
-    talk(&web, moved.address);
+    talk(&web, address);
     let _inside = web.enter().unwrap();
-    talk(&db, [10, 88, 3, 3].into());
+    talk(&db, [10, 88, 3, 3]);
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn one_that_died_half_way_is_finished_by_the_next() {
         let mut inside = Kernel::of(&web).unwrap();
         let link = inside.link("eth0").unwrap().unwrap().index;
         inside
-            .ensure_address(Address { link, address: before.address, prefix_length: 24 })
+            .ensure_address(Address { link, address: first(&before).0, prefix_length: 24 })
             .unwrap();
     };
     // Died before the old record went, and before the old address did.
@@ -66,8 +67,8 @@ fn one_that_died_half_way_is_finished_by_the_next() {
             old();
         }
         let again = world.host.renumber(&owner("web")).unwrap().unwrap();
-        assert_eq!(again.address, after.address);
-        assert_eq!(inside(&web), [after.address]);
+        assert_eq!(again.places, after.places);
+        assert_eq!(inside(&web), [after.places[0].address]);
         assert_eq!(world.records().len(), 1);
     }
     // Whoever takes the container off finds both.
@@ -98,7 +99,7 @@ fn many_move_at_once_and_some_leave() {
     });
     let records = world.host.records().unwrap();
     assert_eq!(records.len(), 15, "{records:#?}");
-    assert!(records.iter().all(|record| record.address.octets()[2] == 3));
+    assert!(records.iter().all(|record| record.subnet == "10.88.3.0/24".parse().unwrap()));
     assert_eq!(links().len(), 16);
     for netns in &containers[5..] {
         assert_eq!(inside(netns).len(), 1);
@@ -117,7 +118,7 @@ fn only_the_mtu_changes_if_only_the_mtu_has() {
         std::fs::write(&world.host.subnet_env, text).unwrap();
         let placed = world.host.renumber(&owner("web")).unwrap().unwrap();
         world.host.renumber_bridges().unwrap();
-        assert_eq!((placed.address, placed.mtu.bytes()), (before.address, mtu));
+        assert_eq!((&placed.places, placed.mtu.bytes()), (&before.places, mtu));
         let eth0 = Kernel::of(&web).unwrap().link("eth0").unwrap().unwrap();
         let port = kernel().link(&before.host.name).unwrap().unwrap();
         let bridge = kernel().link("twill0").unwrap().unwrap();
@@ -133,17 +134,17 @@ fn a_pod_left_behind_does_not_keep_the_former_subnet_here() {
     wish.owner = Owner { keeper: Keeper::Cni("pods".to_owned()), ..owner("pod") };
     let pod = world.host.attach(&wish).unwrap();
     world.host.attach(&request("web", &web)).unwrap();
-    assert_eq!(world.host.check(&wish.owner, &netns).unwrap().address, pod.address);
+    assert_eq!(world.host.check(&wish.owner, &netns).unwrap().address, first(&pod).0);
     world.lease(AFTER);
     // One that can be moved has its way out until it is.
     let new = world.container();
     world.host.attach(&request("new", &new)).unwrap();
-    assert!(gateways().contains(&pod.gateway));
+    assert!(gateways().contains(&first(&pod).1));
     world.host.renumber(&owner("web")).unwrap().unwrap();
     world.host.renumber_bridges().unwrap();
     assert_eq!(gateways(), [Ipv4Addr::new(10, 88, 3, 1)]);
     let routes = kernel().routes().unwrap();
-    let former = routes.iter().filter(|route| route.destination.overlaps(pod.subnet));
+    let former = routes.iter().filter(|route| route.destination.overlaps(pod.places[0].subnet));
     assert_eq!(former.count(), 0, "{routes:?}");
 
     let error = world.host.check(&wish.owner, &netns).unwrap_err();
@@ -152,9 +153,9 @@ fn a_pod_left_behind_does_not_keep_the_former_subnet_here() {
     assert!(error.hint().unwrap().contains("make it again"));
     world.host.detach(&wish.owner).unwrap();
     let again = world.host.attach(&wish).unwrap();
-    assert_eq!(again.subnet, "10.88.3.0/24".parse().unwrap());
+    assert_eq!(again.places[0].subnet, "10.88.3.0/24".parse().unwrap());
     world.host.check(&wish.owner, &netns).unwrap();
-    talk(&netns, again.address);
+    talk(&netns, first(&again).0);
 }
 
 #[test]
@@ -212,14 +213,7 @@ fn a_check_finds_what_is_missing() {
     assert!(error.ends_with("the network namespace is another one"), "{error}");
 }
 
-fn inside(netns: &Netns) -> Vec<Ipv4Addr> {
-    let mut inside = Kernel::of(netns).unwrap();
-    let link = inside.link("eth0").unwrap().unwrap().index;
-    let rows = inside.addresses().unwrap().into_iter();
-    rows.filter(|row| row.link == link).map(|row| row.address).collect()
-}
-
-fn routes(netns: &Netns) -> Vec<Option<Ipv4Addr>> {
+fn routes(netns: &Netns) -> Vec<Option<IpAddr>> {
     let rows = Kernel::of(netns).unwrap().routes().unwrap().into_iter();
     rows.filter(|row| row.destination.len() == 0).map(|row| row.gateway).collect()
 }

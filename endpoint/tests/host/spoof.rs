@@ -2,22 +2,28 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use nix::sys::socket::sockopt::Ipv6Ttl;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, bind, sendto,
+    setsockopt, socket,
+};
 use twill_core::ids::Mac;
 use twill_endpoint::{Attachment, Request};
 use twill_net::blocking::{Address, Kernel, LinkChange};
 use twill_net::netns::Netns;
 
-use crate::world::{World, eventually, owner, request, talk};
+use crate::world::{World, eventually, first, ip, owner, request, talk};
 
 const SUBNET: &str = "10.88.2.1/24";
 const MOVED: &str = "10.88.3.1/24";
 /// An address of `SUBNET` that no container has.
-const FREE: Ipv4Addr = Ipv4Addr::new(10, 88, 2, 77);
+const FREE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 2, 77));
 /// Outside of the host's subnet: of a network inside the container, or one that it shares with others.
-const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A container that takes what is another's, joined to the host's subnet.
@@ -32,10 +38,11 @@ impl Thief {
         Self { netns, joined }
     }
 
-    fn take(&self, address: Ipv4Addr) {
+    fn take(&self, address: IpAddr) {
         let mut inside = Kernel::of(&self.netns).unwrap();
         let link = inside.link("eth0").unwrap().unwrap().index;
-        inside.ensure_address(Address { link, address, prefix_length: 32 }).unwrap();
+        let prefix_length = if address.is_ipv4() { 32 } else { 128 };
+        inside.ensure_address(Address { link, address, prefix_length }).unwrap();
     }
 
     fn set_mac(&self, mac: Mac) {
@@ -46,14 +53,11 @@ impl Thief {
 
     /// Which packets the gateway hears of those that are sent from `sources`, one after another, and
     /// then from `own`.
-    fn heard(&self, (own, gateway): (Ipv4Addr, Ipv4Addr), sources: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    fn heard(&self, (own, gateway): (IpAddr, IpAddr), sources: &[IpAddr]) -> Vec<IpAddr> {
         let host = UdpSocket::bind((gateway, 0)).unwrap();
         host.set_read_timeout(Some(LIMIT)).unwrap();
         let to = host.local_addr().unwrap();
-        let hear = || match host.recv_from(&mut [0; 8]).unwrap().1 {
-            SocketAddr::V4(from) => *from.ip(),
-            SocketAddr::V6(from) => panic!("{from}"),
-        };
+        let hear = || host.recv_from(&mut [0; 8]).unwrap().1.ip();
         // The first finds out where the gateway is. All take one way, so that what was not heard before
         // the last was dropped.
         self.send(own, to);
@@ -68,15 +72,45 @@ impl Thief {
         heard
     }
 
-    fn send(&self, source: Ipv4Addr, to: SocketAddr) {
+    /// A neighbour advertisement (RFC 4861, 4.4): solicited, and to override what is known.
+    fn advertise(&self, target: IpAddr, to: IpAddr) {
+        let (IpAddr::V6(target), IpAddr::V6(to)) = (target, to) else { panic!("of IPv6") };
+        let mut message = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
+        message.extend(target.octets());
+        message.extend([2, 1]);
+        message.extend(self.joined.container.mac.0);
+        let send = || -> nix::Result<usize> {
+            let (family, flags) = (AddressFamily::Inet6, SockFlag::empty());
+            let socket = socket(family, SockType::Raw, flags, SockProtocol::IcmpV6)?;
+            setsockopt(&socket, Ipv6Ttl, &255)?;
+            let own = on_the_link();
+            bind(socket.as_raw_fd(), &SockaddrIn6::from(own))?;
+            let to = SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, 0));
+            sendto(socket.as_raw_fd(), &message, &to, MsgFlags::empty())
+        };
+        assert_eq!(self.netns.run(send).unwrap(), Ok(message.len()));
+    }
+
+    fn send(&self, source: IpAddr, to: SocketAddr) {
         let sent = self.netns.run(|| UdpSocket::bind((source, 0))?.send_to(b"x", to));
         assert_eq!(sent.unwrap().unwrap(), 1);
     }
 }
 
+/// The address that the kernel of the calling thread's namespace gives to its interface.
+fn on_the_link() -> SocketAddrV6 {
+    let mut inside = Kernel::here().unwrap();
+    let link = inside.link("eth0").unwrap().unwrap().index;
+    let own = inside.addresses().unwrap().into_iter().find_map(|row| match row.address {
+        IpAddr::V6(own) if own.is_unicast_link_local() && row.link == link => Some(own),
+        _other => None,
+    });
+    SocketAddrV6::new(own.unwrap(), 0, 0, link.0)
+}
+
 fn join(world: &World, name: &str, spoof_check: bool) -> (Netns, Attachment) {
     let netns = world.container();
-    // So that nothing speaks but the test.
+    // So that nothing speaks but the test; a container that gets IPv6 has it all the same.
     let switch = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
     if netns.run(|| fs::exists(switch)).unwrap().unwrap() {
         netns.run(|| fs::write(switch, "1")).unwrap().unwrap();
@@ -88,17 +122,22 @@ fn join(world: &World, name: &str, spoof_check: bool) -> (Netns, Attachment) {
 
 #[test]
 fn packets_from_anothers_address_are_dropped() {
-    for spoof_check in [true, false] {
-        let Some(world) = World::new(SUBNET) else { return };
-        let thief = Thief::new(&world, spoof_check);
-        let (_victim, victims) = join(&world, "victim", spoof_check);
-        for address in [victims.address, FREE, ELSEWHERE] {
-            thief.take(address);
+    for (subnet, free, elsewhere) in
+        [(SUBNET, FREE, ELSEWHERE), ("fd00:88:0:2::1/64", ip("fd00:88:0:2:7::7"), ip("fd00:99::7"))]
+    {
+        for spoof_check in [true, false] {
+            let Some(world) = World::new(subnet) else { return };
+            let thief = Thief::new(&world, spoof_check);
+            let (_victim, victims) = join(&world, "victim", spoof_check);
+            let victims = first(&victims).0;
+            for address in [victims, free, elsewhere] {
+                thief.take(address);
+            }
+            let (own, gateway) = first(&thief.joined);
+            let heard = thief.heard((own, gateway), &[victims, free, elsewhere]);
+            let stolen = if spoof_check { vec![] } else { vec![victims, free] };
+            assert_eq!(heard, [stolen, vec![elsewhere, own]].concat(), "check: {spoof_check}");
         }
-        let (gateway, own) = (thief.joined.gateway, thief.joined.address);
-        let heard = thief.heard((own, gateway), &[victims.address, FREE, ELSEWHERE]);
-        let stolen = if spoof_check { vec![] } else { vec![victims.address, FREE] };
-        assert_eq!(heard, [stolen, vec![ELSEWHERE, own]].concat(), "check: {spoof_check}");
     }
 }
 
@@ -122,26 +161,46 @@ fn a_hardware_address_stays_at_its_port() {
         let Some(world) = World::new(SUBNET) else { return };
         let thief = Thief::new(&world, spoof_check);
         let (victim, victims) = join(&world, "victim", spoof_check);
-        talk(&victim, victims.address);
+        talk(&victim, first(&victims).0);
         thief.set_mac(victims.container.mac);
         // Its question for the gateway shows the host who has that hardware address now.
-        let (own, taken) = (thief.joined.address, victims.container.mac);
-        thief.send(own, (thief.joined.gateway, 9).into());
+        let ((own, gateway), taken) = (first(&thief.joined), victims.container.mac);
+        thief.send(own, (gateway, 9).into());
         eventually("the host hears the thief", || mac_of(own) == Some(taken.to_string()));
-        let reached = reach(&victim, victims.address);
+        let reached = reach(&victim, first(&victims).0);
         assert_eq!(reached.is_ok(), spoof_check, "check: {spoof_check}, {reached:?}");
     }
 }
 
+/// Says that another's address is at the thief's, from an address of the link that is nobody else's.
+#[test]
+fn nobody_advertises_for_another() {
+    for spoof_check in [true, false] {
+        let Some(world) = World::new("fd00:88:0:2::1/64") else { return };
+        let thief = Thief::new(&world, spoof_check);
+        let (victim, victims) = join(&world, "victim", spoof_check);
+        let (taken, _) = first(&victims);
+        talk(&victim, taken);
+        let (own, gateway) = first(&thief.joined);
+        thief.advertise(taken, gateway);
+        // All take one way: what was said is known when this is heard.
+        assert_eq!(thief.heard((own, gateway), &[]), [own]);
+        let reached = reach(&victim, taken);
+        assert_eq!(reached.is_ok(), spoof_check, "check: {spoof_check}, {reached:?}");
+        // What it may say is heard.
+        talk(&thief.netns, own);
+    }
+}
+
 /// What the host knows a neighbour by.
-fn mac_of(address: Ipv4Addr) -> Option<String> {
+fn mac_of(address: IpAddr) -> Option<String> {
     let table = fs::read_to_string("/proc/thread-self/net/arp").unwrap();
     let address = address.to_string();
     let row = table.lines().find(|row| row.split_whitespace().next() == Some(&address))?;
     row.split_whitespace().nth(3).map(str::to_owned)
 }
 
-fn reach(to: &Netns, address: Ipv4Addr) -> io::Result<()> {
+fn reach(to: &Netns, address: IpAddr) -> io::Result<()> {
     let listener = to.run(|| TcpListener::bind((address, 0))).unwrap()?;
     TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_secs(2)).map(drop)
 }
@@ -152,20 +211,21 @@ fn a_container_that_moves_takes_its_rules_along() {
     let thief = Thief::new(&world, true);
     world.lease(MOVED);
     let moved = world.host.renumber(&owner("thief")).unwrap().unwrap();
-    let other = Ipv4Addr::new(10, 88, 3, 77);
+    let other = ip("10.88.3.77");
     for address in [other, FREE] {
         thief.take(address);
     }
     // What was this host's is another's now: refused by the table of peers, not here.
-    let heard = thief.heard((moved.address, moved.gateway), &[other, FREE]);
-    assert_eq!(heard, [FREE, moved.address]);
+    let (own, gateway) = (moved.places[0].address, moved.places[0].gateway());
+    let heard = thief.heard((own, gateway), &[other, FREE]);
+    assert_eq!(heard, [FREE, own]);
 
     // The address that it had, and the hardware address made from it, are somebody else's one day.
     world.host.renumber_bridges().unwrap();
     world.lease(SUBNET);
     let next = world.container();
-    let wish = Request { address: Some(thief.joined.address), ..request("next", &next) };
+    let wish = Request { addresses: vec![first(&thief.joined).0], ..request("next", &next) };
     let joined = world.host.attach(&wish).unwrap();
     assert_eq!(joined.container.mac, thief.joined.container.mac);
-    talk(&next, joined.address);
+    talk(&next, first(&joined).0);
 }

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use twill_endpoint::{Host, Keeper, Owner, Request};
+use twill_endpoint::{Attachment, Host, Keeper, Owner, Request};
 use twill_net::blocking::Kernel;
 use twill_net::netns::{Netns, Scratch};
 
@@ -33,12 +33,18 @@ impl World {
         Some(world)
     }
 
-    /// What the agent does when it holds a subnet.
-    pub(crate) fn lease(&self, subnet: &str) {
-        let text = format!(
-            "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET={subnet}\nFLANNEL_MTU=1450\n\
-             FLANNEL_IPMASQ=true\n"
-        );
+    /// What the agent does when it holds a subnet, or one of each family with a blank between them.
+    pub(crate) fn lease(&self, subnets: &str) {
+        let mut text = String::new();
+        for subnet in subnets.split(' ') {
+            let (network, own) = if subnet.contains(':') {
+                ("FLANNEL_IPV6_NETWORK=fd00:88::/48\n", "FLANNEL_IPV6_SUBNET=")
+            } else {
+                ("FLANNEL_NETWORK=10.88.0.0/16\n", "FLANNEL_SUBNET=")
+            };
+            text += &[network, own, subnet, "\n"].concat();
+        }
+        text += "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
         fs::write(&self.host.subnet_env, text).unwrap();
     }
 
@@ -61,10 +67,38 @@ pub(crate) fn links() -> Vec<String> {
 }
 
 /// The addresses of the bridge.
-pub(crate) fn gateways() -> Vec<Ipv4Addr> {
-    let bridge = kernel().link("twill0").unwrap().unwrap().index;
-    let rows = kernel().addresses().unwrap().into_iter();
-    rows.filter(|row| row.link == bridge).map(|row| row.address).collect()
+pub(crate) fn gateways() -> Vec<IpAddr> {
+    addresses(&mut kernel(), "twill0")
+}
+
+/// The addresses of `eth0` of a container.
+pub(crate) fn inside(netns: &Netns) -> Vec<IpAddr> {
+    addresses(&mut Kernel::of(netns).unwrap(), "eth0")
+}
+
+/// Without those that the kernel gives to each link.
+fn addresses(kernel: &mut Kernel, name: &str) -> Vec<IpAddr> {
+    let link = kernel.link(name).unwrap().unwrap().index;
+    let rows = kernel.addresses().unwrap().into_iter();
+    let own = |address: &IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    };
+    rows.filter(|row| row.link == link).map(|row| row.address).filter(own).collect()
+}
+
+/// The first address of a container, and its gateway.
+pub(crate) fn first(joined: &Attachment) -> (IpAddr, IpAddr) {
+    (joined.places[0].address, joined.places[0].gateway())
+}
+
+/// All addresses of a container.
+pub(crate) fn all(joined: &Attachment) -> Vec<IpAddr> {
+    joined.places.iter().map(|place| place.address).collect()
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 pub(crate) fn kernel() -> Kernel {
@@ -81,25 +115,22 @@ pub(crate) fn request<'a>(container: &str, netns: &'a Netns) -> Request<'a> {
 }
 
 /// A few bytes there and back over TCP, from the calling thread's namespace to `to`.
-pub(crate) fn talk(to: &Netns, address: Ipv4Addr) {
+pub(crate) fn talk(to: &Netns, address: impl Into<IpAddr>) {
+    let address = address.into();
     let listener = to.run(|| TcpListener::bind((address, 0)).unwrap()).unwrap();
     let port = listener.local_addr().unwrap().port();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let (mut stream, _from) = listener.accept().unwrap();
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            stream.write_all(&byte).unwrap();
-        });
-        let limit = Duration::from_secs(5);
-        let to = (address, port).into();
-        let mut stream = TcpStream::connect_timeout(&to, limit).unwrap();
+    let limit = Duration::from_secs(5);
+    let mut near = TcpStream::connect_timeout(&(address, port).into(), limit).unwrap();
+    let (mut far, _from) = listener.accept().unwrap();
+    for stream in [&near, &far] {
         stream.set_read_timeout(Some(limit)).unwrap();
-        stream.write_all(b"x").unwrap();
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        assert_eq!(&byte, b"x");
-    });
+    }
+    let mut byte = [0];
+    near.write_all(b"x").unwrap();
+    far.read_exact(&mut byte).unwrap();
+    far.write_all(&byte).unwrap();
+    near.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"x");
 }
 
 /// Waits for what the kernel does in its own time.

@@ -2,7 +2,7 @@
 //! number and its time.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -44,7 +44,7 @@ pub(super) struct Traffic {
 #[derive(Debug)]
 struct Shared {
     start: Instant,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
     ledger: Mutex<Ledger>,
     /// No more is sent; and no more is received.
     silent: AtomicBool,

@@ -19,7 +19,7 @@ fn what_a_peer_sends_arrives_as_it_is() -> Result<()> {
         return Ok(());
     }
     let world = World::new()?;
-    let cases = cases(world.theirs.address.octets(), world.ours.address.octets());
+    let cases = cases(world.theirs.ipv4()?.octets(), world.ours.ipv4()?.octets());
     let capture = world.ours.within(Capture::start)?;
     // The host of the container is the one hop.
     let older = |packet: &Vec<u8>| older(packet, 1);
@@ -41,7 +41,7 @@ fn what_a_container_sends_arrives_at_a_peer_as_it_is() -> Result<()> {
         return Ok(());
     }
     let world = World::new()?;
-    let cases = cases(world.ours.address.octets(), world.theirs.address.octets());
+    let cases = cases(world.ours.ipv4()?.octets(), world.theirs.ipv4()?.octets());
     let socket = world.ours.within(raw_socket)?;
     let to = (world.theirs.address, 0);
     // The host, and the tunnel.

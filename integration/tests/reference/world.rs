@@ -74,7 +74,8 @@ fn attach(host: &Host) -> Result<Endpoint> {
     Ok(Endpoint {
         host: host.clone(),
         name: "theirs".to_owned(),
-        address: Ipv4Addr::new(10, 88, 77, 2),
+        address: [10, 88, 77, 2].into(),
+        ipv6: None,
         network: "/run/netns/theirs".to_owned(),
     })
 }

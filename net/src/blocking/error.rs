@@ -79,6 +79,7 @@ pub enum Operation {
     AddAddress(Address),
     DropAddress(Address),
     PutRoute(Route),
+    DropRoute(Route),
     Raise(IfIndex),
     GuardSources(IfIndex),
     HoldMac(Mac, IfIndex),
@@ -101,6 +102,7 @@ impl fmt::Display for Operation {
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::DropAddress(address) => write!(f, "remove address {address}"),
             Self::PutRoute(route) => write!(f, "add route {route}"),
+            Self::DropRoute(route) => write!(f, "remove route {route}"),
             Self::Raise(index) => write!(f, "bring up interface {}", index.0),
             Self::GuardSources(index) => {
                 write!(f, "filter the sources that come in at interface {}", index.0)

@@ -1,10 +1,10 @@
 //! The routing family's messages, built from and turned into our values.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
@@ -13,7 +13,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
 };
 use twill_core::device::IfIndex;
-use twill_core::ids::{Ipv4Subnet, Mac};
+use twill_core::ids::{Family, Mac, Subnet};
 
 use super::{Address, Bridge, Link, LinkChange, Route, VethEnd, VethPair};
 use crate::netns::Netns;
@@ -94,45 +94,53 @@ fn raise(message: &mut LinkMessage) {
 
 pub(super) fn address(address: Address) -> AddressMessage {
     let mut message = all_addresses();
+    message.header.family = family(Family::of(address.address));
     message.header.prefix_len = address.prefix_length;
     message.header.index = address.link.0;
-    message.attributes = vec![
-        AddressAttribute::Local(address.address.into()),
-        AddressAttribute::Address(address.address.into()),
-    ];
+    message.attributes =
+        vec![AddressAttribute::Local(address.address), AddressAttribute::Address(address.address)];
+    if address.address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
     // With two addresses or fewer there is no room for a broadcast address (RFC 3021).
-    let block = Ipv4Subnet::containing(address.address, address.prefix_length);
-    if let Some(block) = block.filter(|block| block.len() < 31) {
-        message.attributes.push(AddressAttribute::Broadcast(block.last()));
+    let block = Subnet::containing(address.address, address.prefix_length);
+    if let Some(IpAddr::V4(last)) = block.filter(|block| block.len() < 31).map(Subnet::last) {
+        message.attributes.push(AddressAttribute::Broadcast(last));
     }
     message
 }
 
+/// Of every family.
 pub(super) fn all_addresses() -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message
+    AddressMessage::default()
+}
+
+fn family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
 }
 
 pub(super) fn route(route: &Route) -> RouteMessage {
-    let mut message = all_routes();
+    let mut message = all_routes(route.destination.family());
     message.header.destination_prefix_length = route.destination.len();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = route.protocol.into();
     message.header.kind = RouteType::Unicast;
     message.header.scope =
         if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
-    let destination = RouteAddress::Inet(route.destination.base());
+    let destination = RouteAddress::from(route.destination.base());
     message.attributes = vec![RouteAttribute::Destination(destination)];
-    let gateway = route.gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    let gateway = route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into()));
     message.attributes.extend(gateway);
     message.attributes.extend(route.link.map(|link| RouteAttribute::Oif(link.0)));
     message
 }
 
-pub(super) fn all_routes() -> RouteMessage {
+pub(super) fn all_routes(of: Family) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = family(of);
     message
 }
 
@@ -165,33 +173,49 @@ pub(super) fn to_link(message: LinkMessage) -> Option<Link> {
 }
 
 pub(super) fn to_address(message: &AddressMessage) -> Option<Address> {
-    // `Address` is the other end on a point-to-point link; `Local` is always ours.
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-        _other => None,
-    });
-    Some(Address {
-        link: IfIndex(message.header.index),
-        address: address?,
-        prefix_length: message.header.prefix_len,
-    })
-}
-
-/// `None` for what is no unicast IPv4 route of the main table.
-pub(super) fn to_route(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
-        return None;
-    }
-    let (mut base, mut gateway, mut link) = (Ipv4Addr::UNSPECIFIED, None, None);
+    // `Address` is the other end on a point-to-point link; `Local` is always ours. The kernel leaves it
+    // out with IPv6 if there is no other end.
+    let mut found = None;
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => base = *address,
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            AddressAttribute::Local(address) => found = Some(*address),
+            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            _other => {}
+        }
+    }
+    let link = IfIndex(message.header.index);
+    Some(Address { link, address: found?, prefix_length: message.header.prefix_len })
+}
+
+/// `None` for what is no unicast route of the main table, or of another family: a kernel without IPv6
+/// lists all that it has.
+pub(super) fn to_route(of: Family, message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    let main = header.table == RouteHeader::RT_TABLE_MAIN && header.kind == RouteType::Unicast;
+    if !main || header.address_family != family(of) {
+        return None;
+    }
+    let mut base = match of {
+        Family::V4 => IpAddr::from([0; 4]),
+        Family::V6 => IpAddr::from([0; 16]),
+    };
+    let (mut gateway, mut link) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => base = to_ip(address)?,
+            RouteAttribute::Gateway(address) => gateway = to_ip(address),
             RouteAttribute::Oif(index) => link = Some(IfIndex(*index)),
             _other => {}
         }
     }
-    let destination = Ipv4Subnet::containing(base, header.destination_prefix_length)?;
+    let destination = Subnet::containing(base, header.destination_prefix_length)?;
     Some(Route { destination, gateway, link, protocol: header.protocol.into() })
+}
+
+fn to_ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _other => None,
+    }
 }

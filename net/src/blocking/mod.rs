@@ -9,20 +9,20 @@ mod message;
 mod rows;
 pub(crate) mod socket;
 mod source;
-
-use std::fs;
-use std::path::Path;
+mod switches;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::LinkMessage;
 use nix::libc;
 use twill_core::device::IfIndex;
+use twill_core::ids::Family;
 
 pub use self::error::{Error, Operation};
 pub use self::rows::{Address, Bridge, Link, LinkChange, Route, VethEnd, VethPair};
 use self::socket::Conversation;
 pub use self::source::Source;
+pub use self::switches::{ensure_forwarding, ensure_ipv6, ensure_ipv6_forwarding};
 use crate::netns::Netns;
 
 /// The loopback interface has this number in every namespace.
@@ -69,7 +69,7 @@ impl Kernel {
             .collect())
     }
 
-    /// All IPv4 addresses.
+    /// All addresses, with those that the kernel itself gives to each link of IPv6.
     pub fn addresses(&mut self) -> Result<Vec<Address>, Error> {
         let request = Message::GetAddress(message::all_addresses());
         let rows = self.dump(Operation::ListAddresses, &request)?;
@@ -82,16 +82,18 @@ impl Kernel {
             .collect())
     }
 
-    /// All unicast IPv4 routes of the main table.
+    /// All unicast routes of the main table, those of IPv4 first.
     pub fn routes(&mut self) -> Result<Vec<Route>, Error> {
-        let rows = self.dump(Operation::ListRoutes, &Message::GetRoute(message::all_routes()))?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| match row {
-                Message::NewRoute(route) => message::to_route(route),
+        let mut routes = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let request = Message::GetRoute(message::all_routes(family));
+            let rows = self.dump(Operation::ListRoutes, &request)?;
+            routes.extend(rows.iter().filter_map(|row| match row {
+                Message::NewRoute(route) => message::to_route(family, route),
                 _other => None,
-            })
-            .collect())
+            }));
+        }
+        Ok(routes)
     }
 
     /// Makes a bridge, or finds an interface of its name, which is left as it is.
@@ -154,6 +156,15 @@ impl Kernel {
     /// Adds a route, or replaces the one to the same destination.
     pub fn put_route(&mut self, route: Route) -> Result<(), Error> {
         self.batch([put_route(route)])
+    }
+
+    /// Takes a route away.
+    pub fn drop_route(&mut self, route: Route) -> Result<(), Error> {
+        let request = Message::DelRoute(message::route(&route));
+        match self.one(Operation::DropRoute(route), request, 0) {
+            Err(error) if !matches!(error.errno(), Some(libc::ESRCH | libc::ENODEV)) => Err(error),
+            _dropped_or_gone => Ok(()),
+        }
     }
 
     /// Brings the loopback interface up.
@@ -235,17 +246,6 @@ fn add_address(address: Address) -> Step {
 fn put_route(route: Route) -> Step {
     let request = Message::NewRoute(message::route(&route));
     (Operation::PutRoute(route), request, NLM_F_CREATE | NLM_F_REPLACE)
-}
-
-/// Lets the host of the calling thread's namespace pass packets on between its interfaces
-/// (`net.ipv4.ip_forward`). Written only if it is off: the write resets other switches.
-pub fn ensure_forwarding() -> Result<(), Error> {
-    let path = Path::new("/proc/sys/net/ipv4/ip_forward");
-    let failed = |source| Error::Sysctl { path: path.to_owned(), value: "1", source };
-    if fs::read_to_string(path).map_err(failed)?.trim() != "1" {
-        fs::write(path, "1").map_err(failed)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What the kernel's tables hold, and what can be asked of them, as values.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use twill_core::device::IfIndex;
-use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
+use twill_core::ids::{Mac, Mtu, Subnet};
 
 /// An interface as the kernel shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,13 +71,14 @@ pub struct LinkChange {
     pub bridge: Option<IfIndex>,
 }
 
-/// An IPv4 address on an interface.
+/// An address on an interface. One of IPv6 is used at once, without asking whether others have it
+/// (RFC 4862, 5.4): whoever gives addresses away here knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Address {
     /// The interface.
     pub link: IfIndex,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The length of the prefix that is on the link.
     pub prefix_length: u8,
 }
@@ -88,13 +89,13 @@ impl fmt::Display for Address {
     }
 }
 
-/// A unicast IPv4 route of the main table.
+/// A unicast route of the main table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// Where it leads; 0.0.0.0/0 is the default route.
-    pub destination: Ipv4Subnet,
+    /// Where it leads; `0.0.0.0/0` and `::/0` are the default routes.
+    pub destination: Subnet,
     /// The next hop; none if the destination is on the link.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// The interface; the kernel finds it by the gateway if not given.
     pub link: Option<IfIndex>,
     /// Who made it: a number of `/etc/iproute2/rt_protos`.

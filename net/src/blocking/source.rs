@@ -5,7 +5,9 @@
 //! `bpf` classifier, which takes what it returns as a verdict (`TCA_BPF_FLAG_ACT_DIRECT`). It belongs
 //! to the interface and goes with it, so that nobody has to take it away.
 
-use std::net::Ipv4Addr;
+mod program;
+
+use std::net::IpAddr;
 
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{
@@ -17,8 +19,9 @@ use netlink_packet_route::tc::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use nix::libc;
 use twill_core::device::IfIndex;
-use twill_core::ids::{Ipv4Subnet, Mac};
+use twill_core::ids::{Mac, Subnet};
 
+use self::program::{Instruction, program};
 use super::error::{Error, Operation};
 use super::{Kernel, Step};
 
@@ -26,14 +29,16 @@ use super::{Kernel, Step};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source {
     /// What it may send from.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Where it may send from nothing else.
-    pub subnet: Ipv4Subnet,
+    pub subnet: Subnet,
 }
 
 impl Kernel {
-    /// From now on, what comes in at `port`, as IPv4 or as ARP, has one of `sources` as its
-    /// source, or none of their blocks'; the rest is dropped. Replaces what was said before. `false` on a
+    /// From now on, what comes in at `port`, as IPv4, ARP or IPv6, has one of `sources` as its
+    /// source, or none of their blocks'; the rest is dropped. Of neighbour discovery (RFC 4861), with
+    /// sources of IPv6, the same holds for what is advertised, and routers are not heard. Replaces what was
+    /// said before. `false` on a
     /// kernel that was built without such filters (`CONFIG_NET_CLS_BPF`, `CONFIG_NET_SCH_INGRESS`):
     /// then everything passes.
     ///
@@ -112,74 +117,4 @@ fn filter(port: IfIndex, program: &[Instruction]) -> TcMessage {
         TcAttribute::Options(options.map(TcOption::Bpf).to_vec()),
     ];
     message
-}
-
-/// `struct sock_filter` of `linux/filter.h`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Instruction {
-    code: u16,
-    if_true: u8,
-    if_false: u8,
-    operand: u32,
-}
-
-impl Instruction {
-    fn bytes(self) -> impl Iterator<Item = u8> {
-        let jumps = [self.if_true, self.if_false];
-        self.code.to_ne_bytes().into_iter().chain(jumps).chain(self.operand.to_ne_bytes())
-    }
-}
-
-const fn plain(code: u16, operand: u32) -> Instruction {
-    Instruction { code, if_true: 0, if_false: 0, operand }
-}
-
-/// Offsets count from the frame's start: at the entrance the kernel shows the Ethernet header, too. A
-/// frame that is too short for what is loaded passes; it holds no whole header.
-fn program(sources: &[Source]) -> Vec<Instruction> {
-    /// `BPF_LD | BPF_H | BPF_ABS` and its like.
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP: u16 = 0x05;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const REMEMBER: u16 = 0x07;
-    const RECALL: u16 = 0x87;
-    const AND: u16 = 0x54;
-    const RETURN: u16 = 0x06;
-    /// `TC_ACT_UNSPEC`: on to the next filter, if there is one.
-    const PASS: Instruction = plain(RETURN, u32::MAX);
-    /// `TC_ACT_SHOT`.
-    const DROP: Instruction = plain(RETURN, 2);
-    const fn jump(operand: u32, if_true: u8, if_false: u8) -> Instruction {
-        Instruction { code: JUMP_IF_EQUAL, if_true, if_false, operand }
-    }
-    let mut program = vec![
-        plain(LOAD_HALF, 12),
-        jump(0x0800, 5, 0),
-        jump(0x0806, 6, 0),
-        // The kernel has taken one VLAN tag away before us, and takes another one away after us.
-        jump(0x8100, 2, 0),
-        jump(0x88a8, 1, 0),
-        PASS,
-        DROP,
-        plain(LOAD_WORD, 26),
-        plain(JUMP, 1),
-        plain(LOAD_WORD, 28),
-        plain(REMEMBER, 0),
-    ];
-    for source in sources {
-        let (base, last) = (source.subnet.base().to_bits(), source.subnet.last().to_bits());
-        let mask = !(base ^ last);
-        program.extend([
-            plain(RECALL, 0),
-            plain(AND, mask),
-            jump(base, 0, 4),
-            plain(RECALL, 0),
-            jump(source.address.to_bits(), 0, 1),
-            PASS,
-            DROP,
-        ]);
-    }
-    program.push(PASS);
-    program
 }

@@ -1,4 +1,6 @@
-use twill_core::ids::{Ipv4Subnet, Mac, Mtu};
+use std::fs;
+
+use twill_core::ids::{Mac, Mtu, Subnet};
 
 use super::*;
 use crate::netns::{self, Scratch};
@@ -66,7 +68,7 @@ fn addresses_and_routes_come_and_go_any_number_of_times() {
     let address = Address { link, address: [10, 9, 0, 1].into(), prefix_length: 24 };
     kernel.ensure_address(address).unwrap();
     kernel.ensure_address(address).unwrap();
-    let destination: Ipv4Subnet = "10.8.0.0/16".parse().unwrap();
+    let destination: Subnet = "10.8.0.0/16".parse().unwrap();
     let near = Route { destination, gateway: None, link: Some(link), protocol: 84 };
     let far = Route { gateway: Some([10, 9, 0, 7].into()), ..near };
     kernel.put_route(near).unwrap();
@@ -79,12 +81,70 @@ fn addresses_and_routes_come_and_go_any_number_of_times() {
 }
 
 #[test]
+fn both_families_side_by_side() {
+    let Some(scratch) = Scratch::enter() else { return };
+    let container = scratch.another();
+    let mut host = Kernel::here().unwrap();
+    host.ensure_bridge(&bridge()).unwrap();
+    let index = host.link("br-test").unwrap().unwrap().index;
+    ensure_ipv6("br-test").unwrap();
+    let gateway = |link| Address { link, address: "fd00:9::1".parse().unwrap(), prefix_length: 64 };
+    host.ensure_address(gateway(index)).unwrap();
+    host.add_veth(&pair(index), &container).unwrap();
+
+    let mut inside = Kernel::of(&container).unwrap();
+    let off = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+    container.run(|| fs::write(off, "1")).unwrap().unwrap();
+    container.run(|| ensure_ipv6("eth0")).unwrap().unwrap();
+    let link = inside.link("eth0").unwrap().unwrap().index;
+    let ipv4 = Address { link, address: [10, 9, 0, 2].into(), prefix_length: 24 };
+    let ipv6 = Address { link, address: "fd00:9::2".parse().unwrap(), prefix_length: 64 };
+    let route = |destination: &str, gateway: &str| Route {
+        destination: destination.parse().unwrap(),
+        gateway: Some(gateway.parse().unwrap()),
+        link: Some(link),
+        protocol: 3,
+    };
+    let defaults = [route("0.0.0.0/0", "10.9.0.1"), route("::/0", "fd00:9::1")];
+    for _again in 0..2 {
+        inside.configure(link, &[ipv4, ipv6], &defaults).unwrap();
+    }
+    // At once, without a second of doubt whether others have it.
+    let listener =
+        container.run(|| std::net::TcpListener::bind(("fd00:9::2", 0))).unwrap().unwrap();
+    let limit = std::time::Duration::from_secs(5);
+    std::net::TcpStream::connect_timeout(&listener.local_addr().unwrap(), limit).unwrap();
+    let addresses = inside.addresses().unwrap();
+    assert!([ipv4, ipv6].iter().all(|row| addresses.contains(row)), "{addresses:?}");
+    let found: Vec<Route> =
+        inside.routes().unwrap().into_iter().filter(|row| row.destination.len() == 0).collect();
+    assert_eq!(found, defaults);
+    for _again in 0..2 {
+        inside.drop_route(defaults[1]).unwrap();
+        inside.drop_address(ipv6).unwrap();
+    }
+    assert!(!inside.addresses().unwrap().contains(&ipv6));
+    assert!(inside.addresses().unwrap().contains(&ipv4));
+    let left = inside.routes().unwrap();
+    assert!(left.contains(&defaults[0]) && !left.contains(&defaults[1]), "{left:?}");
+}
+
+#[test]
 fn forwarding_is_switched_on_and_stays_on() {
     let Some(_scratch) = Scratch::enter() else { return };
     ensure_forwarding().unwrap();
     ensure_forwarding().unwrap();
     let value = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(value.trim(), "1");
+
+    let mut kernel = Kernel::here().unwrap();
+    kernel.ensure_bridge(&bridge()).unwrap();
+    let conf = |name: &str| format!("/proc/sys/net/ipv6/conf/{name}");
+    fs::write(conf("br-test/accept_ra"), "1").unwrap();
+    ensure_ipv6_forwarding(&["br-test".to_owned()]).unwrap();
+    ensure_ipv6_forwarding(&[]).unwrap();
+    let read = |name: &str| fs::read_to_string(conf(name)).unwrap().trim().to_owned();
+    assert_eq!((read("all/forwarding"), read("br-test/accept_ra")), ("1".into(), "2".into()));
 }
 
 #[test]

@@ -1,27 +1,29 @@
 //! The three files of a container that its host writes: hosts, hostname, resolv.conf.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
+use twill_core::ids::Family;
 use twill_endpoint::{HostEntry, RESOLVED_RESOLV_CONF, ResolverOptions};
 
-use crate::container::{Network, Record};
+use crate::container::{Address, Network, Record};
 use crate::error::{FileContext as _, Result};
 
 /// Where the container sees them.
 pub const MOUNTED: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
 
-/// Writes all three. The address is not known yet; see [`write_hosts`].
-pub fn write(directory: &Path, record: &Record) -> Result<()> {
+/// Writes all three. The container will have addresses of these families; which ones is not known yet, see
+/// [`write_hosts`].
+pub fn write(directory: &Path, record: &Record, families: &[Family]) -> Result<()> {
     let hosts = match record.network {
         Network::Host => read_or_empty("/etc/hosts"),
-        Network::Bridge | Network::None => hosts(record, None),
+        Network::Bridge | Network::None => hosts(record, &[]),
     };
     let resolv_conf = match record.network {
         Network::Host => host_resolv_conf(),
         Network::Bridge | Network::None => {
-            twill_endpoint::resolv_conf(&host_resolv_conf(), &ResolverOptions::default())
+            twill_endpoint::resolv_conf(&host_resolv_conf(), &ResolverOptions::default(), families)
         }
     };
     put(&directory.join("hosts"), &hosts)?;
@@ -29,17 +31,16 @@ pub fn write(directory: &Path, record: &Record) -> Result<()> {
     put(&directory.join("resolv.conf"), &resolv_conf)
 }
 
-/// Names the container's address in its hosts file, in place: the file is mounted by now.
-pub fn write_hosts(directory: &Path, record: &Record, address: Ipv4Addr) -> Result<()> {
-    put(&directory.join("hosts"), &hosts(record, Some(address)))
+/// Names the container's addresses in its hosts file, in place: the file is mounted by now.
+pub fn write_hosts(directory: &Path, record: &Record, address: &Address) -> Result<()> {
+    let addresses: Vec<IpAddr> = address.all().map(|ip| ip.ip).collect();
+    put(&directory.join("hosts"), &hosts(record, &addresses))
 }
 
-fn hosts(record: &Record, address: Option<Ipv4Addr>) -> String {
-    let entry = |address: Ipv4Addr| HostEntry {
-        address: IpAddr::V4(address),
-        names: vec![record.hostname.clone()],
-    };
-    let entries: Vec<HostEntry> = address.into_iter().map(entry).collect();
+fn hosts(record: &Record, addresses: &[IpAddr]) -> String {
+    let entry =
+        |address: &IpAddr| HostEntry { address: *address, names: vec![record.hostname.clone()] };
+    let entries: Vec<HostEntry> = addresses.iter().map(entry).collect();
     twill_endpoint::hosts(&entries)
 }
 

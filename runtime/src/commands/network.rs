@@ -1,12 +1,12 @@
 //! `twill network`: what containers have to do with this host's place on the overlay.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::commands::{Code, each};
 use crate::container::renumber::{self, Moved};
-use crate::container::{Record, Store, reap};
-use crate::{Paths, output};
+use crate::container::{Address, Record, Store, reap};
+use crate::{Paths, inspect, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -79,16 +79,30 @@ fn line(record: &Record, Moved { before, after }: &Moved, format: Format) -> Str
             "{} {}: {} -> {}, mtu {}",
             record.short_id(),
             record.name,
-            before.ip,
-            after.ip,
+            words(before),
+            words(after),
             after.mtu
         ),
         Format::Json => json!({
             "ID": record.id,
             "Name": record.name,
-            "From": { "IPAddress": before.ip, "IPPrefixLen": before.prefix_length, "MTU": before.mtu },
-            "To": { "IPAddress": after.ip, "IPPrefixLen": after.prefix_length, "MTU": after.mtu },
+            "From": place(before),
+            "To": place(after),
         })
         .to_string(),
     }
+}
+
+fn words(address: &Address) -> String {
+    let all: Vec<String> = address.all().map(|ip| ip.ip.to_string()).collect();
+    all.join(" and ")
+}
+
+fn place(address: &Address) -> Value {
+    let mut place = inspect::addresses(Some(address));
+    for gateway in ["Gateway", "IPv6Gateway"] {
+        place.remove(gateway);
+    }
+    place.insert("MTU".into(), json!(address.mtu));
+    Value::Object(place)
 }

@@ -25,5 +25,5 @@ pub mod state;
 pub mod store;
 
 pub use record::{ImageOf, Network, Record};
-pub use state::{Address, State, Status};
+pub use state::{Address, Ip, State, Status};
 pub use store::{Container, Store};

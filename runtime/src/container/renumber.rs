@@ -1,12 +1,12 @@
 //! Follows the host into another subnet, or to another MTU, with containers that run.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use twill_endpoint::{Keeper, Owner, Placement};
+use twill_endpoint::{Keeper, Owner, Place, Placement};
 
 use super::reap::{self, host};
 use super::record::{Network, Record};
-use super::state::{Address, State, Status};
+use super::state::{Address, Ip, State, Status};
 use super::store::{Container, Store};
 use crate::Paths;
 use crate::bundle::files;
@@ -39,11 +39,11 @@ pub fn renumber(store: &Store<'_>, id: &str) -> Result<Option<Moved>> {
     let Some(placed) = placed.map_err(|source| failed("move to", source))? else {
         return Ok(None);
     };
-    let after = address(&before, &placed);
+    let Some(after) = address(&before, &placed) else { return Ok(None) };
     if after == before {
         return Ok(None);
     }
-    files::write_hosts(&store.paths().container(&record.id), &record, after.ip)?;
+    files::write_hosts(&store.paths().container(&record.id), &record, &after)?;
     store.write_state(&record, &State { address: Some(after.clone()), ..state })?;
     Ok(Some(Moved { before, after }))
 }
@@ -53,7 +53,10 @@ pub fn renumber(store: &Store<'_>, id: &str) -> Result<Option<Moved>> {
 pub fn catch_up(store: &Store<'_>, record: &Record, address: Option<&Address>) -> Result<()> {
     let Some(address) = address else { return Ok(()) };
     let env = host(store.paths()).read_env().map_err(|source| failed("join", source))?;
-    if env.subnet.contains(address.ip) && env.mtu.bytes() == address.mtu {
+    let mut ips = address.all();
+    let here =
+        env.blocks().all(|blocks| ips.next().is_some_and(|ip| blocks.subnet.contains(ip.ip)));
+    if here && ips.next().is_none() && env.mtu.bytes() == address.mtu {
         return Ok(());
     }
     renumber(store, &record.id).map(drop)
@@ -65,26 +68,29 @@ pub fn bridges(paths: &Paths) -> Result<()> {
 }
 
 /// Whom others keep in subnets that are not this host's any more: they have to be made again.
-pub fn stranded(paths: &Paths) -> Result<Vec<(Owner, Ipv4Addr)>> {
+pub fn stranded(paths: &Paths) -> Result<Vec<(Owner, IpAddr)>> {
     let here = host(paths);
     let found = here.read_env().and_then(|env| Ok((env, here.records()?)));
     let (env, records) = found.map_err(|source| failed("look at", source))?;
-    let stranded = |record: &twill_endpoint::Record| {
-        record.owner.keeper != Keeper::Twill && record.subnet != env.subnet
-    };
-    let found = records.into_iter().filter(stranded);
-    Ok(found.map(|record| (record.owner, record.address)).collect())
+    let here = |place: &Place| env.blocks().any(|blocks| blocks.subnet == place.subnet);
+    let others = records.into_iter().filter(|record| record.owner.keeper != Keeper::Twill);
+    let found = others.flat_map(|record| {
+        let former: Vec<Place> = record.places().filter(|place| !here(place)).collect();
+        former.into_iter().map(move |place| (record.owner.clone(), place.address))
+    });
+    Ok(found.collect())
 }
 
-fn address(before: &Address, placed: &Placement) -> Address {
-    Address {
-        ip: placed.address,
-        prefix_length: placed.subnet.len(),
-        gateway: placed.gateway,
+/// `None` if it is nowhere, which does not happen.
+fn address(before: &Address, placed: &Placement) -> Option<Address> {
+    let mut ips = placed.places.iter().copied().map(Ip::from);
+    Some(Address {
+        first: ips.next()?,
+        ipv6: ips.next(),
         mac: placed.mac.to_string(),
         mtu: placed.mtu.bytes(),
         ..before.clone()
-    }
+    })
 }
 
 fn failed(operation: &'static str, source: twill_endpoint::Error) -> Error {

@@ -1,9 +1,11 @@
 //! How a container fares. Replaced as a whole at each change.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use twill_core::ids::Family;
+use twill_endpoint::Place;
 
 use crate::process::Process;
 
@@ -35,12 +37,12 @@ impl Status {
 /// Where a container is on the overlay.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Address {
-    /// Its own.
-    pub ip: Ipv4Addr,
-    /// Bits of the host's subnet.
-    pub prefix_length: u8,
-    /// The bridge's.
-    pub gateway: Ipv4Addr,
+    /// Its own; that of IPv4, if it has two.
+    #[serde(flatten)]
+    pub first: Ip,
+    /// That of IPv6 beside IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ip>,
     /// Of its interface.
     pub mac: String,
     /// What its interface carries.
@@ -49,6 +51,37 @@ pub struct Address {
     pub bridge: String,
     /// The host's end of the pair.
     pub host_interface: String,
+}
+
+/// An address of one family.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ip {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of the host's subnet.
+    pub prefix_length: u8,
+    /// The bridge's.
+    pub gateway: IpAddr,
+}
+
+impl From<Place> for Ip {
+    fn from(place: Place) -> Self {
+        let prefix_length = place.subnet.len();
+        Self { ip: place.address, prefix_length, gateway: place.gateway() }
+    }
+}
+
+impl Address {
+    /// All of its addresses, IPv4 first.
+    pub fn all(&self) -> impl Iterator<Item = Ip> + use<> {
+        [self.first].into_iter().chain(self.ipv6)
+    }
+
+    /// That of one family.
+    #[must_use]
+    pub fn of(&self, family: Family) -> Option<Ip> {
+        self.all().find(|ip| Family::of(ip.ip) == family)
+    }
 }
 
 /// What changes in a container's life.

@@ -12,6 +12,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Uid, fchown};
+use twill_core::ids::Family;
 use twill_endpoint::{Host, Request};
 use twill_net::blocking::Kernel;
 use twill_net::netns::Netns;
@@ -22,7 +23,7 @@ use crate::Paths;
 use crate::bundle::user::Databases;
 use crate::bundle::{Identity, Inputs, files, rootfs, spec, user};
 use crate::cgroup::Hierarchies;
-use crate::container::{Address, Network, Record, births, reap};
+use crate::container::{Address, Ip, Network, Record, births, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::process::{Handle, Process};
 
@@ -47,13 +48,11 @@ pub(super) struct Launched {
 /// Starts the container. After an error things are left for [`reap::clear`].
 pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
     // Asked first: without it nothing need be made, and the reason is clear.
-    if record.network == Network::Bridge {
-        host(paths).read_env().map_err(|source| Error::Network { operation: "join", source })?;
-    }
+    let families = families(paths, record)?;
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
-    let identity = write_bundle(paths, record, &mounted)?;
+    let identity = write_bundle((paths, &families), record, &mounted)?;
     let (mut ends, ours) = Ends::new(paths, record, &identity)?;
     let (outcome, report) = io::pipe().system("make a pipe")?;
     let built = build(paths, record, Builder { ends: &mut ends, report });
@@ -80,7 +79,21 @@ fn refused(outcome: PipeReader) -> Option<Error> {
     Some(Error::Start { code, message, hint: None })
 }
 
-fn write_bundle(paths: &Paths, record: &Record, mounted: &Path) -> Result<Identity> {
+/// Of which the container will have addresses.
+fn families(paths: &Paths, record: &Record) -> Result<Vec<Family>> {
+    if record.network != Network::Bridge {
+        return Ok(vec![Family::V4]);
+    }
+    let env =
+        host(paths).read_env().map_err(|source| Error::Network { operation: "join", source })?;
+    Ok(env.blocks().map(|blocks| blocks.subnet.family()).collect())
+}
+
+fn write_bundle(
+    (paths, families): (&Paths, &[Family]),
+    record: &Record,
+    mounted: &Path,
+) -> Result<Identity> {
     let inside = rootfs::Inside::open(mounted)?;
     let passwd = inside.read(Path::new("/etc/passwd"))?;
     let group = inside.read(Path::new("/etc/group"))?;
@@ -90,7 +103,7 @@ fn write_bundle(paths: &Paths, record: &Record, mounted: &Path) -> Result<Identi
         inside.ensure_file(Path::new(file))?;
     }
     let directory = paths.container(&record.id);
-    files::write(&directory, record)?;
+    files::write(&directory, record, families)?;
     let hierarchies = Hierarchies::here()?;
     let cgroup = hierarchies.cgroup(&record.cgroup());
     cgroup.create_v1(&hierarchies)?;
@@ -217,16 +230,19 @@ fn join_network(paths: &Paths, record: &Record, pid: i32) -> Result<Option<Addre
             let attached = host(paths)
                 .attach(&Request::new(reap::owner(record), &netns))
                 .map_err(|source| Error::Network { operation: "join", source })?;
-            files::write_hosts(&paths.container(&record.id), record, attached.address)?;
-            Ok(Some(Address {
-                ip: attached.address,
-                prefix_length: attached.subnet.len(),
-                gateway: attached.gateway,
+            let mut ips = attached.places.iter().copied().map(Ip::from);
+            let address = ips.next().map(|first| Address {
+                first,
+                ipv6: ips.next(),
                 mac: attached.container.mac.to_string(),
                 mtu: attached.mtu.bytes(),
                 bridge: attached.bridge.name,
                 host_interface: attached.host.name,
-            }))
+            });
+            if let Some(address) = &address {
+                files::write_hosts(&paths.container(&record.id), record, address)?;
+            }
+            Ok(address)
         }
     }
 }

@@ -87,7 +87,10 @@ fn containers_follow_their_host_into_another_subnet() {
         said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let one = rows.iter().find(|row| row["Name"] == "one").unwrap();
     assert_eq!(one["From"]["IPAddress"], address("one"));
-    let place = serde_json::json!({ "IPAddress": address("one"), "IPPrefixLen": 24, "MTU": 1300 });
+    let place = serde_json::json!({
+        "IPAddress": address("one"), "IPPrefixLen": 24, "MTU": 1300,
+        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+    });
     assert_eq!(one["To"], place);
     assert_eq!(rows.len(), 2, "{said}");
     world.twill(&["rm", "-f", "one", "two"]).ok();

@@ -10,6 +10,7 @@ mod exec;
 mod failures;
 mod hostile;
 mod inside;
+mod ipv6;
 mod logs;
 mod many;
 mod renumber;

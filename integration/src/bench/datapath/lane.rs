@@ -1,6 +1,6 @@
 //! Ways for packets from one end to the other, all on this machine, all between two hosts of a lab.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -33,7 +33,7 @@ pub(super) enum Path {
 #[derive(Clone, Debug)]
 pub(super) struct End {
     network: PathBuf,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
 }
 
 /// One path, ready.
@@ -77,12 +77,12 @@ impl Path {
 impl End {
     /// A host itself.
     pub(super) fn host(host: &Host, address: Ipv4Addr) -> Self {
-        Self { network: host.network_of(1), address }
+        Self { network: host.network_of(1), address: address.into() }
     }
 
     /// A named network namespace on a host.
     pub(super) fn named(host: &Host, (name, address): (&str, Ipv4Addr)) -> Self {
-        Self { network: host.path(&format!("/run/netns/{name}")), address }
+        Self { network: host.path(&format!("/run/netns/{name}")), address: address.into() }
     }
 
     /// A container or pod.
