@@ -182,7 +182,7 @@ impl DataPaths {
             if let Some(path) = self.paths.get_mut(&way) {
                 path.tunnel = None;
             }
-            let device = Device::open(spec.name())?;
+            let device = Device::open(spec.name(), Device::queues_for_this_machine())?;
             let index = kernel.ensure_device(&spec).await?;
             let path = self.start(device, endpoint, index)?;
             self.paths.insert(way, path);

@@ -5,17 +5,18 @@ use nix::errno::Errno;
 
 use crate::coalesce::Batch;
 use crate::counters::Event;
+use crate::device::Queue;
 use crate::path;
 use crate::peers::Peers;
-use crate::socket::{Arrival, ROOM, TRAINS, reason};
+use crate::socket::{Arrival, ROOM, Socket, TRAINS, reason};
 use crate::tunnel::Shared;
 use crate::wait::{Rest, pause};
 
 /// Carries packets until told to stop: the owner does that too when the device is gone, and until then
 /// there is nobody to write to.
-pub(crate) fn run(shared: &Shared) {
+pub(crate) fn run(shared: &Shared, queue: usize) {
     let mut peers = Cache::new(&shared.peers);
-    let mut inbound = Inbound::new(shared);
+    let mut inbound = Inbound::new(shared, queue);
     let mut rest = Rest::new();
     while !shared.is_stopping() {
         let came = match inbound.carry(peers.load()) {
@@ -25,7 +26,7 @@ pub(crate) fn run(shared: &Shared) {
             }
             Err(Errno::EINTR) => Ok(()),
             Err(Errno::EAGAIN) => {
-                rest.wait(&shared.stop, &shared.socket).map_err(|_error| Errno::EIO)
+                rest.wait(&shared.stop, inbound.socket).map_err(|_error| Errno::EIO)
             }
             Err(errno) => Err(errno),
         };
@@ -38,15 +39,19 @@ pub(crate) fn run(shared: &Shared) {
 
 struct Inbound<'a> {
     shared: &'a Shared,
+    queue: &'a Queue,
+    socket: &'a Socket,
     buffer: Vec<u8>,
     arrivals: Vec<Arrival>,
     batch: Batch,
 }
 
 impl<'a> Inbound<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    fn new(shared: &'a Shared, queue: usize) -> Self {
         Self {
             shared,
+            queue: shared.device.queue(queue),
+            socket: &shared.sockets[queue],
             buffer: vec![0; ROOM * TRAINS],
             arrivals: Vec::with_capacity(TRAINS),
             batch: Batch::new(shared.device.joins()),
@@ -56,7 +61,7 @@ impl<'a> Inbound<'a> {
     /// Carries what the socket has now.
     fn carry(&mut self, peers: &Peers) -> nix::Result<()> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
-        let received = self.shared.socket.receive(&mut self.buffer, &mut arrivals);
+        let received = self.socket.receive(&mut self.buffer, &mut arrivals);
         for (number, arrival) in arrivals.iter().enumerate() {
             self.take(peers, (number * ROOM, arrival));
         }
@@ -99,8 +104,8 @@ impl<'a> Inbound<'a> {
     fn hand_over(&mut self) {
         for group in self.batch.groups() {
             let vnet = group.seal(&mut self.buffer).encode();
-            let header = &vnet[..self.shared.device.header()];
-            if self.shared.device.write(&group.slices(&self.buffer, header)).is_err() {
+            let header = &vnet[..self.queue.header()];
+            if self.queue.write(&group.slices(&self.buffer, header)).is_err() {
                 self.shared.counters.add_many(Event::DeviceRefused, group.count());
             }
         }

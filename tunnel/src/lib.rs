@@ -6,7 +6,7 @@
 //! hands over the train as one, which we join into one super-packet for the device.
 //!
 //! What a packet deserves is decided in [`Peers`] and the private `path` module; how it is cut and joined
-//! in `segment`, `train` and `coalesce`. None of them owns a file. Two plain threads per tunnel, `outbound`
+//! in `segment`, `train` and `coalesce`. None of them owns a file. Two plain threads per queue, `outbound`
 //! and `inbound`, carry packets to and from these decisions.
 //!
 //! ```text
@@ -15,6 +15,8 @@
 //! ```
 
 mod blocks;
+#[doc(hidden)]
+pub mod bytes;
 mod checksum;
 mod coalesce;
 mod counters;

@@ -1,7 +1,7 @@
 //! From the device to the other hosts: one thread's loop.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,11 @@ use arc_swap::Cache;
 use nix::errno::Errno;
 
 use crate::counters::Event;
+use crate::device::Queue;
 use crate::path::{self, Outbound as Judged};
 use crate::peers::Peers;
 use crate::segment::{self, Segment, Shape};
-use crate::socket::reason;
+use crate::socket::{Socket, reason};
 use crate::train::{Buffers, Train, Way};
 use crate::tunnel::Shared;
 use crate::vnet::{self, Vnet};
@@ -28,15 +29,15 @@ const FULL: usize = 32 << 10;
 const ONE_BY_ONE: Duration = Duration::from_secs(30);
 
 /// Carries packets until told to stop, or until the device is gone.
-pub(crate) fn run(shared: &Shared) -> io::Result<()> {
+pub(crate) fn run(shared: &Shared, queue: usize) -> io::Result<()> {
     let mut peers = Cache::new(&shared.peers);
-    let mut outbound = Outbound::new(shared);
+    let mut outbound = Outbound::new(shared, queue);
     let mut rest = Rest::new();
     while !shared.is_stopping() {
         if outbound.carry(peers.load())? {
             rest.over();
         } else {
-            rest.wait(&shared.stop, &shared.device)?;
+            rest.wait(&shared.stop, outbound.queue)?;
         }
     }
     Ok(())
@@ -44,6 +45,8 @@ pub(crate) fn run(shared: &Shared) -> io::Result<()> {
 
 struct Outbound<'a> {
     shared: &'a Shared,
+    queue: &'a Queue,
+    socket: &'a Socket,
     /// What was read and did not leave yet.
     packets: Vec<u8>,
     /// How much of it is taken.
@@ -57,9 +60,11 @@ struct Outbound<'a> {
 }
 
 impl<'a> Outbound<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    fn new(shared: &'a Shared, queue: usize) -> Self {
         Self {
             shared,
+            queue: shared.device.queue(queue),
+            socket: &shared.sockets[queue],
             packets: vec![0; ROOM],
             taken: 0,
             headers: Vec::new(),
@@ -71,13 +76,13 @@ impl<'a> Outbound<'a> {
 
     /// Carries what the device has now. Packets wait for each other only while there are more to read.
     fn carry(&mut self, peers: &Peers) -> io::Result<bool> {
-        let header = self.shared.device.header();
+        let header = self.queue.header();
         let mut some = false;
         loop {
             if self.taken + header + LONGEST > self.packets.len() {
                 self.depart();
             }
-            match self.shared.device.read(&mut self.packets[self.taken..]) {
+            match self.queue.read(&mut self.packets[self.taken..]) {
                 Ok(len) => {
                     some = true;
                     self.take(peers, self.taken..self.taken + len);
@@ -99,7 +104,7 @@ impl<'a> Outbound<'a> {
     /// Judges what was read into `range`, and puts it into the train if it may go.
     fn take(&mut self, peers: &Peers, range: std::ops::Range<usize>) {
         let read = &mut self.packets[range.clone()];
-        let (vnet, packet) = match self.shared.device.header() {
+        let (vnet, packet) = match self.queue.header() {
             0 => (Vnet::default(), read),
             _some => match read.split_first_chunk_mut::<{ vnet::LEN }>() {
                 Some((header, packet)) => (Vnet::decode(*header), packet),
@@ -125,8 +130,17 @@ impl<'a> Outbound<'a> {
             Judged::Drop(why) => self.shared.counters.add(why),
             Judged::Answer(why, answer) => {
                 self.shared.counters.add(why);
-                self.shared.write(&answer);
+                self.answer(&answer);
             }
+        }
+    }
+
+    /// Hands the device a packet with which nothing is left to do.
+    fn answer(&self, packet: &[u8]) {
+        let header = Vnet::default().encode();
+        let slices = [IoSlice::new(&header[..self.queue.header()]), IoSlice::new(packet)];
+        if self.queue.write(&slices).is_err() {
+            self.shared.counters.add(Event::DeviceRefused);
         }
     }
 
@@ -175,15 +189,13 @@ impl<'a> Outbound<'a> {
         }
     }
 
-    fn send(&self, way: Way, slices: (&[io::IoSlice<'_>], Option<u16>)) -> nix::Result<usize> {
+    fn send(&self, way: Way, slices: (&[IoSlice<'_>], Option<u16>)) -> nix::Result<usize> {
         let to = SocketAddr::new(way.peer, self.shared.endpoint.port);
         loop {
-            match self.shared.socket.send(to, slices, way.class) {
+            match self.socket.send(to, slices, way.class) {
                 // A full socket holds back the device's queue, which is the one that may drop.
                 Err(Errno::EAGAIN) if !self.shared.is_stopping() => {
-                    if let Err(error) =
-                        wait(&self.shared.stop, &Ready::ToWrite(&self.shared.socket))
-                    {
+                    if let Err(error) = wait(&self.shared.stop, &Ready::ToWrite(self.socket)) {
                         tracing::debug!(%error, "cannot wait for the socket");
                         return Err(Errno::EAGAIN);
                     }

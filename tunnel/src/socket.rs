@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SetSockOpt, SockaddrStorage,
-    recvmmsg, sendmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SetSockOpt,
+    SockFlag, SockType, SockaddrStorage, bind, recvmmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use rustix::net::sockopt::{set_ip_mtu_discover, set_ipv6_mtu_discover};
@@ -39,8 +39,18 @@ pub(crate) struct Arrival {
 }
 
 impl Socket {
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let inner = UdpSocket::bind(address)?;
+    /// So many sockets of one address; the kernel keeps each peer on one of them.
+    pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        // With one socket, or by a look ahead with one: whoever else has the port is found out.
+        let only = UdpSocket::bind(address)?;
+        if count <= 1 {
+            return Ok(vec![Self::prepare(only, address)?]);
+        }
+        drop(only);
+        (0..count).map(|_number| Self::prepare(one_of_several(address)?, address)).collect()
+    }
+
+    fn prepare(inner: UdpSocket, address: SocketAddr) -> io::Result<Self> {
         inner.set_nonblocking(true)?;
         // A router on the way that carries less cuts them, and need not be believed, or even heard, about
         // it: of a path that says nothing no packet is lost.
@@ -137,6 +147,14 @@ fn address_of(address: &SockaddrStorage) -> Option<IpAddr> {
     ipv4().or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
 }
 
+fn one_of_several(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, sockopt::ReusePort, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(fd.into())
+}
+
 /// Asks for what makes it faster, or better; without it the tunnel still carries packets.
 fn ask(socket: &UdpSocket, option: impl SetSockOpt<Val = bool>, what: &str) {
     if let Err(errno) = setsockopt(socket, option, &true) {
@@ -175,9 +193,18 @@ mod tests {
     }
 
     #[test]
+    fn several_share_a_port_that_nobody_else_gets() {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let several = Socket::bind(free, 3).unwrap();
+        assert_eq!(several.len(), 3);
+        let taken = |count| Socket::bind(free, count).unwrap_err().kind();
+        assert_eq!((taken(1), taken(2)), (io::ErrorKind::AddrInUse, io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
     fn a_train_arrives_in_one_and_knows_its_size() {
-        let far = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let near = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let bind = || Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let (far, near) = (bind(), bind());
         let to = far.inner.local_addr().unwrap();
         let parts = [IoSlice::new(b"abcde"), IoSlice::new(b"fgh")];
         for (size, class, wanted) in [(Some(3), 0xb8, 3), (None, 0, 8), (None, 2, 8)] {

@@ -1,9 +1,8 @@
-//! The two threads, and the handle that their owner keeps.
+//! The threads, and the handle that their owner keeps.
 
-use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::{io, thread};
 
@@ -12,11 +11,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use twill_core::ids::{Mtu, Subnet};
 
 use crate::blocks::Blocks;
-use crate::counters::{Counters, Event};
+use crate::counters::Counters;
 use crate::marks::Marks;
 use crate::path::Local;
 use crate::socket::Socket;
-use crate::vnet::Vnet;
 use crate::{Device, Error, Peers, inbound, outbound};
 
 /// This host's end of the tunnel.
@@ -47,7 +45,8 @@ pub enum Accept {
     Anyone,
 }
 
-/// A running tunnel. Dropping it stops both threads; the device stays, see [`Device`].
+/// A running tunnel, two threads for each queue of its device. Dropping it stops them; the device stays, see
+/// [`Device`].
 #[derive(Debug)]
 pub struct Tunnel {
     shared: Arc<Shared>,
@@ -57,7 +56,8 @@ pub struct Tunnel {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) device: Device,
-    pub(crate) socket: Socket,
+    /// As many as the device has queues.
+    pub(crate) sockets: Vec<Socket>,
     pub(crate) endpoint: Endpoint,
     pub(crate) peers: ArcSwap<Peers>,
     pub(crate) counters: Arc<Counters>,
@@ -76,29 +76,28 @@ impl Tunnel {
         lost: impl FnOnce(Error) + Send + 'static,
     ) -> Result<Self, Error> {
         let address = SocketAddr::new(endpoint.underlay, endpoint.port);
-        let socket = Socket::bind(address).map_err(|source| Error::Listen { address, source })?;
+        let sockets = Socket::bind(address, device.queues())
+            .map_err(|source| Error::Listen { address, source })?;
         let name = device.name().to_owned();
         let cannot = |source| Error::Start { name: name.clone(), source };
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|errno| cannot(errno.into()))?;
         let shared = Arc::new(Shared {
             device,
-            socket,
+            sockets,
             endpoint,
             peers: ArcSwap::default(),
             counters: Arc::default(),
             stop,
             stopping: AtomicBool::new(false),
         });
-        let mut tunnel = Self { shared, threads: Vec::with_capacity(2) };
-        // If the second thread cannot start, dropping the tunnel stops the first.
-        tunnel.spawn("udp-to-tun", inbound::run).map_err(cannot)?;
-        let report = move |shared: &Shared| {
-            if let Err(source) = outbound::run(shared) {
-                lost(Error::Lost { name: shared.device.name().to_owned(), source });
-            }
-        };
-        tunnel.spawn("tun-to-udp", report).map_err(cannot)?;
+        let queues = shared.device.queues();
+        let mut tunnel = Self { shared, threads: Vec::with_capacity(2 * queues) };
+        let lost = Arc::new(Mutex::new(Some(lost)));
+        // If a thread cannot start, dropping the tunnel stops those before it.
+        for queue in 0..queues {
+            tunnel.start_queue(queue, &lost).map_err(cannot)?;
+        }
         Ok(tunnel)
     }
 
@@ -113,9 +112,30 @@ impl Tunnel {
         Arc::clone(&self.shared.counters)
     }
 
-    fn spawn(&mut self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> io::Result<()> {
+    fn start_queue(
+        &mut self,
+        queue: usize,
+        lost: &Arc<Mutex<Option<impl FnOnce(Error) + Send + 'static>>>,
+    ) -> io::Result<()> {
+        self.spawn(format!("udp-to-tun-{queue}"), move |shared| inbound::run(shared, queue))?;
+        let lost = Arc::clone(lost);
+        self.spawn(format!("tun-to-udp-{queue}"), move |shared| {
+            let Err(source) = outbound::run(shared, queue) else { return };
+            // The first queue that finds out tells it.
+            let lost = lost.lock().ok().and_then(|mut lost| lost.take());
+            if let Some(lost) = lost {
+                lost(Error::Lost { name: shared.device.name().to_owned(), source });
+            }
+        })
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        body: impl FnOnce(&Shared) + Send + 'static,
+    ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name(name.to_owned());
+        let thread = thread::Builder::new().name(name);
         self.threads.push(thread.spawn(move || body(&shared))?);
         Ok(())
     }
@@ -144,15 +164,6 @@ impl Shared {
     pub(crate) fn local(&self) -> Local {
         let Endpoint { subnet, mtu, accept, marks, .. } = self.endpoint;
         Local { own: subnet, mtu, accept, marks }
-    }
-
-    /// Hands a packet to the device that asks for nothing to be done.
-    pub(crate) fn write(&self, packet: &[u8]) {
-        let header = Vnet::default().encode();
-        let header = &header[..self.device.header()];
-        if self.device.write(&[IoSlice::new(header), IoSlice::new(packet)]).is_err() {
-            self.counters.add(Event::DeviceRefused);
-        }
     }
 }
 

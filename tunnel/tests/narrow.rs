@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ fn wires(router: &Netns, peer: &Netns) {
 }
 
 fn host() -> Tunnel {
-    let device = Device::open("flannel0").expect("a device");
+    let device = Device::open("flannel0", NonZeroUsize::MIN).expect("a device");
     ip("addr add 10.5.1.0/32 dev flannel0");
     ip(&format!("link set flannel0 mtu {MTU} up"));
     ip("route add 10.5.0.0/16 dev flannel0");

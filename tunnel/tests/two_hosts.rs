@@ -7,6 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::num::NonZeroUsize;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -63,7 +64,10 @@ fn near(far: &Receiver<Word>, tell: &Sender<Word>) {
     assert!(counters.count(Event::Sent) > 100 && counters.count(Event::Received) > 100);
     assert!(counters.bytes_sent() > 4 << 20 && counters.bytes_received() > 4 << 20);
     assert_eq!(counters.count(Event::SocketError), 0);
-    assert!(matches!(Device::open(DEVICE), Err(Error::Held { .. })), "held by ourselves");
+    assert!(
+        matches!(Device::open(DEVICE, NonZeroUsize::MIN), Err(Error::Held { .. })),
+        "held by ourselves"
+    );
 
     // Stopped: the device stays, with its address and its route, and takes packets to nowhere.
     drop(tunnel);
@@ -185,7 +189,7 @@ fn host(n: u8, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
     ip("link set lo up");
     ip(&format!("addr add 192.0.2.{n}/24 dev u0"));
     ip("link set u0 up");
-    let device = Device::open(DEVICE).expect("a device");
+    let device = Device::open(DEVICE, NonZeroUsize::MIN).expect("a device");
     ip(&format!("addr add 10.5.{n}.0/32 dev {DEVICE}"));
     ip(&format!("link set {DEVICE} mtu {MTU} up"));
     ip(&format!("route add 10.5.0.0/16 dev {DEVICE}"));
@@ -214,7 +218,7 @@ fn start(n: u8, device: Device, lost: impl FnOnce(Error) + Send + 'static) -> Tu
 
 /// The device that an earlier tunnel left.
 fn again() -> Device {
-    Device::open(DEVICE).expect("the device again")
+    Device::open(DEVICE, NonZeroUsize::MIN).expect("the device again")
 }
 
 /// Puts this thread, and what it starts, into a network of its own.
