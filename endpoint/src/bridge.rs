@@ -22,6 +22,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) env: &'a SubnetEnv,
     /// The addresses of containers that are still to be moved out of a subnet that the host had before.
     pub(crate) moving: &'a BTreeSet<IpAddr>,
+    /// The addresses that were given last, one of each family that the host has or had.
+    pub(crate) given: &'a [IpAddr],
 }
 
 /// Makes the bridge, or mends it: up, with the subnet's MTU and a gateway address of each
@@ -138,7 +140,8 @@ fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
     let Some(block) = Subnet::containing(row.address, row.prefix_length) else { return false };
     let was_gateway = row.address == block.first_host();
     let mut blocks = wanted.env.blocks();
-    let of_the_overlay = wanted.env.blocks().any(|Blocks { network, .. }| network.holds(block));
+    let of_the_overlay = wanted.env.blocks().any(|Blocks { network, .. }| network.holds(block))
+        || wanted.given.iter().any(|address| block.contains(*address));
     let needed = wanted.moving.iter().any(|address| block.contains(*address));
     blocks.all(|blocks| blocks.subnet != block) && was_gateway && of_the_overlay && !needed
 }

@@ -71,7 +71,8 @@ impl Host {
     /// may have them by now.
     pub fn renumber_bridges(&self) -> Result<(), Error> {
         let pool = self.pool();
-        let _locked = pool.lock(&boot_id()?)?;
+        let locked = pool.lock(&boot_id()?)?;
+        let given = locked.all_last_given()?;
         let env = self.read_env()?;
         let mut host = Kernel::here()?;
         let used: BTreeSet<Interface> =
@@ -81,7 +82,8 @@ impl Host {
             // A bridge that is not there is made for the next container.
             if host.link(name.as_str())?.is_some() {
                 let moving = BTreeSet::new();
-                bridge::ensure(&mut host, &Wanted { name: &name, env: &env, moving: &moving })?;
+                let wanted = Wanted { name: &name, env: &env, moving: &moving, given: &given };
+                bridge::ensure(&mut host, &wanted)?;
             }
         }
         Ok(())
@@ -139,7 +141,8 @@ fn take(
     let Place { address, subnet } = give(env.subnet)?;
     let ipv6 = env.blocks().nth(1).map(|blocks| give(blocks.subnet)).transpose()?;
     let moving = moving(pool, env)?;
-    bridge::ensure(host, &Wanted { name: &old.bridge, env, moving: &moving })?;
+    let given = locked.all_last_given()?;
+    bridge::ensure(host, &Wanted { name: &old.bridge, env, moving: &moving, given: &given })?;
     let record = Record { address, subnet, ipv6, ..old.clone() };
     locked.write(&record)?;
     Ok(record)

@@ -48,7 +48,8 @@ pub(crate) fn reserve(
     let ipv6 = env.blocks().nth(1).map(|blocks| give(blocks.subnet)).transpose()?;
     let entries = pool.entries()?;
     let moving = moving(pool, &env)?;
-    let wanted = Wanted { name: &request.bridge, env: &env, moving: &moving };
+    let given = locked.all_last_given()?;
+    let wanted = Wanted { name: &request.bridge, env: &env, moving: &moving, given: &given };
     let bridge = bridge::ensure(host, &wanted)?;
     let record = Record {
         owner: request.owner.clone(),

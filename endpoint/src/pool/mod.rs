@@ -146,6 +146,12 @@ impl Locked<'_> {
         Ok(address.filter(|address| Family::of(*address) == family))
     }
 
+    /// The same of every family.
+    pub(crate) fn all_last_given(&self) -> Result<Vec<IpAddr>, Error> {
+        let given = [Family::V4, Family::V6].map(|family| self.last_given(family));
+        given.into_iter().filter_map(Result::transpose).collect()
+    }
+
     /// Gives addresses away for good.
     pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
         let name = Entry::of(record).to_string();

@@ -173,6 +173,10 @@ fn a_container_follows_in_each_family() {
             let ways: Vec<_> = moved.places.iter().map(|place| Some(place.gateway())).collect();
             assert_eq!(defaults(&web), ways, "{name}");
             assert_eq!(world.records().len(), 1, "{name}");
+            // Nothing is left of a family that the network has no more.
+            let mut left: Vec<_> = gateways().into_iter().map(Some).collect();
+            left.sort();
+            assert_eq!(left, ways, "{name}");
         }
         world.host.check(&owner("web"), &web).unwrap();
         for address in addresses {
