@@ -9,7 +9,7 @@ use twill_core::device::{IfIndex, Uplink, mtu};
 use twill_core::firewall::{Engine, Policy};
 use twill_core::ids::{Family, Mtu, Underlay};
 use twill_core::lease::Event;
-use twill_core::peers::{Known, Own, View};
+use twill_core::peers::{Known, View};
 use twill_core::picture::Picture;
 use twill_core::serving::{Served, Serving};
 use twill_core::subnet_env::SubnetEnv;
@@ -18,12 +18,12 @@ use twill_net::kernel::Choice;
 
 use crate::bootstrap::choice;
 use crate::failure::Failure;
-use crate::firewall::policy;
+use crate::firewall::policies;
 use crate::flags::{self, Flags};
 use crate::identity::Identity;
 use crate::memory;
 use crate::publish;
-use crate::setup::Setup;
+use crate::setup::{Half, Setup, Side};
 use crate::shelf::Shelf;
 
 /// What nearly every Ethernet carries.
@@ -31,10 +31,22 @@ const USUAL: Mtu = Mtu::new(1500).expect("in range");
 
 /// This host as it should be at one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Blueprint {
+pub(crate) struct Whole {
     pub(crate) setup: Setup,
+    view: View,
+    /// What this network needs of the firewall.
+    pub(crate) own: Vec<Policy>,
+    mtu: Mtu,
+    engine: Option<Engine>,
+    /// What the rules are for: all networks of the host.
+    pub(crate) policies: Vec<Policy>,
+}
+
+/// As far as one family of addresses goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) setup: Half,
     pub(crate) view: View,
-    pub(crate) policy: Policy,
     /// What containers are told to send.
     pub(crate) mtu: Mtu,
     /// What the rules are written with, if anybody knows.
@@ -48,32 +60,42 @@ pub(crate) struct Blueprint {
 pub(crate) struct Sources {
     pub(crate) setup: watch::Receiver<Setup>,
     pub(crate) view: watch::Receiver<View>,
-    pub(crate) policy: watch::Receiver<Policy>,
+    pub(crate) policies: watch::Receiver<Vec<Policy>>,
     pub(crate) env: watch::Receiver<SubnetEnv>,
 }
 
 impl Sources {
     /// As of now.
-    pub(crate) fn blueprint(&self, rules: Option<(Engine, Vec<Policy>)>) -> Blueprint {
-        let policy = self.policy.borrow().clone();
+    pub(crate) fn whole(&self, rules: Option<(Engine, Vec<Policy>)>) -> Whole {
+        let own = self.policies.borrow().clone();
         let (engine, policies) = rules.unzip();
-        Blueprint {
+        Whole {
             setup: self.setup.borrow().clone(),
             view: self.view.borrow().clone(),
-            policies: policies.unwrap_or_else(|| vec![policy.clone()]),
-            policy,
+            policies: policies.unwrap_or_else(|| own.clone()),
+            own,
             mtu: self.env.borrow().mtu,
             engine,
         }
     }
 }
 
-impl Blueprint {
+impl Whole {
+    /// For each family, IPv4 first.
+    pub(crate) fn blueprints(&self) -> impl Iterator<Item = Blueprint> {
+        self.setup.halves().map(|setup| {
+            let mut view = self.view.clone();
+            view.peers.retain(|peer| peer.subnet.family() == setup.family());
+            let (mtu, engine, policies) = (self.mtu, self.engine, self.policies.clone());
+            Blueprint { setup, view, mtu, engine, policies }
+        })
+    }
+
     /// By the state directory and `subnet.env`, which are only read: another process may be at work on
     /// them.
     pub(crate) async fn from_disk(flags: &Flags, kernel: &Kernel) -> Result<Self, Failure> {
         let picture = picture(flags)?;
-        let (own, config) = (&picture.own, picture.config.clone());
+        let config = picture.config.clone();
         let env = publish::previous(&flags.files);
         let state = &flags.files.state_dir;
         let mut serving = Serving::new(config.backend.clone(), picture.written);
@@ -84,43 +106,39 @@ impl Blueprint {
         }
         let vxlan = |served: &Served| matches!(served.backend, Backend::Vxlan(_));
         let mac = shelf.known_mac().filter(|_mac| serving.all().any(vxlan));
-        let (node, subnet, public_ip) = (picture.node, own.subnet(), own.value.public_ip);
-        let uplink = match uplink(flags, kernel, public_ip).await {
-            Some(uplink) => uplink,
-            None => gone(flags, public_ip, (&config.backend, env.as_ref())),
-        };
+        let node = picture.node;
+        let mut sides = sides(flags, kernel, (&picture, env.as_ref())).await.into_iter();
+        // A picture has its own lease, and that has a block.
+        let side = sides.next().context("the picture has no subnet")?;
         let setup = Setup {
             written: picture.written,
             serving: serving.clone(),
             mac,
-            uplink,
-            public_ip,
+            side,
+            ipv6: sides.next(),
             said: None,
             accept: flags.firewall.accept(),
-            subnet,
-            networks: vec![config.network],
             config,
         };
-        let network = setup.config.network;
         let mut known = Known::default();
         known.fold(Event::Snapshot(picture.listing));
-        let view = known.view(&Own { node, network, subnet, public_ip, mac, serving });
+        let view = known.view(&setup.own(node));
         let mtu = match env {
-            Some(env) if env.subnet == subnet => env.mtu,
+            Some(env) if env.subnet == setup.side.subnet => env.mtu,
             _other => setup.mtu()?,
         };
         // The agent's options may not be ours: whether it masquerades stands in the file as well.
         let mut wanted = flags.firewall.clone();
         wanted.masquerade.ip_masq |= env.is_some_and(|env| env.ip_masq);
-        let policy = policy(&wanted, &setup);
+        let own = policies(&wanted, &setup);
         let engine = match flags.firewall.engine {
             flags::Engine::None => Some(Engine::None),
             flags::Engine::Nftables => Some(Engine::Nftables),
             // Which variant is for whoever looks at the host.
             flags::Engine::Auto | flags::Engine::Iptables => None,
         };
-        let policies = vec![policy.clone()];
-        Ok(Self { setup, view, policy, mtu, engine, policies })
+        let policies = own.clone();
+        Ok(Self { setup, view, own, mtu, engine, policies })
     }
 }
 
@@ -140,13 +158,33 @@ fn picture(flags: &Flags) -> Result<Picture, Failure> {
     Ok(picture)
 }
 
+/// What this host is in each family, by its own lease.
+async fn sides(
+    flags: &Flags,
+    kernel: &Kernel,
+    (picture, env): (&Picture, Option<&SubnetEnv>),
+) -> Vec<Side> {
+    let Picture { own, config, .. } = picture;
+    let mut sides = Vec::new();
+    for (network, subnet) in config.networks().zip(own.key.blocks()) {
+        let Some(half) = own.half(subnet.family()) else { continue };
+        let public_ip = half.value.public_ip;
+        let uplink = match uplink(flags, kernel, public_ip).await {
+            Some(uplink) => uplink,
+            None => gone(flags, public_ip, (&config.backend, env)),
+        };
+        sides.push(Side { uplink, public_ip, subnet, networks: vec![network] });
+    }
+    sides
+}
+
 /// The interface that peers know, or the one that the agent would take in its place.
 async fn uplink(flags: &Flags, kernel: &Kernel, Underlay(address): Underlay) -> Option<Uplink> {
     let family = Family::of(address);
     let same = Choice { public_ip: Some(address), ..Choice::any(family) };
     match kernel.uplink(&same).await {
         Ok(uplink) => Some(uplink),
-        Err(_away) => kernel.uplink(&choice(&flags.address, family)).await.ok(),
+        Err(_away) => kernel.uplink(&choice(&flags.address, family, None)).await.ok(),
     }
 }
 

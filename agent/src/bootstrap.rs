@@ -1,5 +1,6 @@
 //! From nothing to a place in the network: configuration, uplink, subnet.
 
+mod here;
 mod prepare;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +15,7 @@ use twill_core::validity::span;
 use twill_net::Kernel;
 use twill_store::{Held, Store};
 
-use crate::blueprint::Blueprint;
+use crate::blueprint::Whole;
 use crate::failure::Failure;
 use crate::flags::Flags;
 use crate::follow::Told;
@@ -31,7 +32,7 @@ use crate::status::Board;
 use crate::trouble::Trouble;
 use prepare::Prepared;
 
-pub(crate) use prepare::choice;
+pub(crate) use here::{choice, choices};
 
 /// This host in one network, for as long as it is to be in it.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl Past {
 }
 
 impl Membership {
-    /// This host's block.
+    /// This host's block, of IPv4 if there are two.
     pub(crate) fn subnet(&self) -> Subnet {
         self.held.lease.subnet()
     }
@@ -129,14 +130,7 @@ impl Membership {
 
     /// What tells our lease from the others'.
     pub(crate) fn own(&self) -> Own {
-        Own {
-            node: self.wish.node,
-            network: self.setup.config.network,
-            subnet: self.subnet(),
-            public_ip: self.wish.public_ip(),
-            mac: self.setup.mac,
-            serving: self.setup.serving.clone(),
-        }
+        self.setup.own(self.wish.node)
     }
 }
 
@@ -145,9 +139,9 @@ impl<S: Store> Agent<S> {
     /// says what it needs now, rules of the firewall as well.
     pub(crate) async fn recall_use(&self) {
         let Some(name) = &self.name else { return };
-        if let Ok(blueprint) = Blueprint::from_disk(&self.flags, &self.kernel).await {
-            self.host.books.had(name, blueprint.setup.uses());
-            self.host.wall.put(Some(name), blueprint.policy);
+        if let Ok(whole) = Whole::from_disk(&self.flags, &self.kernel).await {
+            self.host.books.had(name, whole.setup.uses());
+            self.host.wall.put(Some(name), whole.own);
         }
     }
 
@@ -205,14 +199,14 @@ impl<S: Store> Agent<S> {
     fn remembered(&self, prepared: Prepared, recalled: Recalled, past: &Past) -> Place<S> {
         let Recalled { picture, held, age } = recalled;
         let held = past.newest(held);
-        let (subnet, left) = (held.lease.subnet(), held.ttl.map(span));
-        tracing::warn!(%subnet, kept = %format_args!("{age} ago"), lease_left = left,
+        let (key, left) = (held.lease.key, held.ttl.map(span));
+        tracing::warn!(subnet = %key.words(), kept = %format_args!("{age} ago"), lease_left = left,
             "etcd is away: this host takes its place from its own picture of the network");
         let mut tenant = Tenant::holding(self.store.clone(), prepared.wish.clone(), &held);
         tenant.was_at(&past.addresses);
         let since = Instant::now();
         let Prepared { wish, setup, basis: _ } = prepared;
-        let setup = Setup { subnet, ..setup };
+        let setup = setup.at(key);
         let (told, confirmed, kept) = (None, false, Some(picture.kept.wall));
         let listing = picture.listing;
         (Membership { wish, setup, held, since, listing, told, confirmed, kept }, tenant)
@@ -225,11 +219,11 @@ impl<S: Store> Agent<S> {
 
 fn place(wish: &Wish, prepared: Prepared, joined: Joined) -> Membership {
     let Joined { held, since, picture, reason } = joined;
-    let subnet = held.lease.subnet();
+    let key = held.lease.key;
     if let Some(why) = reason {
-        tracing::info!(%subnet, %why, "lease acquired");
+        tracing::info!(subnet = %key.words(), %why, "lease acquired");
     }
-    let setup = Setup { subnet, ..prepared.setup };
+    let setup = prepared.setup.at(key);
     let (wish, listing, told) = (wish.clone(), picture.listing, Some(picture.config));
     Membership { wish, setup, held, since, listing, told, confirmed: true, kept: None }
 }

@@ -57,8 +57,11 @@ pub(crate) fn clashes(overlay: Overlay<'_>, routes: &[LocalRoute]) -> Clashes {
 }
 
 fn leads_to(lease: &Lease, route: &LocalRoute) -> bool {
-    let Underlay(owner) = lease.value.public_ip;
-    route.block == lease.subnet() && route.via == Some(owner)
+    let half = lease.half(route.block.family());
+    half.is_some_and(|half| {
+        let Underlay(owner) = half.value.public_ip;
+        route.block == half.subnet() && route.via == Some(owner)
+    })
 }
 
 #[cfg(test)]

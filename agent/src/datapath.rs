@@ -19,7 +19,7 @@ use twill_tunnel::{Counters, Device, Endpoint, Marks, Tunnel};
 
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::setup::Half;
 
 /// What carries packets between this host and the others. Dropping it stops the threads of `udp`
 /// and leaves the devices.
@@ -81,7 +81,7 @@ impl DataPaths {
     pub(crate) async fn ensure(
         &mut self,
         kernel: &Kernel,
-        setup: &Setup,
+        setup: &Half,
     ) -> Result<Standing, Failure> {
         let mut unready = None;
         // Of a way that came back the newest options hold.
@@ -144,7 +144,7 @@ impl DataPaths {
         }
     }
 
-    async fn extend(&mut self, commands: &Extension, setup: &Setup) -> Result<(), Failure> {
+    async fn extend(&mut self, commands: &Extension, setup: &Half) -> Result<(), Failure> {
         let order = order(commands, setup);
         let runner = match self.extension.take().filter(|runner| runner.follows(&order)) {
             Some(runner) => runner,
@@ -162,7 +162,7 @@ impl DataPaths {
         &mut self,
         kernel: &Kernel,
         (way, served): (Way, &Served),
-        setup: &Setup,
+        setup: &Half,
     ) -> Result<(), Failure> {
         if let Backend::Extension(commands) = &served.backend {
             return self.extend(commands, setup).await;
@@ -214,7 +214,7 @@ impl DataPaths {
     async fn make_room(
         &self,
         served: &BTreeMap<Way, &Served>,
-        (kernel, setup): (&Kernel, &Setup),
+        (kernel, setup): (&Kernel, &Half),
     ) -> Result<(), Failure> {
         let specs = served.values().filter_map(|served| setup.device(served).ok().flatten());
         Ok(kernel.make_room(&specs.collect::<Vec<_>>()).await?)
@@ -257,7 +257,7 @@ impl DataPaths {
     }
 }
 
-fn endpoint(backend: &Backend, (setup, spec): (&Setup, &DeviceSpec)) -> Option<Endpoint> {
+fn endpoint(backend: &Backend, (setup, spec): (&Half, &DeviceSpec)) -> Option<Endpoint> {
     match backend {
         Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
         Backend::Udp(udp) => Some(Endpoint {

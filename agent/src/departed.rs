@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::Context;
 use twill_core::firewall::gate::Table;
-use twill_core::ids::{NetworkName, Subnet};
+use twill_core::ids::{Family, NetworkName, Subnet};
 use twill_core::picture::Picture;
-use twill_core::serving::{Serving, is_tunnel};
+use twill_core::serving::{Served, Serving, is_tunnel};
 use twill_net::Kernel;
 use twill_net::blocking;
 use twill_net::firewall::Programs;
 
-use crate::blueprint::Blueprint;
+use crate::blueprint::Whole;
 use crate::extension;
 use crate::failure::Failure;
 use crate::flags::{Files, Flags};
@@ -80,14 +80,14 @@ impl Departed {
     async fn clear(&self, (kernel, programs): (&Kernel, &Programs)) -> Result<(), Failure> {
         let state = &self.flags.files.state_dir;
         // Its commands may have something to take away.
-        if let Ok(blueprint) = Blueprint::from_disk(&self.flags, kernel).await {
-            extension::shut_down(&blueprint.setup, &state.join("extension")).await;
+        if let Ok(whole) = Whole::from_disk(&self.flags, kernel).await {
+            extension::shut_down(&whole.setup, &state.join("extension")).await;
         }
         let serving = Shelf::new(state).serving();
         self.drop_routes(kernel).await?;
         self.drop_devices(kernel, serving.as_ref()).await?;
         if let Some(mut keeper) = programs.gatekeeper(&Table::of(self.name.as_ref())) {
-            keeper.ensure(None).await?;
+            keeper.ensure(&[]).await?;
         }
         let Files { subnet_file, docker_options_file, .. } = &self.flags.files;
         for file in [subnet_file, docker_options_file] {
@@ -105,18 +105,20 @@ impl Departed {
 
     /// Those without a device of its own: with one they go with it.
     async fn drop_routes(&self, kernel: &Kernel) -> Result<(), Failure> {
-        let Some(network) = self.range() else { return Ok(()) };
+        let networks = self.networks();
         for route in kernel.marked_routes().await? {
-            if route.block().is_some_and(|block| block.overlaps(network)) {
+            if route.block().is_some_and(|block| networks.iter().any(|range| range.overlaps(block)))
+            {
                 kernel.drop_marked_route(route).await?;
             }
         }
         Ok(())
     }
 
-    fn range(&self) -> Option<Subnet> {
-        let bytes = fs::read(self.flags.files.state_dir.join(memory::FILE)).ok()?;
-        Picture::parse(&bytes).ok().map(|picture| picture.config.network)
+    fn networks(&self) -> Vec<Subnet> {
+        let bytes = fs::read(self.flags.files.state_dir.join(memory::FILE)).unwrap_or_default();
+        let picture = Picture::parse(&bytes);
+        picture.map_or_else(|_none| Vec::new(), |picture| picture.config.networks().collect())
     }
 
     /// Tunnel devices that nobody else serves.
@@ -128,15 +130,17 @@ impl Departed {
         let links = blocking::Kernel::here().and_then(|mut kernel| kernel.links());
         let links = links.context("cannot list the interfaces")?;
         let devices = serving.into_iter().flat_map(Serving::all);
-        for device in devices.filter_map(|served| served.device.as_deref()) {
+        let of_both =
+            |served: &Served| [Family::V4, Family::V6].map(|family| served.device_of(family));
+        for device in devices.flat_map(of_both).flatten() {
             let is_one = |link: &&blocking::Link| {
                 link.name == device && matches!(link.kind.as_deref(), Some("vxlan" | "tun"))
             };
-            if !is_tunnel(device) || !links.iter().any(|link| is_one(&link)) {
+            if !is_tunnel(&device) || !links.iter().any(|link| is_one(&link)) {
                 continue;
             }
-            let Ok(lock) = Lock::device(device) else { continue };
-            kernel.drop_device(device).await?;
+            let Ok(lock) = Lock::device(&device) else { continue };
+            kernel.drop_device(&device).await?;
             lock.remove()?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use twill_core::ids::{Family, NetworkName};
 use twill_core::trace;
 use twill_net::{Kernel, survey};
 
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, Whole};
 use crate::memory::clock_is_kept;
 use crate::site::Site;
 use crate::status::{Board, Boards};
@@ -49,10 +49,9 @@ impl Doctor {
             all.iter().map(|(name, board)| (name.as_ref(), board)).flat_map(agent).collect();
         findings.extend(host());
         // Before that there is nothing of ours to look at.
-        let blueprints =
-            all.iter().filter_map(|(name, board)| Some((name, board.blueprint().ok()?)));
-        let networks = blueprints.map(|(name, blueprint)| async move {
-            of_network(name.as_ref(), network(&self.kernel, &blueprint).await)
+        let wholes = all.iter().filter_map(|(name, board)| Some((name, board.whole().ok()?)));
+        let networks = wholes.map(|(name, whole)| async move {
+            of_network(name.as_ref(), network(&self.kernel, &whole).await)
         });
         findings.extend(join_all(networks).await.into_iter().flatten());
         findings
@@ -97,7 +96,20 @@ pub(crate) fn host() -> Vec<Finding> {
 }
 
 /// What of a network should be on this host.
-pub(crate) async fn network(kernel: &Kernel, blueprint: &Blueprint) -> Vec<Finding> {
+pub(crate) async fn network(kernel: &Kernel, whole: &Whole) -> Vec<Finding> {
+    let blueprints: Vec<Blueprint> = whole.blueprints().collect();
+    let mut findings = Vec::new();
+    for (number, blueprint) in blueprints.iter().enumerate() {
+        let found = family(kernel, blueprint).await;
+        let known = |finding: &Finding| number > 0 && findings.contains(finding);
+        let new: Vec<_> = found.into_iter().filter(|finding| !known(finding)).collect();
+        findings.extend(new);
+    }
+    findings
+}
+
+/// As far as one family goes.
+async fn family(kernel: &Kernel, blueprint: &Blueprint) -> Vec<Finding> {
     let served = blueprint.setup.serving.all();
     let backends: Vec<_> = served.map(|served| &served.backend).collect();
     let mut findings = doctor::features(&survey::kernel(), &backends, blueprint.engine);
@@ -122,7 +134,7 @@ fn switches(blueprint: &Blueprint) -> Vec<Finding> {
         // There is no other switch, and no check of sources.
         return findings;
     }
-    for entrance in &blueprint.policy.entrances {
+    for entrance in &blueprint.setup.entrances() {
         let name = entrance.interface();
         let own = of(name, "rp_filter");
         findings.extend(own.map(|own| doctor::source_check(name, [&all, &own])));

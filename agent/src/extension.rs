@@ -21,7 +21,7 @@ use twill_core::peers::{Peer, View};
 use twill_core::serving::Way;
 
 use crate::failure::Failure;
-use crate::setup::Setup;
+use crate::setup::{Half, Setup};
 use crate::status::Board;
 use record::Record;
 use worker::Worker;
@@ -139,10 +139,12 @@ pub(crate) async fn pre_startup(command: &Command) -> Result<String, Failure> {
 
 /// The agent was told to stop, and the administrator wants something done then.
 pub(crate) async fn shut_down(setup: &Setup, record: &Path) {
-    for served in setup.serving.all() {
+    // It carries one family.
+    let Some(half) = setup.halves().next() else { return };
+    for served in half.serving.all() {
         let Backend::Extension(commands) = &served.backend else { continue };
         let Some(command) = &commands.shutdown else { continue };
-        match run(command, &surroundings(&order(commands, setup)), "\n").await {
+        match run(command, &surroundings(&order(commands, &half)), "\n").await {
             // What it took away the next start does not have to.
             Ok(_said) => Record::new(record.to_owned()).forget(),
             Err(error) => {
@@ -161,7 +163,7 @@ pub(crate) fn hosts(view: &View) -> Hosts {
 }
 
 /// What a host is to do under that setup.
-pub(crate) fn order(commands: &Extension, setup: &Setup) -> Order {
+pub(crate) fn order(commands: &Extension, setup: &Half) -> Order {
     let (network, subnet) = (setup.config.network, setup.subnet);
     Order { commands: commands.clone(), network, subnet, public_ip: setup.public_ip }
 }

@@ -15,7 +15,7 @@ use twill_net::sysctl;
 
 use crate::flags;
 use crate::metrics::Meters;
-use crate::setup::Setup;
+use crate::setup::{Half, Setup};
 use crate::status::{Board, Boards};
 use crate::trouble::Trouble;
 use crate::wake::heard;
@@ -28,7 +28,7 @@ pub(crate) struct Repaired {
 }
 
 /// What the host's networks want of its firewall, by their names.
-type Policies = BTreeMap<Option<NetworkName>, Policy>;
+type Policies = BTreeMap<Option<NetworkName>, Vec<Policy>>;
 
 /// The host's firewall: one for all its networks, and one transaction.
 #[derive(Clone, Debug)]
@@ -66,10 +66,10 @@ impl Wall {
     }
 
     /// What a network wants from now on, and still does when it joins again.
-    pub(crate) fn put(&self, name: Option<&NetworkName>, policy: Policy) {
+    pub(crate) fn put(&self, name: Option<&NetworkName>, wanted: Vec<Policy>) {
         self.policies.send_if_modified(|policies| {
-            let before = policies.insert(name.cloned(), policy.clone());
-            before != Some(policy)
+            let before = policies.insert(name.cloned(), wanted.clone());
+            before != Some(wanted)
         });
     }
 
@@ -77,7 +77,8 @@ impl Wall {
     pub(crate) async fn tell(&self, board: &Board) {
         let guard = self.guard.lock().await;
         let engine = guard.chosen.as_ref().map(|chosen| chosen.firewall.engine());
-        let policies = guard.stood.as_ref().map(|stood| stood.values().cloned().collect());
+        let policies =
+            guard.stood.as_ref().map(|stood| stood.values().flatten().cloned().collect());
         board.rules(engine.zip(policies));
     }
 
@@ -85,12 +86,12 @@ impl Wall {
     pub(crate) async fn follow(
         self,
         name: Option<NetworkName>,
-        mut policy: watch::Receiver<Policy>,
+        mut policies: watch::Receiver<Vec<Policy>>,
     ) {
         loop {
-            let wanted = policy.borrow_and_update().clone();
+            let wanted = policies.borrow_and_update().clone();
             self.put(name.as_ref(), wanted);
-            heard(&mut policy).await;
+            heard(&mut policies).await;
         }
     }
 
@@ -162,9 +163,9 @@ impl Guard {
     async fn ensure(&mut self, policies: Policies) -> Result<Repaired, twill_net::Error> {
         self.stood = None;
         // That of IPv6 depends on the uplink, and is seen to with the devices.
-        let ipv4 = policies.values().any(|policy| policy.family() == Family::V4);
+        let ipv4 = policies.values().flatten().any(|policy| policy.family() == Family::V4);
         let forwarding = ipv4 && sysctl::ensure_forwarding()?;
-        let wanted: Vec<Policy> = policies.values().cloned().collect();
+        let wanted: Vec<Policy> = policies.values().flatten().cloned().collect();
         let rules = self.rules(&wanted).await;
         self.meters.firewall(&rules);
         let rules = rules?;
@@ -220,8 +221,12 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-/// What one network needs of the host's firewall.
-pub(crate) fn policy(flags: &flags::Firewall, setup: &Setup) -> Policy {
+/// What one network needs of the host's firewall: for each family, as they are apart in there.
+pub(crate) fn policies(flags: &flags::Firewall, setup: &Setup) -> Vec<Policy> {
+    setup.halves().map(|half| policy(flags, &half)).collect()
+}
+
+fn policy(flags: &flags::Firewall, setup: &Half) -> Policy {
     Policy {
         network: setup.config.network,
         subnet: setup.subnet,

@@ -88,7 +88,7 @@ pub(crate) async fn follow<S: Store>(
             let own = own.borrow_and_update().clone();
             let view = news.known.borrow().view(&own);
             tell(&view, &news, &board);
-            let mine = mine(&news.known.borrow(), (own.node, own.subnet), question.clone());
+            let mine = mine(&news.known.borrow(), (own.node, own.key()), question.clone());
             news.mine.send_if_modified(|last| replace(last, mine));
         }
     }

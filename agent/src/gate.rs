@@ -11,7 +11,7 @@ use twill_core::serving::Way;
 use twill_net::firewall::{self, Outcome, Programs, Watch};
 
 use crate::firewall::SETTLE;
-use crate::setup::Setup;
+use crate::setup::Half;
 use crate::status::Board;
 use crate::trouble::Trouble;
 use crate::wake::until;
@@ -29,7 +29,7 @@ pub(crate) struct Gatekeeper {
     /// When to look, because somebody has changed rules.
     due: Option<Instant>,
     board: Board,
-    wanted: Option<Gate>,
+    wanted: Vec<Gate>,
     trouble: Trouble,
     /// What the counters said last, and when that was worth a line.
     refused: Option<Refused>,
@@ -48,7 +48,7 @@ impl Gatekeeper {
             watch,
             due: None,
             board: board.clone(),
-            wanted: None,
+            wanted: Vec::new(),
             trouble: Trouble::default(),
             refused: None,
             told: [None; Refusal::ALL.len()],
@@ -57,8 +57,8 @@ impl Gatekeeper {
 
     /// Brings the table to what these peers need. Rows that lead to them come later, so that no answer of
     /// a new one comes too early. What cannot be written is said, and keeps nobody from being reached.
-    pub(crate) async fn ensure(&mut self, setup: &Setup, peers: &[Peer]) {
-        self.wanted = gate(setup, peers);
+    pub(crate) async fn ensure(&mut self, halves: &[Half], peers: &[Peer]) {
+        self.wanted = halves.iter().filter_map(|half| gate(half, peers)).collect();
         self.look().await;
     }
 
@@ -80,13 +80,13 @@ impl Gatekeeper {
         self.due = None;
         let Some(keeper) = &mut self.keeper else {
             let missing = "strangers may send packets to containers: nft is not installed";
-            let error = self.wanted.is_some().then(|| missing.to_owned());
+            let error = (!self.wanted.is_empty()).then(|| missing.to_owned());
             if error.is_some() && self.trouble.meet(missing).1 {
                 tracing::warn!(hint = "install the package nftables and restart", "{missing}");
             }
             return self.board.gate(error);
         };
-        match keeper.ensure(self.wanted.as_ref()).await {
+        match keeper.ensure(&self.wanted).await {
             Ok(outcome) => {
                 if outcome == Outcome::Healed {
                     self.board.meters().healed("rule");
@@ -132,7 +132,7 @@ impl Gatekeeper {
 
 /// The table for this host; none if everybody's packets are welcome, or if all of them travel in ways
 /// that are not ours.
-fn gate(setup: &Setup, peers: &[Peer]) -> Option<Gate> {
+fn gate(setup: &Half, peers: &[Peer]) -> Option<Gate> {
     let Accept::Peers(sources) = setup.accept else { return None };
     let ways = || setup.serving.all().map(|served| served.backend.way());
     if ways().all(|way| matches!(way, Way::Alloc | Way::Extension)) {
@@ -157,6 +157,10 @@ fn gate(setup: &Setup, peers: &[Peer]) -> Option<Gate> {
             .collect(),
         uplink: if plain { Uplink::Plain(name) } else { Uplink::Wrapped(name) },
         sources,
-        peers: peers.iter().map(|peer| (peer.underlay, peer.subnet)).collect(),
+        peers: peers
+            .iter()
+            .filter(|peer| peer.subnet.family() == setup.family())
+            .map(|peer| (peer.underlay, peer.subnet))
+            .collect(),
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use twill_core::config::{NetworkConfig, changes};
+use twill_core::config::{NetworkConfig, Range, changes};
 use twill_core::firewall::Policy;
 use twill_core::ids::Revision;
 use twill_core::lease::LeaseValue;
@@ -37,7 +37,7 @@ pub(crate) struct Outlets {
     pub(crate) setup: watch::Sender<Setup>,
     pub(crate) own: watch::Sender<Own>,
     pub(crate) value: watch::Sender<LeaseValue>,
-    pub(crate) policy: watch::Sender<Policy>,
+    pub(crate) policies: watch::Sender<Vec<Policy>>,
     pub(crate) env: watch::Sender<SubnetEnv>,
     pub(crate) applied: watch::Sender<Applied>,
 }
@@ -139,15 +139,18 @@ impl Live {
     fn rename(&mut self) {
         let name = self.inlets.named.borrow_and_update().clone();
         for setup in std::iter::once(&mut self.setup).chain(&mut self.next) {
-            setup.uplink.name.clone_from(&name);
+            setup.sides_mut().for_each(|side| side.uplink.name.clone_from(&name));
         }
         self.hand_on();
     }
 
     /// The rules first: peers may send by a new way as soon as they hear of it.
     fn hand_on(&self) {
-        let entrances = self.newest().entrances();
-        self.outlets.policy.send_modify(|policy| policy.entrances = entrances);
+        self.outlets.policies.send_modify(|policies| {
+            for (policy, half) in policies.iter_mut().zip(self.newest().halves()) {
+                policy.entrances = half.entrances();
+            }
+        });
         self.outlets.setup.send_replace(self.newest().clone());
     }
 
@@ -166,14 +169,12 @@ impl Live {
             self.retry = Some(Instant::now() + self.complain(agent, &failure));
             return Verdict::Stays;
         }
-        if !config.admits(self.setup.subnet) {
-            let (from, to) = (&self.setup.config, &config);
+        if !config.admits(self.setup.key()) {
+            let (from, to) = (ranges(&self.setup.config), ranges(&config));
             tracing::warn!(
-                %revision, subnet = %self.setup.subnet,
-                "the network changes from {} ({} to {}) to {} ({} to {}), which has no place for this \
-                 host's subnet: joining again",
-                from.network, from.subnet_min, from.subnet_max,
-                to.network, to.subnet_min, to.subnet_max,
+                %revision, subnet = %self.setup.key().words(),
+                "the network changes from {from} to {to}, which has no place for this host's subnet: \
+                 joining again",
             );
             return Verdict::Outgrown;
         }
@@ -221,16 +222,18 @@ impl Live {
         self.trouble.over();
         self.tell_own();
         self.outlets.value.send_if_modified(|value| {
-            let told = self.setup.told();
+            let (backend, ipv6) = self.setup.told();
             // Said again although it is the same, it tells peers by its time.
-            let differs = value.backend != told || moved;
-            value.backend = told;
+            let differs = value.backend != backend || value.ipv6 != ipv6 || moved;
+            (value.backend, value.ipv6) = (backend, ipv6);
             differs
         });
         self.outlets.applied.send_replace((self.setup.config.clone(), self.setup.written));
-        self.outlets.policy.send_modify(|policy| {
-            policy.network = self.setup.config.network;
-            policy.nftables = self.setup.config.nftables;
+        self.outlets.policies.send_modify(|policies| {
+            for (policy, network) in policies.iter_mut().zip(self.setup.config.networks()) {
+                policy.network = network;
+                policy.nftables = self.setup.config.nftables;
+            }
         });
         self.publish(agent);
         self.tell_board(agent);
@@ -242,13 +245,16 @@ impl Live {
         let newest = self.newest();
         let stands = self.inlets.stands.borrow();
         if stands.as_ref().is_some_and(|(_, ways)| *ways == newest.serving.ways()) {
-            agent.let_go_of_all_but(newest, self.setup.config.network);
+            agent.let_go_of_all_but(newest, &self.setup.config);
         }
     }
 
     fn tell_own(&self) {
         self.outlets.own.send_modify(|own| {
-            own.network = self.setup.config.network;
+            own.home.network = self.setup.config.network;
+            if let (Some(home), Some(range)) = (&mut own.ipv6, self.setup.config.ipv6) {
+                home.network = range.network;
+            }
             own.mac = self.setup.mac;
             own.serving = self.setup.serving.clone();
         });
@@ -259,6 +265,7 @@ impl Live {
         let another = self.outlets.env.send_if_modified(|env| {
             let before = *env;
             env.network = self.setup.config.network;
+            env.ipv6 = self.setup.ipv6_blocks();
             if let Ok(mtu) = mtu {
                 env.mtu = mtu;
             }
@@ -267,7 +274,9 @@ impl Live {
         if another {
             let env = *self.outlets.env.borrow();
             match publish((&agent.flags.files, &agent.hook), &env) {
-                Ok(_written) => tracing::info!(network = %env.network, mtu = %env.mtu, "published"),
+                Ok(_written) => {
+                    tracing::info!(network = %self.setup.config.words(), mtu = %env.mtu, "published");
+                }
                 // The one who keeps the files tries again, and says why they are not as they should be.
                 Err(error) => tracing::debug!("not published yet: {error:#}"),
             }
@@ -278,6 +287,7 @@ impl Live {
         let setup = &self.setup;
         agent.board.serves(|status| {
             status.network = setup.config.network;
+            status.ipv6 = setup.ipv6_status();
             setup.config.backend.name().clone_into(&mut status.backend);
             status.device = setup.device_name();
             status.mtu = setup.mtu().unwrap_or(status.mtu);
@@ -325,6 +335,14 @@ impl Live {
         let earlier = serving.earlier().iter().map(|served| served.since);
         earlier.filter(|since| !view.used.contains(since)).collect()
     }
+}
+
+/// The networks with the first and the last of their subnets.
+fn ranges(config: &NetworkConfig) -> String {
+    let range = |Range { network, subnet_min, subnet_max, .. }: Range| {
+        format!("{network} ({subnet_min} to {subnet_max})")
+    };
+    config.ranges().map(range).collect::<Vec<_>>().join(" and ")
 }
 
 /// Why the newest configuration is not the one that this host goes by, if so.

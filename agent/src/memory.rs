@@ -175,12 +175,12 @@ fn usable_at(picture: &Picture, now: &Stamp) -> Result<Recalled, String> {
         }
         Validity::Over(_) => Err(format!(
             "the lease of {} in the picture of the network on disk may have run out",
-            lease.subnet()
+            lease.key.words()
         )),
         Validity::Unknown(why) => Err(format!(
             "nobody knows whether the lease of {} in the picture of the network on disk still holds: \
              {why}",
-            lease.subnet()
+            lease.key.words()
         )),
     }
 }

@@ -100,7 +100,7 @@ impl<S: Store> Agent<S> {
             kept.map(|kept| Network::of(kept, Basis::Earlier { newest, own: kept.own.key }));
         match (self.newest(picture.config.as_ref()), before) {
             (Ok((config, written)), before) => {
-                let admitted = kept.is_some_and(|kept| config.admits(kept.own.subnet()));
+                let admitted = kept.is_some_and(|kept| config.admits(kept.own.key));
                 let before = before.filter(|before| admitted && before.written != written);
                 let before = before.map(Box::new);
                 Ok(Network { config, written, basis: Basis::Newest, before })

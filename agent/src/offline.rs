@@ -11,7 +11,7 @@ use serde::Serialize;
 use twill_core::doctor::Finding;
 use twill_net::Kernel;
 
-use crate::blueprint::Blueprint;
+use crate::blueprint::Whole;
 use crate::doctor;
 use crate::failure::{self, Failure};
 use crate::flags::{Flags, complete};
@@ -100,10 +100,10 @@ fn within(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
 async fn examine_host(flags: &Flags) -> Result<(), Failure> {
     let kernel = Kernel::open()?;
     let mut findings = doctor::host();
-    let mut blueprints = Vec::new();
+    let mut wholes = Vec::new();
     for (name, flags) in flags.of_networks() {
-        match Blueprint::from_disk(&flags, &kernel).await {
-            Ok(blueprint) => blueprints.push((name, blueprint)),
+        match Whole::from_disk(&flags, &kernel).await {
+            Ok(whole) => wholes.push((name, whole)),
             Err(failure) => {
                 let what =
                     format!("nobody knows what this host should be like: {}", failure.line());
@@ -114,10 +114,10 @@ async fn examine_host(flags: &Flags) -> Result<(), Failure> {
         }
     }
     // The firewall is one for all of them.
-    let policies: Vec<_> = blueprints.iter().map(|(_name, it)| it.policy.clone()).collect();
-    for (name, mut blueprint) in blueprints {
-        blueprint.policies.clone_from(&policies);
-        let found = doctor::network(&kernel, &blueprint).await;
+    let policies: Vec<_> = wholes.iter().flat_map(|(_name, it)| it.own.clone()).collect();
+    for (name, mut whole) in wholes {
+        whole.policies.clone_from(&policies);
+        let found = doctor::network(&kernel, &whole).await;
         findings.extend(doctor::of_network(name.as_ref(), found));
     }
     print(&findings)
@@ -127,8 +127,8 @@ async fn walk_along(walk: &Walk) -> Result<(), Failure> {
     let kernel = Kernel::open()?;
     let (mut maps, mut missing) = (Vec::new(), None);
     for (name, flags) in walk.flags.of_networks() {
-        match Blueprint::from_disk(&flags, &kernel).await {
-            Ok(blueprint) => maps.push((name, blueprint)),
+        match Whole::from_disk(&flags, &kernel).await {
+            Ok(whole) => maps.push((name, whole)),
             Err(failure) => missing = Some(failure),
         }
     }

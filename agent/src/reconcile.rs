@@ -1,6 +1,7 @@
 //! The loop that keeps the kernel equal to etcd: dump, plan, apply, wait for a reason to look again.
 
 mod last;
+mod part;
 mod run;
 mod uplink;
 
@@ -10,44 +11,34 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use twill_core::device::{IfIndex, Uplink};
 use twill_core::ids::{NetworkName, Revision};
-use twill_core::peers::View;
-use twill_core::plan::{Change, Paths, desired, out_of_reach, plan};
+use twill_core::peers::{Peer, View};
 use twill_core::serving::Way;
 use twill_core::status::Ignored;
 use twill_net::Kernel;
-use twill_net::kernel::{Choice, Dump, Events, Ground};
+use twill_net::kernel::{Choice, Events};
 
 use crate::books::Books;
-use crate::datapath::{DataPaths, Standing};
 use crate::extension::{self, Ends};
 use crate::failure::Failure;
 use crate::follow::warn_of;
 use crate::gate::Gatekeeper;
 use crate::metrics;
-use crate::setup::Setup;
+use crate::setup::{Half, Setup};
 use crate::status::Board;
 use crate::trouble::Trouble;
-use last::{Found, Last};
+use part::{Part, Task};
 
 /// One membership's devices and rows.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     kernel: Kernel,
     events: Events,
-    paths: DataPaths,
-    uplink: Uplink,
-    choice: Choice,
+    /// One for each family of the network.
+    parts: Vec<Part>,
     wires: Wires,
     board: Board,
-    devices: Vec<IfIndex>,
-    /// The way of the newest setup that stands: the one that peers have been told.
-    current: Way,
     far: Vec<Ignored>,
-    last: Last,
-    /// Is the uplink not there? It may come back under any number.
-    away: bool,
     absence: Trouble,
     trouble: Trouble,
     delay: Trouble,
@@ -75,7 +66,7 @@ pub(crate) struct Wires {
 pub(crate) type Stood = (Revision, BTreeSet<Way>);
 
 /// What one pass did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pass {
     /// How many rows had to be written or dropped.
     changes: usize,
@@ -85,15 +76,14 @@ pub(crate) struct Pass {
     unready: Option<Failure>,
 }
 
-/// What became of a plan.
-#[derive(Debug)]
-struct Applied {
-    done: Vec<Change>,
-    failed: Vec<Change>,
-    error: Option<twill_net::Error>,
-}
-
 impl Pass {
+    /// And that for the other family.
+    fn add(&mut self, other: Self) {
+        self.changes += other.changes;
+        self.error = self.error.take().or(other.error);
+        self.unready = self.unready.take().or(other.unready);
+    }
+
     /// The start needs the device that the configuration asks for.
     pub(crate) fn with_every_device(mut self) -> Result<Self, Failure> {
         self.unready.take().map_or(Ok(self), Err)
@@ -110,32 +100,26 @@ impl Pass {
 pub(crate) struct Uprooted;
 
 impl Reconciler {
-    /// Listens from now on, so that no change falls between this and the first pass.
+    /// Listens from now on, so that no change falls between this and the first pass. `choices` are those
+    /// of the uplink, for each family of the network.
     pub(crate) fn new(
         kernel: &Kernel,
-        choice: Choice,
+        choices: Vec<Choice>,
         wires: Wires,
         board: Board,
     ) -> Result<Self, Failure> {
-        let (uplink, current) = {
-            let setup = wires.setup.borrow();
-            (setup.uplink.clone(), setup.serving.current().backend.way())
-        };
         let ends =
             Ends { board: board.clone(), record: wires.record.clone(), wake: Arc::default() };
+        let halves: Vec<Half> = wires.setup.borrow().halves().collect();
+        let parts = halves.iter().zip(choices);
+        let parts = parts.map(|(half, choice)| Part::new(half, choice, ends.clone())).collect();
         Ok(Self {
             kernel: kernel.clone(),
             events: Kernel::events()?,
-            paths: DataPaths::new(ends),
-            uplink,
-            choice,
+            parts,
             wires,
             board,
-            devices: Vec::new(),
-            current,
             far: Vec::new(),
-            last: Last::default(),
-            away: false,
             absence: Trouble::default(),
             trouble: Trouble::default(),
             delay: Trouble::default(),
@@ -156,55 +140,45 @@ impl Reconciler {
     }
 
     async fn look(&mut self) -> Result<Pass, Failure> {
-        let before = self.kernel.mended();
         let told = self.board.changes();
-        let mut setup = self.wires.setup.borrow_and_update().clone();
-        // Somebody may have renamed it.
-        setup.uplink.name.clone_from(&self.uplink.name);
+        let setup = self.wires.setup.borrow_and_update().clone();
         let (peers, hosts) = {
             let view = self.wires.peers.borrow_and_update();
             (view.peers.clone(), extension::hosts(&view))
         };
+        let halves: Vec<Half> = setup.halves().collect();
         // Before there is a device to send into, and before anybody is asked to.
-        self.wires.gate.ensure(&setup, &peers).await;
-        self.paths.reach(hosts);
-        let Standing { devices, unready } = self.paths.ensure(&self.kernel, &setup).await?;
-        self.devices = devices.values().copied().collect();
-        self.paths.set_peers(&peers);
-        self.board.meters().tunnels(self.paths.tunnels());
-        let found = Found { before, after: self.kernel.mended(), switched: self.paths.switched() };
-        self.last.count_mended(self.board.meters(), &found, &setup);
-        if unready.is_none() {
-            self.current = setup.serving.current().backend.way();
-        }
+        self.wires.gate.ensure(&halves, &peers).await;
+        let mut sum = Pass::default();
+        let (mut failure, mut pending, mut far) = (None, Vec::new(), Vec::new());
         let (books, name) = &self.wires.shared;
-        let networks = books.left_to(name.as_ref(), &setup.networks);
-        let ground =
-            Ground { devices: &self.devices, uplink: self.uplink.index, networks: &networks };
-        let Dump { tables: actual, link } = self.kernel.dump(ground).await?;
-        let paths = Paths {
-            network: setup.config.network,
-            current: self.current,
-            devices,
-            uplink: self.uplink.index,
-            link,
-            mtus: setup.mtus(),
-            direct: setup.is_direct(),
-        };
-        self.name_the_far(out_of_reach(&paths, &peers));
-        let wanted = desired(&paths, &peers);
-        let changes = plan(&wanted, &actual);
-        self.board.pending(&changes, &peers);
-        let Applied { done, failed, error } = self.apply(&changes).await?;
-        let pass = Pass { changes: changes.len(), error, unready };
-        self.board.pending(&failed, &peers);
-        self.last.count_drift(self.board.meters(), &done);
-        self.last = Last::of((setup.clone(), wanted), failed);
+        for (half, part) in halves.into_iter().zip(&mut self.parts) {
+            let family = half.family();
+            let peers: Vec<Peer> =
+                peers.iter().filter(|peer| peer.subnet.family() == family).copied().collect();
+            let networks = books.left_to(name.as_ref(), &half.networks);
+            let task = Task { half, peers, hosts: hosts.clone(), networks };
+            // What is wrong with the one keeps nobody from the other.
+            match part.look((&self.kernel, &self.board), task, &mut pending).await {
+                Ok(looked) => {
+                    far.extend(looked.far);
+                    sum.add(looked.pass);
+                }
+                Err(failed) => failure = failure.or(Some(failed)),
+            }
+        }
+        self.board.pending(&pending, &peers);
+        let tunnels = self.parts.iter().flat_map(Part::tunnels);
+        self.board.meters().tunnels(tunnels.collect());
+        self.name_the_far(far);
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         self.board.seen(told);
-        if pass.unready.is_none() {
+        if sum.unready.is_none() {
             self.say_what_stands(&setup);
         }
-        Ok(pass)
+        Ok(sum)
     }
 
     fn say_what_stands(&self, setup: &Setup) {
@@ -214,14 +188,6 @@ impl Reconciler {
             *last = stood;
             differs
         });
-    }
-
-    async fn apply(&self, changes: &[Change]) -> Result<Applied, Failure> {
-        let mut refused = self.kernel.apply(changes).await?;
-        let (failed, done) =
-            changes.iter().copied().partition(|change| refused.contains_key(change));
-        let error = refused.pop_first().map(|(_change, error)| error);
-        Ok(Applied { done, failed, error })
     }
 
     fn name_the_far(&mut self, far: Vec<Ignored>) {

@@ -16,10 +16,10 @@ use twill_core::subnet_env::SubnetEnv;
 use twill_store::{Follow, Scope, Store};
 
 use crate::blueprint::Sources;
-use crate::bootstrap::{Agent, Membership, Past, Place, choice};
+use crate::bootstrap::{Agent, Membership, Past, Place, choices};
 use crate::extension;
 use crate::failure::Failure;
-use crate::firewall::policy;
+use crate::firewall::policies;
 use crate::follow::{News, follow, warn_of};
 use crate::gate::Gatekeeper;
 use crate::live::{Inlets, Live, Outgrown, Outlets};
@@ -70,18 +70,18 @@ impl<S: Store> Session<S> {
         known.fold(Event::Put(membership.held.lease.clone()));
         let own = membership.own();
         let (view, peers) = watch::channel(known.view(&own));
-        let mine = mine(&known, (own.node, own.subnet), None);
+        let mine = mine(&known, (own.node, own.key()), None);
         let news = News::new(view, mine, membership.told.clone());
         let env = env(agent, &membership)?;
         introduce(agent, (&membership, env.mtu), &news.view.borrow());
         let (stand, stands) = watch::channel(None);
-        let (name, named) = watch::channel(membership.setup.uplink.name.clone());
+        let (name, named) = watch::channel(membership.setup.side.uplink.name.clone());
         let applied = (membership.setup.config.clone(), membership.setup.written);
         let outlets = Outlets {
             setup: watch::Sender::new(membership.setup.clone()),
             own: watch::Sender::new(own),
             value: watch::Sender::new(membership.wish.value.clone()),
-            policy: watch::Sender::new(policy(&agent.flags.firewall, &membership.setup)),
+            policies: watch::Sender::new(policies(&agent.flags.firewall, &membership.setup)),
             env: watch::Sender::new(env),
             applied: watch::Sender::new(applied),
         };
@@ -93,11 +93,11 @@ impl<S: Store> Session<S> {
         let gate = Gatekeeper::new(&agent.host.programs, table, &agent.board);
         let shared = (agent.host.books.clone(), agent.name.clone());
         let wires = Wires { peers, setup, stands: stand, named: name, record, gate, shared };
-        let choice = choice(&agent.flags.address, membership.setup.family());
-        let mut reconciler = Reconciler::new(&agent.kernel, choice, wires, agent.board.clone())?;
+        let choices = choices(&agent.flags.address, &membership.setup);
+        let mut reconciler = Reconciler::new(&agent.kernel, choices, wires, agent.board.clone())?;
         // The firewall needs nothing of the device, and other programs to write it.
         let wall = &agent.host.wall;
-        wall.put(agent.name.as_ref(), outlets.policy.borrow().clone());
+        wall.put(agent.name.as_ref(), outlets.policies.borrow().clone());
         let (firewall, rows) = tokio::join!(wall.bring(), reconciler.pass());
         firewall?;
         wall.tell(&agent.board).await;
@@ -111,7 +111,7 @@ impl<S: Store> Session<S> {
         agent.board.published();
         // Whoever dies before this is asked again who it is.
         agent.identity().settle()?;
-        tracing::info!(subnet = %env.subnet, mtu = %env.mtu, "bootstrap done");
+        tracing::info!(subnet = %membership.setup.key().words(), mtu = %env.mtu, "bootstrap done");
         tell_systemd_of(&agent.board);
         let live = Live::new(membership.setup.clone(), outlets, inlets);
         Ok(Self { membership, tenant, reconciler, known, news, live })
@@ -142,8 +142,8 @@ impl<S: Store> Session<S> {
         let span = tracing::Span::current();
         let followed = follow(story, (own, known), (news, agent.board.clone()));
         others.spawn(followed.instrument(span.clone()));
-        let policy = live.outlets().policy.subscribe();
-        others.spawn(agent.host.wall.clone().follow(agent.name.clone(), policy));
+        let policies = live.outlets().policies.subscribe();
+        others.spawn(agent.host.wall.clone().follow(agent.name.clone(), policies));
         others.spawn(publish::keep(files, env, agent.flags.resync).instrument(span.clone()));
         let rows = reconciler.run(agent.flags.resync, listens);
         let mut rows = tokio::spawn(rows.instrument(span));
@@ -200,7 +200,7 @@ fn sources(outlets: &Outlets, view: &watch::Receiver<View>) -> Sources {
     Sources {
         setup: outlets.setup.subscribe(),
         view: view.clone(),
-        policy: outlets.policy.subscribe(),
+        policies: outlets.policies.subscribe(),
         env: outlets.env.subscribe(),
     }
 }
@@ -233,7 +233,7 @@ fn env<S>(agent: &Agent<S>, membership: &Membership) -> Result<SubnetEnv, Failur
     Ok(SubnetEnv {
         network: membership.setup.config.network,
         subnet: membership.subnet(),
-        ipv6: None,
+        ipv6: membership.setup.ipv6_blocks(),
         mtu: membership.setup.mtu()?,
         ip_masq: agent.flags.firewall.masquerade.ip_masq,
     })
@@ -252,6 +252,7 @@ fn status(membership: &Membership, mtu: Mtu) -> Status {
         network: setup.config.network,
         subnet: membership.subnet(),
         public_ip: membership.wish.public_ip(),
+        ipv6: setup.ipv6_status(),
         lease_expires: None,
         etcd: if membership.confirmed { EtcdState::Connected } else { EtcdState::Away },
         standing: membership.standing(),

@@ -2,16 +2,20 @@
 //! owns a part of the host makes that part equal to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use twill_core::config::{Backend, NetworkConfig};
 use twill_core::device::{DeviceSpec, TooSmall, Uplink, device, mtu};
 use twill_core::extension::Command;
 use twill_core::firewall::Entrance;
 use twill_core::firewall::gate::Accept;
-use twill_core::ids::{Family, Mac, Mtu, Revision, Subnet, Underlay};
-use twill_core::lease::LeaseBackend;
+use twill_core::ids::{Family, Mac, Mtu, NodeId, Revision, Subnet, Underlay};
+use twill_core::lease::{Beside, Key, LeaseBackend, Vtep};
 use twill_core::networks::Claims;
+use twill_core::peers::{Home, Own};
 use twill_core::serving::{Served, Serving, Way};
+use twill_core::status::InIpv6;
+use twill_core::subnet_env::Ipv6Blocks;
 
 use crate::failure::Failure;
 
@@ -25,19 +29,172 @@ pub(crate) struct Setup {
     pub(crate) serving: Serving,
     /// Of the VXLAN devices, if there are any.
     pub(crate) mac: Option<Mac>,
+    /// Of IPv4, or of IPv6 if there is no other.
+    pub(crate) side: Side,
+    /// Of IPv6 beside IPv4.
+    pub(crate) ipv6: Option<Side>,
+    /// What the first command of an `extension` said.
+    pub(crate) said: Option<(Command, String)>,
+    /// Whose packets it takes.
+    pub(crate) accept: Accept,
+}
+
+/// What a host is among the addresses of one family.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Side {
     pub(crate) uplink: Uplink,
     /// Where peers send to.
     pub(crate) public_ip: Underlay,
-    /// What the first command of an `extension` said.
-    pub(crate) said: Option<(Command, String)>,
     pub(crate) subnet: Subnet,
-    /// Whose packets it takes.
-    pub(crate) accept: Accept,
     /// The networks that routes of ours may lead into: this one, and earlier ones.
     pub(crate) networks: Vec<Subnet>,
 }
 
+/// One host under one configuration, as far as one family goes. Each has devices, rows and rules of its
+/// own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Half {
+    /// Of that family alone.
+    pub(crate) config: NetworkConfig,
+    pub(crate) written: Revision,
+    pub(crate) serving: Serving,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) uplink: Uplink,
+    pub(crate) public_ip: Underlay,
+    pub(crate) said: Option<(Command, String)>,
+    pub(crate) subnet: Subnet,
+    pub(crate) accept: Accept,
+    pub(crate) networks: Vec<Subnet>,
+}
+
 impl Setup {
+    /// The sides that there are, IPv4 first.
+    pub(crate) fn sides(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.side).chain(&self.ipv6)
+    }
+
+    /// The same to change.
+    pub(crate) fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        std::iter::once(&mut self.side).chain(&mut self.ipv6)
+    }
+
+    /// What it comes to for each family, IPv4 first.
+    pub(crate) fn halves(&self) -> impl Iterator<Item = Half> {
+        self.sides().filter_map(|side| {
+            let Side { uplink, public_ip, subnet, networks } = side.clone();
+            Some(Half {
+                config: self.config.half(subnet.family())?,
+                written: self.written,
+                serving: self.serving.clone(),
+                mac: self.mac,
+                uplink,
+                public_ip,
+                said: self.said.clone(),
+                subnet,
+                accept: self.accept,
+                networks,
+            })
+        })
+    }
+
+    /// What tells our lease from the others'.
+    pub(crate) fn own(&self, node: NodeId) -> Own {
+        let home = |(side, network): (&Side, Subnet)| {
+            let Side { subnet, public_ip, .. } = *side;
+            Home { network, subnet, public_ip }
+        };
+        let mut besides = self.ipv6.iter().zip(self.config.networks().skip(1));
+        Own {
+            node,
+            home: home((&self.side, self.config.network)),
+            ipv6: besides.next().map(home),
+            mac: self.mac,
+            serving: self.serving.clone(),
+        }
+    }
+
+    /// Where its lease is.
+    pub(crate) fn key(&self) -> Key {
+        Key { subnet: self.side.subnet, ipv6: self.ipv6.as_ref().map(|side| side.subnet) }
+    }
+
+    /// The same with that lease.
+    pub(crate) fn at(mut self, key: Key) -> Self {
+        for (side, subnet) in self.sides_mut().zip(key.blocks()) {
+            side.subnet = subnet;
+        }
+        self
+    }
+
+    /// Its place among the addresses of IPv6, beside IPv4.
+    pub(crate) fn ipv6_blocks(&self) -> Option<Ipv6Blocks> {
+        Ipv6Blocks::new(self.config.ipv6?.network, self.ipv6.as_ref()?.subnet)
+    }
+
+    /// The same for people.
+    pub(crate) fn ipv6_status(&self) -> Option<InIpv6> {
+        let half = self.halves().nth(1)?;
+        let (network, device) = (half.config.network, half.device_name());
+        Some(InIpv6 { network, subnet: half.subnet, public_ip: half.public_ip, device })
+    }
+
+    /// The interface that most packets leave by, for people.
+    pub(crate) fn device_name(&self) -> String {
+        let first = self.halves().next();
+        first.map_or_else(|| self.side.uplink.name.clone(), |half| half.device_name())
+    }
+
+    /// What containers may send, whichever family it is.
+    pub(crate) fn mtu(&self) -> Result<Mtu, Failure> {
+        let mut least = None;
+        for half in self.halves() {
+            let mtu = half.mtu()?;
+            least = Some(least.map_or(mtu, |least: Mtu| least.min(mtu)));
+        }
+        // A network has a family.
+        Ok(least.unwrap_or(self.side.uplink.mtu))
+    }
+
+    /// What is served besides, for people.
+    pub(crate) fn earlier(&self) -> Vec<String> {
+        self.serving.earlier().iter().map(|served| served.backend.way().to_string()).collect()
+    }
+
+    /// What peers must know to send to this host.
+    pub(crate) fn told(&self) -> (LeaseBackend, Option<Beside>) {
+        let (vtep, backend) = match (&self.config.backend, self.mac) {
+            (Backend::Vxlan(vxlan), Some(mac)) => {
+                let vtep = Vtep { vni: Some(vxlan.vni), mac };
+                (Some(vtep), LeaseBackend::Vxlan { vni: vtep.vni, mac })
+            }
+            (Backend::HostGw, _) => (None, LeaseBackend::HostGw),
+            (Backend::Extension(_), _) => {
+                let data = self.said.as_ref().map(|(_command, said)| said.clone());
+                (None, LeaseBackend::Extension { data })
+            }
+            (Backend::Vxlan(_), None) | (Backend::Udp(_) | Backend::Alloc, _) => {
+                (None, LeaseBackend::Unnamed)
+            }
+        };
+        let beside = self.ipv6.as_ref().and_then(|side| match side.public_ip.0 {
+            IpAddr::V6(public_ip) => Some(Beside { public_ip, vtep }),
+            IpAddr::V4(_) => None,
+        });
+        (backend, beside)
+    }
+
+    /// What no other network of this host may use.
+    pub(crate) fn uses(&self) -> Claims {
+        Claims::of(&self.config, &self.serving)
+    }
+
+    /// What no other agent in this network namespace may serve at the same time.
+    pub(crate) fn claims(&self) -> Vec<String> {
+        self.halves().flat_map(|half| half.claims()).collect()
+    }
+}
+
+impl Half {
     /// Of which family the network is, and the hosts' addresses.
     pub(crate) fn family(&self) -> Family {
         self.config.network.family()
@@ -108,32 +265,8 @@ impl Setup {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// What is served besides, for people.
-    pub(crate) fn earlier(&self) -> Vec<String> {
-        self.serving.earlier().iter().map(|served| served.backend.way().to_string()).collect()
-    }
-
-    /// What peers must know to send to this host.
-    pub(crate) fn told(&self) -> LeaseBackend {
-        match (&self.config.backend, self.mac) {
-            (Backend::HostGw, _) => LeaseBackend::HostGw,
-            (Backend::Vxlan(vxlan), Some(mac)) => LeaseBackend::Vxlan { vni: Some(vxlan.vni), mac },
-            (Backend::Extension(_), _) => LeaseBackend::Extension {
-                data: self.said.as_ref().map(|(_command, said)| said.clone()),
-            },
-            (Backend::Vxlan(_), None) | (Backend::Udp(_) | Backend::Alloc, _) => {
-                LeaseBackend::Unnamed
-            }
-        }
-    }
-
-    /// What no other network of this host may use.
-    pub(crate) fn uses(&self) -> Claims {
-        Claims::of(&self.config, &self.serving)
-    }
-
     /// What no other agent in this network namespace may serve at the same time.
-    pub(crate) fn claims(&self) -> Vec<String> {
+    fn claims(&self) -> Vec<String> {
         let claim = |served: &Served| match served.device_of(self.family()) {
             Some(device) => device,
             None => format!("routes-{}-{}", self.config.network.base(), self.config.network.len()),

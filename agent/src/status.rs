@@ -14,7 +14,7 @@ use twill_core::peers::{self, View};
 use twill_core::plan::{Change, concerned};
 use twill_core::status::{EtcdState, Ignored, Source, Status};
 
-use crate::blueprint::{Blueprint, Sources};
+use crate::blueprint::{Sources, Whole};
 use crate::metrics::Meters;
 use boards::Entry;
 use notices::{Ends, Notices, seconds};
@@ -74,10 +74,10 @@ impl Board {
     }
 
     /// What this host should be like; the reason if nobody knows yet.
-    pub(crate) fn blueprint(&self) -> Result<Blueprint, String> {
+    pub(crate) fn whole(&self) -> Result<Whole, String> {
         let notices = self.notices();
         let waiting = || notices.waiting.clone().unwrap_or_else(|| "starting".to_owned());
-        Ok(notices.sources.as_ref().ok_or_else(waiting)?.blueprint(notices.rules.clone()))
+        Ok(notices.sources.as_ref().ok_or_else(waiting)?.whole(notices.rules.clone()))
     }
 
     /// What the firewall's rules are written with, and what for: all networks of the host.

@@ -6,14 +6,12 @@
 mod value;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
-
-use ipnetwork::Ipv6Network;
 
 use crate::ids::{Family, LeaseId, Revision, Subnet};
 
-pub use value::{LeaseBackend, LeaseValue, ValueError};
+pub use value::{Beside, LeaseBackend, LeaseValue, ValueError, Vtep};
 
 /// One subnet with its owner, as etcd holds it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,10 +27,17 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The block of addresses that is owned.
+    /// The block of addresses that is owned, of IPv4 if there are two.
     #[must_use]
     pub fn subnet(&self) -> Subnet {
         self.key.subnet
+    }
+
+    /// What it says about addresses of one family, as a lease of that family alone; `None` if it has none.
+    #[must_use]
+    pub fn half(&self, family: Family) -> Option<Self> {
+        let key = self.key.of(family)?.into();
+        Some(Self { key, value: self.value.half(family), ..self.clone() })
     }
 }
 
@@ -42,8 +47,8 @@ impl Lease {
 pub struct Key {
     /// The IPv4 block, or that of IPv6 if there is no other.
     pub subnet: Subnet,
-    /// The IPv6 block of a host with both families. We read it and make no use of it.
-    pub ipv6: Option<Ipv6Network>,
+    /// The IPv6 block of a host with both families.
+    pub ipv6: Option<Subnet>,
 }
 
 impl From<Subnet> for Key {
@@ -130,11 +135,27 @@ const NO_IPV4: &str = "0.0.0.0-0&";
 // === impl Key ===
 
 impl Key {
-    /// All blocks that it takes.
+    /// All blocks that it takes: one of each family.
     pub fn blocks(&self) -> impl Iterator<Item = Subnet> + use<> {
-        let ipv6 =
-            self.ipv6.and_then(|block| Subnet::containing(block.ip().into(), block.prefix()));
-        [Some(self.subnet), ipv6].into_iter().flatten()
+        [Some(self.subnet), self.ipv6].into_iter().flatten()
+    }
+
+    /// Its block of that family, if it has one.
+    #[must_use]
+    pub fn of(&self, family: Family) -> Option<Subnet> {
+        self.blocks().find(|block| block.family() == family)
+    }
+
+    /// Do the two share an address of either family?
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.blocks().any(|block| other.blocks().any(|theirs| theirs.overlaps(block)))
+    }
+
+    /// For people: the block, or the two with a comma.
+    #[must_use]
+    pub fn words(&self) -> String {
+        self.blocks().map(|block| block.to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -145,7 +166,7 @@ impl fmt::Display for Key {
         }
         write!(f, "{}-{}", self.subnet.base(), self.subnet.len())?;
         if let Some(ipv6) = self.ipv6 {
-            write!(f, "&{}-{}", ipv6.ip(), ipv6.prefix())?;
+            write!(f, "&{}-{}", ipv6.base(), ipv6.len())?;
         }
         Ok(())
     }
@@ -157,23 +178,22 @@ impl FromStr for Key {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let form = || KeyError::Form { text: text.to_owned() };
         let block = || KeyError::Block { text: text.to_owned() };
-        if let Some(v6) = text.strip_prefix(NO_IPV4) {
-            let (base, len) = split::<Ipv6Addr>(v6).ok_or_else(form)?;
-            let subnet =
-                Subnet::new(base.into(), len).filter(|subnet| (1..128).contains(&subnet.len()));
-            return Ok(Self { subnet: subnet.ok_or_else(block)?, ipv6: None });
-        }
         let (v4, v6) = text.split_once('&').map_or((text, None), |(v4, v6)| (v4, Some(v6)));
+        let v6 = match v6.map(|v6| split::<Ipv6Addr>(v6).ok_or_else(form)).transpose()? {
+            Some((base, len)) => Some(owned(base.into(), len).ok_or_else(block)?),
+            None => None,
+        };
+        if let (Some(subnet), true) = (v6, text.starts_with(NO_IPV4)) {
+            return Ok(subnet.into());
+        }
         let (base, len) = split::<Ipv4Addr>(v4).ok_or_else(form)?;
-        let ipv6 = v6
-            .map(|v6| {
-                let (base, len) = split::<Ipv6Addr>(v6).ok_or_else(form)?;
-                Ipv6Network::new(base, len).map_err(|_too_long| block())
-            })
-            .transpose()?;
-        let subnet = Subnet::new(base.into(), len).filter(|subnet| (1..32).contains(&subnet.len()));
-        Ok(Self { subnet: subnet.ok_or_else(block)?, ipv6 })
+        Ok(Self { subnet: owned(base.into(), len).ok_or_else(block)?, ipv6: v6 })
     }
+}
+
+/// A block that a host can own: more than one address, and not all of them.
+fn owned(base: IpAddr, len: u8) -> Option<Subnet> {
+    Subnet::new(base, len).filter(|block| (1..block.family().bits()).contains(&block.len()))
 }
 
 fn split<Address: FromStr>(text: &str) -> Option<(Address, u8)> {

@@ -66,9 +66,10 @@ impl Claims {
     /// What it takes to serve a network under that configuration.
     #[must_use]
     pub fn of(config: &NetworkConfig, serving: &Serving) -> Self {
-        let mut claims = Self { ranges: [config.network].into(), ..Self::default() };
+        let mut claims = Self { ranges: config.networks().collect(), ..Self::default() };
         for served in serving.all() {
-            claims.devices.extend(served.device.clone());
+            let device = |network: Subnet| served.device_of(network.family());
+            claims.devices.extend(config.networks().filter_map(device));
             match &served.backend {
                 Backend::Vxlan(vxlan) => {
                     claims.segments.insert((vxlan.vni, vxlan.udp_port()));
@@ -81,10 +82,10 @@ impl Claims {
         claims
     }
 
-    /// And another range besides, for as long as a host is on its way from one to the other.
+    /// And other ranges besides, for as long as a host is on its way from one to the other.
     #[must_use]
-    pub fn and(mut self, range: Subnet) -> Self {
-        self.ranges.insert(range);
+    pub fn and(mut self, ranges: impl IntoIterator<Item = Subnet>) -> Self {
+        self.ranges.extend(ranges);
         self
     }
 

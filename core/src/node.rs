@@ -17,6 +17,9 @@ pub struct NodeRecord {
     pub public_ip: Underlay,
     /// Its block of addresses.
     pub subnet: Subnet,
+    /// Its block of IPv6 beside one of IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Subnet>,
     /// The version of its agent.
     pub version: String,
     /// Seconds since 1970 at which its agent started.
@@ -54,6 +57,7 @@ mod tests {
             hostname: "node1".to_owned(),
             public_ip: Underlay([192, 168, 140, 22].into()),
             subnet: "10.88.86.0/24".parse().expect("a subnet"),
+            ipv6: None,
             version: "0.1.0".to_owned(),
             started: 1_764_000_000,
         };

@@ -9,8 +9,8 @@ mod double;
 mod schedule;
 mod words;
 
-use crate::ids::{Revision, Subnet, Underlay};
-use crate::lease::{Key, Lease, LeaseValue};
+use crate::ids::{Revision, Underlay};
+use crate::lease::{Key, Lease, LeaseValue, Malformed};
 use crate::pick::{self, Choice, Over, Reason, Situation, pick};
 
 pub use double::{Challenge, ChallengeError};
@@ -87,7 +87,7 @@ pub enum Taken {
     /// The host that wrote this lease, which is ours or overlaps it.
     By(Lease),
     /// Nobody, but the network's configuration does not admit it any more.
-    Outgrown(Subnet),
+    Outgrown(Key),
     /// A key in the way that cannot be read.
     Unreadable(String),
 }
@@ -144,28 +144,25 @@ impl Question<'_> {
     /// The key is gone, or holds nothing that can be read.
     fn take_back(&self, held: &Lease) -> Step {
         let Situation { config, listing, .. } = self.situation;
-        let (key, subnet) = (held.key, held.subnet());
+        let key = held.key;
         // What was written over our lease names no owner, so it still is ours to put right.
         if let Some(spoilt) = listing.malformed.iter().find(|spoilt| spoilt.lease == Some(key)) {
             let over = Over::Unreadable(spoilt.revision, held.lease_id);
-            return Step::Claim(Choice { subnet, over, reason: Reason::Own, withdraw: Vec::new() });
+            return Step::Claim(Choice { key, over, reason: Reason::Own, withdraw: Vec::new() });
         }
-        let in_the_way = |lease: &&Lease| lease.key.blocks().any(|block| block.overlaps(subnet));
+        let in_the_way = |lease: &&Lease| lease.key.overlaps(&key);
         if let Some(other) = listing.leases.iter().find(in_the_way) {
             return Step::StepBack(Taken::By(other.clone()));
         }
-        let blocks = |spoilt: &&crate::lease::Malformed| {
-            let mut taken = spoilt.lease.iter().flat_map(Key::blocks);
-            taken.any(|block| block.overlaps(subnet))
-        };
+        let blocks = |spoilt: &&Malformed| spoilt.lease.is_some_and(|taken| taken.overlaps(&key));
         if let Some(spoilt) = listing.malformed.iter().find(blocks) {
             return Step::StepBack(Taken::Unreadable(spoilt.key.clone()));
         }
-        if key.ipv6.is_some() || !config.admits(subnet) {
-            return Step::StepBack(Taken::Outgrown(subnet));
+        if !config.admits(key) {
+            return Step::StepBack(Taken::Outgrown(key));
         }
         let over = Over::Nothing;
-        Step::Claim(Choice { subnet, over, reason: Reason::Previous, withdraw: Vec::new() })
+        Step::Claim(Choice { key, over, reason: Reason::Previous, withdraw: Vec::new() })
     }
 
     /// Another value stands under our key.
@@ -231,7 +228,7 @@ fn write_over(now: &Lease, reason: Reason) -> Choice {
         Some(id) => Over::Lease(now.revision, id),
         None => Over::Reservation(now.revision),
     };
-    Choice { subnet: now.subnet(), over, reason, withdraw: Vec::new() }
+    Choice { key: now.key, over, reason, withdraw: Vec::new() }
 }
 
 #[cfg(test)]

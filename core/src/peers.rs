@@ -29,16 +29,25 @@ pub struct Peer {
 pub struct Own {
     /// Which host this is.
     pub node: NodeId,
+    /// Its place among the addresses of IPv4, or of IPv6 if there are no others.
+    pub home: Home,
+    /// Its place among those of IPv6, beside IPv4.
+    pub ipv6: Option<Home>,
+    /// The hardware address of its VXLAN devices, if it has any.
+    pub mac: Option<Mac>,
+    /// How packets travel between hosts, now and for as long as somebody still does it otherwise.
+    pub serving: Serving,
+}
+
+/// A host's place among the addresses of one family.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Home {
     /// The whole overlay network.
     pub network: Subnet,
     /// The block of addresses it owns.
     pub subnet: Subnet,
     /// Where its end of the tunnel listens.
     pub public_ip: Underlay,
-    /// The hardware address of its VXLAN devices, if it has any.
-    pub mac: Option<Mac>,
-    /// How packets travel between hosts, now and for as long as somebody still does it otherwise.
-    pub serving: Serving,
 }
 
 /// The peers of one host, and what it makes no use of.
@@ -135,10 +144,9 @@ impl Known {
         self.leases.values()
     }
 
-    /// What now stands under the key of `subnet`: `None` also if somebody spoilt the value.
+    /// What now stands under the key: `None` also if somebody spoilt the value.
     #[must_use]
-    pub fn lease(&self, subnet: Subnet) -> Option<&Lease> {
-        let key = Key::from(subnet);
+    pub fn lease(&self, key: Key) -> Option<&Lease> {
         self.leases.get(&key).filter(|_lease| !self.malformed.contains_key(&key.to_string()))
     }
 
@@ -147,14 +155,45 @@ impl Known {
     /// Two leases with one owner or one underlay address are one host that moved: the newest holds.
     /// Two hosts with one hardware address, or with blocks that overlap, are somebody's mistake:
     /// the lower subnet holds, which every host agrees on and no renewal changes.
+    ///
+    /// A host with both families is two peers, and may be known by one of its halves alone.
     #[must_use]
     pub fn view(&self, own: &Own) -> View {
         let mut view = View::default();
+        for home in own.homes() {
+            self.sort(&mut view, (own, home));
+        }
+        let spoilt = self.malformed.values();
+        view.ignored.extend(spoilt.map(|entry| Ignored {
+            key: entry.key.clone(),
+            why: entry.why.clone(),
+            reason: Reason::Malformed,
+        }));
+        if own.ipv6.is_some() {
+            // What is wrong with both halves is told once.
+            let mut told = BTreeSet::new();
+            view.ignored.retain(|entry| told.insert((entry.key.clone(), entry.why.clone())));
+        }
+        view
+    }
+
+    /// As far as the addresses of one family go.
+    fn sort(&self, view: &mut View, (own, home): (&Own, Home)) {
+        let family = home.network.family();
         let mut usable = Vec::new();
         for lease in self.leases.values() {
-            match own.judge((lease, self.before.get(&lease.key))) {
-                Verdict::Own => view.own_lease(own, lease),
-                Verdict::Usable(peer, since) => usable.push((lease, peer, since)),
+            if lease.key == own.key() {
+                view.own_lease(own, lease);
+                continue;
+            }
+            let Some(half) = lease.half(family) else {
+                let why = format!("it has no subnet of {family}");
+                view.ignored.push(ignored(lease, Reason::OutsideNetwork, why));
+                continue;
+            };
+            let before = self.before.get(&lease.key).and_then(|before| before.half(family));
+            match own.judge(home, (&half, before.as_ref())) {
+                Verdict::Usable(peer, since) => usable.push((lease, half, peer, since)),
                 Verdict::Unusable(reason, why) => {
                     view.ignored.push(ignored(lease, reason, why));
                 }
@@ -162,7 +201,7 @@ impl Known {
         }
         let mut superseded = older_ones(usable.iter().map(|(lease, ..)| *lease).collect());
         let mut macs: BTreeMap<Mac, Subnet> = BTreeMap::new();
-        for (lease, peer, since) in usable {
+        for (lease, half, peer, since) in usable {
             let overlap = view.peers.last().filter(|last| last.subnet.overlaps(peer.subnet));
             let clash = peer.mac.and_then(|mac| macs.get(&mac));
             let why = match (superseded.remove(&lease.key), overlap, clash) {
@@ -182,20 +221,13 @@ impl Known {
             }
             macs.extend(peer.mac.map(|mac| (mac, peer.subnet)));
             if let (Way::Extension, LeaseBackend::Extension { data: Some(data) }) =
-                (peer.by, &lease.value.backend)
+                (peer.by, &half.value.backend)
             {
                 view.data.insert(peer.subnet, data.clone());
             }
             view.peers.push(peer);
             view.used.insert(since);
         }
-        let spoilt = self.malformed.values();
-        view.ignored.extend(spoilt.map(|entry| Ignored {
-            key: entry.key.clone(),
-            why: entry.why.clone(),
-            reason: Reason::Malformed,
-        }));
-        view
     }
 }
 
@@ -208,19 +240,26 @@ impl View {
 }
 
 enum Verdict {
-    Own,
     /// Since when there is the backend by which it is reached.
     Usable(Peer, Revision),
     Unusable(Reason, String),
 }
 
 impl Own {
-    /// The lease, and what its owner said before it named another backend.
-    fn judge(&self, (lease, before): (&Lease, Option<&Lease>)) -> Verdict {
+    /// Its place in each family that there is.
+    pub fn homes(&self) -> impl Iterator<Item = Home> + use<> {
+        [Some(self.home), self.ipv6].into_iter().flatten()
+    }
+
+    /// Where its lease is.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key { subnet: self.home.subnet, ipv6: self.ipv6.map(|home| home.subnet) }
+    }
+
+    /// The half of a lease, and what its owner said before it named another backend.
+    fn judge(&self, home: Home, (lease, before): (&Lease, Option<&Lease>)) -> Verdict {
         let Lease { key, value, .. } = lease;
-        if key.subnet == self.subnet && key.ipv6.is_none() {
-            return Verdict::Own;
-        }
         let path = self.path_to(lease).or_else(|| self.path_to(before?));
         let Some((served, mac)) = path else {
             let (reason, why) = self.why_no_path_to(&value.backend);
@@ -228,15 +267,15 @@ impl Own {
         };
         let (reason, why) = if value.node == Some(self.node) {
             (Reason::ThisHost, "it is an earlier lease of this host")
-        } else if value.public_ip == self.public_ip {
+        } else if value.public_ip == home.public_ip {
             (Reason::ThisHost, "it has the public address of this host")
-        } else if let Some(why) = self.unreachable(value.public_ip) {
+        } else if let Some(why) = home.unreachable(value.public_ip) {
             (Reason::PublicAddress, why)
         } else if Family::of(value.public_ip.0) != key.subnet.family() {
             (Reason::PublicAddress, "its public address and its subnet are of two families")
-        } else if key.subnet.overlaps(self.subnet) {
+        } else if key.subnet.overlaps(home.subnet) {
             (Reason::Overlap, "it overlaps the subnet of this host")
-        } else if !self.network.holds(key.subnet) {
+        } else if !home.network.holds(key.subnet) {
             // It would draw packets for hosts of the world, etcd's perhaps, into the tunnel.
             (Reason::OutsideNetwork, "its subnet is not part of the network")
         } else if mac.is_some_and(|mac| !mac.is_unicast()) {
@@ -250,23 +289,6 @@ impl Own {
             return Verdict::Usable(Peer { subnet, underlay, mac, by }, served.since);
         };
         Verdict::Unusable(reason, why.to_owned())
-    }
-
-    /// Why nothing can be sent to that address, if so.
-    fn unreachable(&self, Underlay(address): Underlay) -> Option<&'static str> {
-        if address.is_unspecified() {
-            Some("it has no public address")
-        } else if address.is_multicast()
-            || address.is_loopback()
-            || address == IpAddr::from(Ipv4Addr::BROADCAST)
-        {
-            Some("its public address is not that of another host")
-        } else if self.network.contains(address) {
-            // A tunnel through itself.
-            Some("its public address lies inside the overlay network")
-        } else {
-            None
-        }
     }
 
     /// By which of the served backends, and the hardware address that it takes.
@@ -294,6 +316,25 @@ impl Own {
     }
 }
 
+impl Home {
+    /// Why nothing can be sent to that address, if so.
+    fn unreachable(&self, Underlay(address): Underlay) -> Option<&'static str> {
+        if address.is_unspecified() {
+            Some("it has no public address")
+        } else if address.is_multicast()
+            || address.is_loopback()
+            || address == IpAddr::from(Ipv4Addr::BROADCAST)
+        {
+            Some("its public address is not that of another host")
+        } else if self.network.contains(address) {
+            // A tunnel through itself.
+            Some("its public address lies inside the overlay network")
+        } else {
+            None
+        }
+    }
+}
+
 /// Leases that a newer one of the same host replaces, with the reason.
 fn older_ones(usable: Vec<&Lease>) -> BTreeMap<Key, String> {
     let mut newest_first = usable;
@@ -303,14 +344,14 @@ fn older_ones(usable: Vec<&Lease>) -> BTreeMap<Key, String> {
     let mut older = BTreeMap::new();
     for lease in newest_first {
         let node = lease.value.node;
-        let by_node = node.and_then(|node| nodes.get(&node)).copied();
-        let by_address = addresses.get(&lease.value.public_ip.0).copied();
+        let by_node = node.and_then(|node| nodes.get(&node));
+        let by_address = addresses.get(&lease.value.public_ip.0);
         let why = match (by_node, by_address) {
             (Some(newer), _) => format!("its host has the newer lease {newer}"),
             (None, Some(newer)) => format!("{newer} has the same public address and is newer"),
             (None, None) => {
-                nodes.extend(node.map(|node| (node, lease.subnet())));
-                addresses.insert(lease.value.public_ip.0, lease.subnet());
+                nodes.extend(node.map(|node| (node, lease.key.words())));
+                addresses.insert(lease.value.public_ip.0, lease.key.words());
                 continue;
             }
         };

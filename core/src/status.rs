@@ -32,6 +32,9 @@ pub struct Status {
     pub subnet: Subnet,
     /// Where peers send this host's packets.
     pub public_ip: Underlay,
+    /// The same for IPv6, beside IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<InIpv6>,
     /// Seconds since 1970 at which the lease ends unless it is renewed; `None` for a reservation.
     pub lease_expires: Option<u64>,
     /// Is etcd answering?
@@ -56,6 +59,19 @@ pub struct Status {
     /// What the firewall's rules are written with, as the log names it.
     #[serde(default)]
     pub firewall: Option<String>,
+}
+
+/// What a host in a network of both families is among the addresses of IPv6.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct InIpv6 {
+    /// The whole overlay network.
+    pub network: Subnet,
+    /// This host's block.
+    pub subnet: Subnet,
+    /// Where peers send this host's packets.
+    pub public_ip: Underlay,
+    /// The tunnel device, or without one the interface to the other hosts.
+    pub device: String,
 }
 
 /// The state of the agent of a host in several networks; there it is the JSON document of `GET /status`.

@@ -11,7 +11,7 @@ use twill_core::config::{Backend, Udp, Vxlan};
 use twill_core::device::IfIndex;
 use twill_core::ids::{Mac, NodeId, Revision, Subnet, Underlay, Vni};
 use twill_core::lease::{Event, Lease, LeaseBackend, LeaseValue};
-use twill_core::peers::{Known, Own, View};
+use twill_core::peers::{Home, Known, Own, View};
 use twill_core::plan::{Hop, Lead, Link, Paths, desired};
 use twill_core::serving::{Serving, Way};
 
@@ -189,9 +189,12 @@ fn view(world: &World, (own, pair): (usize, &[Backend; 2])) -> View {
     }
     known.view(&Own {
         node: node(own),
-        network: "10.5.0.0/16".parse().expect("a network"),
-        subnet: subnet(own),
-        public_ip: address(own),
+        home: Home {
+            network: "10.5.0.0/16".parse().expect("a network"),
+            subnet: subnet(own),
+            public_ip: address(own),
+        },
+        ipv6: None,
         mac: Some(mac(own)),
         serving: serving(world[own], pair),
     })
@@ -208,7 +211,7 @@ fn lease(host: usize, ([from, to], moved): (&[Backend; 2], bool)) -> Lease {
     let (public_ip, node) = (address(host), Some(node(host)));
     Lease {
         key: subnet(host).into(),
-        value: LeaseValue { public_ip, public_ipv6: None, backend, node },
+        value: LeaseValue { public_ip, ipv6: None, backend, node },
         revision: Revision(CONFIGURED[usize::from(moved)] + 1),
         lease_id: None,
     }

@@ -90,7 +90,7 @@ fn judge(listing: &Listing, clock: &Clock<'_>, args: &Gc) -> Result<Vec<Holder>,
     for subnet in &args.subnets {
         leases::find(listing, *subnet)?;
     }
-    let named = |lease: &Lease| args.subnets.contains(&lease.subnet());
+    let named = |lease: &Lease| lease.key.blocks().any(|block| args.subnets.contains(&block));
     let asked = listing.leases.iter().filter(|lease| args.subnets.is_empty() || named(lease));
     let mut holders: Vec<Holder> = asked
         .map(|lease| {

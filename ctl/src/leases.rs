@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use twill_core::ids::{LeaseId, NodeId, Revision, Subnet, Underlay};
-use twill_core::lease::{Lease, LeaseBackend, Listing, Malformed};
+use twill_core::lease::{Key, Lease, LeaseBackend, Listing, Malformed};
 use twill_core::node::NodeRecord;
 use twill_store::{Nodes, Store};
 
@@ -24,6 +24,9 @@ pub(crate) struct Row {
     key: String,
     /// The subnet.
     subnet: Subnet,
+    /// That of IPv6 beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv6: Option<Subnet>,
     /// Where the owner listens.
     public_ip: Underlay,
     /// The backend; `udp` when the owner did not name one.
@@ -55,7 +58,7 @@ pub(crate) async fn read<S: Store>(store: &S) -> Result<(Listing, Nodes), Failur
 
 /// The lease of that subnet.
 pub(crate) fn find(listing: &Listing, subnet: Subnet) -> Result<&Lease, Failure> {
-    let found = listing.leases.iter().find(|lease| lease.subnet() == subnet);
+    let found = listing.leases.iter().find(|lease| is_at(lease.key, subnet));
     found.ok_or_else(|| {
         let spoilt = listing.malformed.iter().find(|entry| is_of(entry, subnet));
         match spoilt {
@@ -83,9 +86,14 @@ pub(crate) fn nobody(subnet: Subnet) -> Failure {
     failure.hint("see which there are: twillctl lease list")
 }
 
+/// Is it the key of that subnet, or of a pair with it?
+pub(crate) fn is_at(key: Key, subnet: Subnet) -> bool {
+    key.blocks().any(|block| block == subnet)
+}
+
 /// Does that key hold the subnet, although nobody can read for whom?
 pub(crate) fn is_of(entry: &Malformed, subnet: Subnet) -> bool {
-    entry.lease.is_some_and(|key| key.subnet == subnet)
+    entry.lease.is_some_and(|key| is_at(key, subnet))
 }
 
 /// Nobody configured a network under this prefix.
@@ -125,6 +133,7 @@ fn row(lease: &Lease, nodes: &[NodeRecord], ends: &Ends) -> Row {
     Row {
         key: lease.key.to_string(),
         subnet: lease.subnet(),
+        ipv6: lease.key.ipv6,
         public_ip: lease.value.public_ip,
         backend: backend(&lease.value.backend).to_owned(),
         node,
@@ -156,7 +165,8 @@ fn text(rows: &[Row]) -> String {
             Some(seconds) => table::span(seconds),
             None => "?".to_owned(),
         };
-        [row.subnet.to_string(), row.public_ip.to_string(), row.backend.clone(), node, expires]
+        let subnet = Key { subnet: row.subnet, ipv6: row.ipv6 }.words();
+        [subnet, row.public_ip.to_string(), row.backend.clone(), node, expires]
     };
     let header = ["SUBNET", "PUBLIC-IP", "BACKEND", "NODE", "EXPIRES"];
     table::columns(header, rows.iter().map(cells).collect())
@@ -170,7 +180,7 @@ pub(crate) fn notes(malformed: &[Malformed]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use twill_core::lease::{Key, LeaseValue};
+    use twill_core::lease::LeaseValue;
 
     use super::*;
     use crate::golden;
@@ -181,6 +191,11 @@ mod tests {
         let leases = [
             lease("10.88.9.0-24", None, r#"{"PublicIP":"192.168.140.24","PublicIPv6":null}"#),
             lease("10.88.34.0-24", Some(7), VXLAN),
+            lease(
+                "10.88.35.0-24&fd00:88:0:23::-64",
+                Some(7),
+                r#"{"PublicIP":"192.168.140.25","PublicIPv6":"fd00:140::25","BackendType":"host-gw"}"#,
+            ),
             lease("10.88.40.0-24", Some(8), &VXLAN.replace("01\"", "02\"")),
             lease("10.88.2.0-24", Some(9), r#"{"PublicIP":"192.168.140.23","PublicIPv6":null}"#),
         ];
@@ -216,6 +231,7 @@ mod tests {
             hostname: hostname.to_owned(),
             public_ip: Underlay([192, 168, 140, 22].into()),
             subnet: "10.88.34.0/24".parse().unwrap(),
+            ipv6: None,
             version: "0.1.0".to_owned(),
             started: 1_700_000_000,
         }

@@ -108,6 +108,7 @@ mod tests {
             hostname: hostname.to_owned(),
             public_ip: Underlay([192, 0, 2, byte].into()),
             subnet: "10.88.34.0/24".parse().unwrap(),
+            ipv6: None,
             version: "0.1.0".to_owned(),
             started: 1_700_000_000,
         }

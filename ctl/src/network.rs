@@ -7,7 +7,8 @@ mod set;
 use std::time::Duration;
 
 use serde_json::Value;
-use twill_core::config::{self, Draft, NetworkConfig, Udp, Vxlan};
+use twill_core::config::{self, Draft, DraftRange, NetworkConfig, Range, Udp, Vxlan};
+use twill_core::ids::Family;
 use twill_store::{ConfigText, Expected, Store, Written};
 
 use crate::args::{Backend, Init, Network, Output};
@@ -144,14 +145,29 @@ fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
         Backend::HostGw => host_gw(init)?,
     };
     let draft = Draft {
-        network: init.network,
-        subnet_len: init.subnet_len,
-        subnet_min: init.subnet_min,
-        subnet_max: init.subnet_max,
+        range: DraftRange {
+            network: init.network,
+            subnet_len: init.subnet_len,
+            subnet_min: init.subnet_min,
+            subnet_max: init.subnet_max,
+        },
+        ipv6: beside(init)?,
         backend,
         nftables: false,
     };
     draft.build().map_err(|error| Failure::from_error(Kind::Usage, &error).hint(error.hint()))
+}
+
+/// The addresses of IPv6 beside those of IPv4.
+fn beside(init: &Init) -> Result<Option<DraftRange>, Failure> {
+    let Some(network) = init.ipv6_network else { return Ok(None) };
+    let families = (init.network.family(), network.family());
+    if families != (Family::V4, Family::V6) {
+        let message = "--ipv6-network is for addresses of IPv6 beside --network with those of IPv4";
+        let hint = "for IPv6 alone give its addresses to --network";
+        return Err(Failure::new(Kind::Usage, message).hint(hint));
+    }
+    Ok(Some(DraftRange { subnet_len: init.ipv6_subnet_len, ..DraftRange::new(network) }))
 }
 
 fn udp(init: &Init) -> Result<config::Backend, Failure> {
@@ -187,13 +203,14 @@ fn vxlan(init: &Init) -> config::Backend {
 
 /// What the network is, for people.
 fn describe(config: &NetworkConfig) -> String {
-    let NetworkConfig { network, subnet_min, subnet_max, backend, nftables, .. } = config;
-    let hosts = subnet_min.count_to(*subnet_max);
-    let mut rows = vec![
-        ("Network", network.to_string()),
-        ("Subnets", format!("{subnet_min} to {subnet_max}, room for {hosts} hosts")),
-        ("Backend", backend.name().to_owned()),
-    ];
+    let NetworkConfig { backend, nftables, .. } = config;
+    let mut rows = Vec::new();
+    for Range { network, subnet_min, subnet_max, .. } in config.ranges() {
+        let hosts = subnet_min.count_to(subnet_max);
+        rows.push(("Network", network.to_string()));
+        rows.push(("Subnets", format!("{subnet_min} to {subnet_max}, room for {hosts} hosts")));
+    }
+    rows.push(("Backend", backend.name().to_owned()));
     match backend {
         config::Backend::HostGw | config::Backend::Alloc => {}
         config::Backend::Extension(extension) => {
@@ -269,6 +286,9 @@ mod tests {
             ("a subnet wider than the network", Init { subnet_len: Some(16), ..base() }),
             ("a network too small", init("10.88.0.0/30")),
             ("a limit outside", Init { subnet_max: Some([10, 89, 0, 0].into()), ..base() }),
+            ("IPv6 twice", Init { ipv6_network: "fd00::/48".parse().ok(), ..init("fd00:88::/48") }),
+            ("IPv4 twice", Init { ipv6_network: "10.89.0.0/16".parse().ok(), ..base() }),
+            ("IPv6 by udp", Init { ipv6_network: "fd00::/48".parse().ok(), ..base() }),
             ("a limit between subnets", Init { subnet_min: Some([10, 88, 0, 9].into()), ..base() }),
         ];
         for (name, init) in rows {
@@ -284,6 +304,9 @@ mod tests {
         golden::check("network-udp.txt", &describe(&udp));
         let vxlan = br#"{"Network":"10.5.0.0/20","Backend":{"Type":"vxlan","VNI":7,"MTU":9000,"GBP":true}}"#;
         golden::check("network-vxlan.txt", &describe(&NetworkConfig::parse(vxlan).unwrap()));
+        let ipv6_network = "fd00:88::/48".parse().ok();
+        let both = Init { ipv6_network, backend: Backend::HostGw, ..init("10.88.0.0/16") };
+        golden::check("network-dual.txt", &describe(&requested(&both).unwrap()));
     }
 
     #[test]
@@ -301,6 +324,8 @@ mod tests {
             subnet_len: None,
             subnet_min: None,
             subnet_max: None,
+            ipv6_network: None,
+            ipv6_subnet_len: None,
             port: None,
             vni: None,
             mtu: None,

@@ -126,7 +126,7 @@ fn row(peer: &Peer, ignored: Option<&Ignored>) -> Row {
 
 /// As people write it, if it is one.
 fn subnet(key: &str) -> String {
-    key.parse::<Key>().map_or_else(|_none| key.to_owned(), |key| key.subnet.to_string())
+    key.parse::<Key>().map_or_else(|_none| key.to_owned(), |key| key.words())
 }
 
 /// The same for people.

@@ -52,7 +52,7 @@ pub(crate) async fn reserve<S: Store>(
                 return Ok(report(lease, &nodes, vec![note], output));
             }
             Plan::Keep(lease) => Reserve::Lease(lease),
-            Plan::New(value) => Reserve::New { subnet, value, config: found.revision },
+            Plan::New(key, value) => Reserve::New { key: *key, value, config: found.revision },
         };
         match store.reserve(wish).await.map_err(|error| store_failure(&error))? {
             Rewritten::Done(lease) => {
@@ -124,7 +124,7 @@ fn report(lease: &Lease, nodes: &[NodeRecord], words: Vec<String>, output: Outpu
 fn words(plan: &Plan, lease: &Lease, nodes: &[NodeRecord]) -> Vec<String> {
     let (subnet, owner) = (lease.subnet(), names::owner(lease, nodes));
     match plan {
-        Plan::New(value) => {
+        Plan::New(_key, value) => {
             let whom = match value.node {
                 Some(id) => format!("the host {}", names::known_as(id, nodes).escape_debug()),
                 None => format!("the host at {}", value.public_ip),

@@ -23,7 +23,8 @@ pub(crate) async fn revoke<S: Store>(
     let subnet = args.subnet;
     let listing = store.leases().await.map_err(|error| store_failure(&error))?;
     let nodes = store.nodes().await.map_err(|error| store_failure(&error))?.records;
-    let found = listing.leases.iter().find(|lease| lease.subnet() == subnet).map(Target::Lease);
+    let found = listing.leases.iter().find(|lease| leases::is_at(lease.key, subnet));
+    let found = found.map(Target::Lease);
     let spoilt = || listing.malformed.iter().find(|entry| leases::is_of(entry, subnet));
     let target = found.or_else(|| spoilt().map(Target::Spoilt));
     let target = target.ok_or_else(|| leases::nobody(subnet))?;
@@ -156,8 +157,15 @@ mod tests {
         let store = Memory::default();
         let value = LeaseValue::parse(br#"{"PublicIP":"192.168.140.22"}"#).unwrap();
         let ttl = Duration::from_mins(1);
-        let bid =
-            Bid { subnet: subnet(), value, over: Over::Nothing, config: None, ttl, record: None };
+        let bid = Bid {
+            key: subnet().into(),
+            value,
+            over: Over::Nothing,
+            beside: None,
+            config: None,
+            ttl,
+            record: None,
+        };
         let Claimed::Ours(held) = store.claim(&bid).await.unwrap() else { panic!("it was free") };
         (store, held)
     }

@@ -1,13 +1,13 @@
 //! `twillctl lease show`: one key as etcd holds it, and what it means.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 use twill_core::config::NetworkConfig;
-use twill_core::ids::{LeaseId, Mac, NodeId, Revision, Subnet, Underlay, Vni};
+use twill_core::ids::{Family, LeaseId, Mac, NodeId, Revision, Subnet, Underlay, Vni};
 use twill_core::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed};
 use twill_core::node::NodeRecord;
-use twill_core::peers::{Known, Own};
+use twill_core::peers::{Home, Known, Own};
 use twill_core::serving::Serving;
 use twill_store::{Etcd, Life, Raw, Store as _, Times as _};
 
@@ -98,7 +98,7 @@ pub(crate) async fn show(etcd: &Etcd, subnet: Subnet, output: Output) -> Result<
 fn key_of(listing: &Listing, subnet: Subnet) -> Option<Key> {
     let spoilt = listing.malformed.iter().filter_map(|entry| entry.lease);
     let mut keys = listing.leases.iter().map(|lease| lease.key).chain(spoilt);
-    keys.find(|key| key.subnet == subnet)
+    keys.find(|key| key.blocks().any(|block| block == subnet))
 }
 
 fn shown(read: &Read, key: Key) -> Shown {
@@ -151,12 +151,18 @@ enum Verdict {
 
 /// What a host makes of the lease that is none of those there and shares nothing with them.
 fn verdict(listing: &Listing, key: Key, config: &NetworkConfig) -> Option<Verdict> {
-    let nowhere = IpAddr::V4(Ipv4Addr::BROADCAST);
+    let home = |network: Subnet| {
+        let nowhere = match network.family() {
+            Family::V4 => IpAddr::V4(Ipv4Addr::BROADCAST),
+            Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+        };
+        let subnet = Subnet::new(nowhere, network.family().bits())?;
+        Some(Home { network, subnet, public_ip: Underlay(nowhere) })
+    };
     let observer = Own {
         node: NodeId::from_random([0xff; 16]),
-        network: config.network,
-        subnet: Subnet::new(nowhere, 32)?,
-        public_ip: Underlay(nowhere),
+        home: home(config.network)?,
+        ipv6: config.ipv6.and_then(|range| home(range.network)),
         mac: None,
         // The same for all of them, and of no consequence with one backend alone.
         serving: Serving::new(config.backend.clone(), Revision::default()),
@@ -308,6 +314,7 @@ mod tests {
                 hostname: "node1".to_owned(),
                 public_ip: Underlay([192, 168, 140, 22].into()),
                 subnet: key.subnet,
+                ipv6: None,
                 version: "0.1.0".to_owned(),
                 started: 1_700_000_000,
             }),

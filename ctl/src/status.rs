@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::StatusCode;
 use serde::Serialize;
 use twill_core::ids::NetworkName;
-use twill_core::status::{EtcdState, HostStatus, NetworkStatus, Status};
+use twill_core::status::{EtcdState, HostStatus, InIpv6, NetworkStatus, Status};
 
 use crate::agent::{self, Answer, Told, not_yet};
 use crate::args::Output;
@@ -117,6 +117,11 @@ fn text(status: &Status, now: u64) -> String {
         ("etcd", etcd),
         ("State", state),
     ];
+    if let Some(beside) = &status.ipv6 {
+        let InIpv6 { network, subnet, public_ip, device } = beside;
+        let text = format!("{subnet} of {network}, at {public_ip} by {device}");
+        rows.insert(4, ("IPv6", text));
+    }
     if let Some(error) = &status.config_error {
         rows.push(("Config", format!("the newest is not applied: {error}")));
     }
@@ -235,6 +240,7 @@ mod tests {
             network: "10.88.0.0/16".parse().unwrap(),
             subnet: "10.88.34.0/24".parse().unwrap(),
             public_ip: Underlay([192, 168, 140, 22].into()),
+            ipv6: None,
             lease_expires: Some(NOW + 86_340),
             etcd: EtcdState::Connected,
             standing: Standing::default(),

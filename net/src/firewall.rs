@@ -12,6 +12,7 @@ mod iptables;
 mod nft;
 mod watch;
 
+use std::path::Path;
 use std::time::Duration;
 
 use twill_core::firewall::choose::{self, Host, Missing, Wish};
@@ -115,7 +116,7 @@ impl Programs {
             Nft::default().ensure("").await?;
         }
         for table in self.gates().await? {
-            Gatekeeper::new(&table).ensure(None).await?;
+            Gatekeeper::new(&table).ensure(&[]).await?;
         }
         Ok(())
     }
@@ -233,12 +234,17 @@ impl Firewall {
         Ok(written)
     }
 
-    /// Nobody is asked about IPv6 where there is none of ours.
+    /// Nobody is asked about IPv6 where there is none of ours. The first time it may be from an earlier
+    /// run.
     fn concerned(&self, policies: &[Policy]) -> impl Iterator<Item = &Iptables> {
-        let ipv6 = self.ipv6 || wants_ipv6(policies);
+        let unknown = !self.settled && Path::new(IPV6).exists();
+        let ipv6 = self.ipv6 || unknown || wants_ipv6(policies);
         self.programs.all().filter(move |iptables| ipv6 || iptables.family == Family::V4)
     }
 }
+
+/// Not there on a host that was started without IPv6.
+const IPV6: &str = "/proc/sys/net/ipv6";
 
 fn wants_ipv6(policies: &[Policy]) -> bool {
     policies.iter().any(|policy| policy.family() == Family::V6)

@@ -98,7 +98,7 @@ impl Store for Etcd {
     }
 
     async fn claim(&self, bid: &Bid) -> Result<Claimed, Error> {
-        let path = self.endpoints.layout.lease(bid.subnet.into());
+        let path = self.endpoints.layout.lease(bid.key);
         let granted = match bid.standing() {
             Some(id) => Some(self.adopt_or_grant(bid, id).await?),
             None if bid.is_reservation() && bid.record.is_none() => None,

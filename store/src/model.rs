@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use twill_core::ids::{LeaseId, NodeId, Revision, Subnet};
-use twill_core::lease::{Event, Lease, LeaseValue, Listing};
+use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::lease::{Event, Key, Lease, LeaseValue, Listing};
 use twill_core::node::NodeRecord;
 use twill_core::ownership::Challenge;
 use twill_core::pick::Over;
@@ -40,12 +40,15 @@ pub enum Written {
 /// A host's wish for a subnet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bid {
-    /// The subnet.
-    pub subnet: Subnet,
+    /// The subnet; in a network of both families, one of each.
+    pub key: Key,
     /// What the host says about itself.
     pub value: LeaseValue,
     /// What must be under the key now.
     pub over: Over,
+    /// No key with this IPv4 block, whatever its other half is, may have been written after that; `None`
+    /// asks nothing.
+    pub beside: Option<Revision>,
     /// When the configuration was written that the bid is made under, if it must still be the one.
     pub config: Option<Revision>,
     /// How long the lease shall live without renewal, in whole seconds, at least one. A reservation

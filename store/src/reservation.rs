@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out when a key gets an end, or loses it.
 
-use twill_core::ids::{Revision, Subnet};
-use twill_core::lease::{Lease, LeaseValue};
+use twill_core::ids::Revision;
+use twill_core::lease::{Key, Lease, LeaseValue};
 
 /// A wish for a key that never ends.
 #[derive(Clone, Copy, Debug)]
@@ -9,8 +9,8 @@ pub enum Reserve<'a> {
     /// A key that nobody has, made under the configuration that was written at that revision: the
     /// subnet is one that it admits.
     New {
-        /// The subnet.
-        subnet: Subnet,
+        /// The subnet; in a network of both families, one of each.
+        key: Key,
         /// For whom it is.
         value: &'a LeaseValue,
         /// When the configuration was written.

@@ -1,31 +1,30 @@
 //! What this host is like, and what it wants to be in the network.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::Duration;
 
-use tokio::time::Instant;
-use twill_core::config::{Backend, NetworkConfig};
+use twill_core::config::{Backend, NetworkConfig, Range};
 use twill_core::device::Uplink;
 use twill_core::extension::Command;
 use twill_core::ids::{Family, Mac, Revision, Subnet, Underlay};
-use twill_core::lease::{Lease, LeaseValue, Listing};
+use twill_core::lease::{Key, Lease, LeaseValue, Listing};
 use twill_core::networks::Claims;
 use twill_core::serving::{Served, Serving, is_tunnel};
-use twill_core::subnet_env::SubnetEnv;
-use twill_net::kernel::{Choice, LocalRoute};
+use twill_core::subnet_env::{Ipv6Blocks, SubnetEnv};
+use twill_net::kernel::LocalRoute;
 use twill_store::Store;
 
+use super::here::{Here, families};
 use super::{Agent, Past};
 use crate::clash::{Overlay, clashes};
 use crate::extension;
 use crate::failure::Failure;
-use crate::flags::Address;
 use crate::lock::Lock;
 use crate::network::{From, Network};
 use crate::ownership::{Basis, Wish};
 use crate::publish;
 use crate::session::hostname;
-use crate::setup::Setup;
+use crate::setup::{Setup, Side};
 
 /// What the host wants, and what that was made of.
 #[derive(Debug)]
@@ -36,44 +35,33 @@ pub(super) struct Prepared {
     pub(super) basis: Basis,
 }
 
-/// What this host is like, and when we looked.
-struct Here {
-    uplink: Uplink,
-    routes: Vec<LocalRoute>,
-    read: Instant,
-}
-
-/// After this time it pays to look again.
-const STALE: Duration = Duration::from_secs(1);
-
 impl<S: Store> Agent<S> {
     /// Reads etcd and the host, and refuses early what cannot work.
     pub(super) async fn prepare(&self, past: &Past) -> Result<(Prepared, From), Failure> {
         let ((network, from), mut here) = tokio::try_join!(self.network(), self.here_at_all())?;
-        let family = network.config.network.family();
+        let families: Vec<Family> = families(&network.config).collect();
+        let there = here.uplinks.iter().map(|uplink| Family::of(uplink.address.0));
         // etcd may have taken its time, and this host moves on meanwhile.
-        if here.read.elapsed() > STALE || Family::of(here.uplink.address.0) != family {
-            here = self.here(family).await?;
+        if here.is_stale() || !there.eq(families.iter().copied()) {
+            here = self.here(&families).await?;
         }
-        let Here { uplink, routes, .. } = here;
+        let Here { uplinks, routes, .. } = here;
         let published = publish::previous(&self.flags.files).filter(|_| !past.forget);
-        let (setup, network) = self.under((uplink, published), past, network).await?;
+        let (setup, network) = self.under((uplinks, published), past, network).await?;
         let Network { config, written, basis, .. } = network;
         let (node, anchored) = {
             let identity = self.identity();
             (identity.node, identity.anchored)
         };
+        let (backend, ipv6) = setup.told();
+        let public_ip = setup.side.public_ip;
         let wish = Wish {
-            value: LeaseValue {
-                public_ip: self.public_ip(&setup.uplink),
-                public_ipv6: None,
-                backend: setup.told(),
-                node: Some(node),
-            },
+            value: LeaseValue { public_ip, backend, ipv6, node: Some(node) },
             node,
             hostname: hostname(),
             started: self.host.started,
-            previous: published.map(|env| env.subnet),
+            previous: published
+                .map(|env| Key { subnet: env.subnet, ipv6: env.ipv6.map(Ipv6Blocks::subnet) }),
             local_routes: routes
                 .iter()
                 .filter(|route| !is_tunnel(&route.name))
@@ -85,6 +73,7 @@ impl<S: Store> Agent<S> {
             config,
         };
         self.clear_the_way((&wish, &setup.claims()), (from.listing(), &routes)).await?;
+        self.drop_other_families(&setup).await?;
         Ok((Prepared { wish, setup, basis }, from))
     }
 
@@ -92,7 +81,7 @@ impl<S: Store> Agent<S> {
     /// may go on.
     async fn under(
         &self,
-        here: (Uplink, Option<SubnetEnv>),
+        here: (Vec<Uplink>, Option<SubnetEnv>),
         past: &Past,
         newest: Network,
     ) -> Result<(Setup, Network), Failure> {
@@ -101,9 +90,8 @@ impl<S: Store> Agent<S> {
             Ok(setup) => return Ok((setup, newest)),
             Err(failure) => failure,
         };
-        let same_family =
-            |before: &Network| before.config.network.family() == newest.config.network.family();
-        let Some(before) = newest.before.filter(|before| same_family(before)) else {
+        let same = |before: &Network| families(&before.config).eq(families(&newest.config));
+        let Some(before) = newest.before.filter(|before| same(before)) else {
             return Err(failure);
         };
         match self.first_setup(here, past, goes_by(&before)).await {
@@ -119,56 +107,42 @@ impl<S: Store> Agent<S> {
     /// This host under the configuration that it joins with; which subnet it will be is still open.
     async fn first_setup(
         &self,
-        (uplink, published): (Uplink, Option<SubnetEnv>),
+        (uplinks, published): (Vec<Uplink>, Option<SubnetEnv>),
         past: &Past,
         (config, written): (NetworkConfig, Revision),
     ) -> Result<Setup, Failure> {
-        let mut networks = vec![config.network];
-        networks.extend(published.map(|env| env.network).filter(|old| *old != config.network));
+        let before: Vec<Subnet> = published
+            .iter()
+            .flat_map(|env| env.blocks().map(|blocks| blocks.network).collect::<Vec<_>>())
+            .collect();
+        let side = |(range, uplink): (Range, Uplink)| {
+            let Range { network, subnet_min: subnet, .. } = range;
+            let mut networks = vec![network];
+            let same = |old: &&Subnet| old.family() == network.family() && **old != network;
+            networks.extend(before.iter().filter(same));
+            Side { public_ip: self.public_ip(&uplink), uplink, subnet, networks }
+        };
+        let mut sides = config.ranges().zip(uplinks).map(side);
+        let (first, ipv6) = (sides.next(), sides.next());
+        let side =
+            first.ok_or_else(|| Failure::refused(anyhow::Error::msg("there is no uplink")))?;
         let mut serving = Serving::new(config.backend.clone(), written);
         if let Some(earlier) = self.shelf.serving().filter(|_| !past.forget) {
             serving = earlier;
             serving.adopt(config.backend.clone(), written);
         }
         self.name_devices(&mut serving);
-        let subnet = config.subnet_min;
-        let (public_ip, mac, said) = (self.public_ip(&uplink), None, None);
-        let mut setup = Setup {
-            config,
-            written,
-            serving,
-            mac,
-            uplink,
-            public_ip,
-            said,
-            subnet,
-            accept: self.flags.firewall.accept(),
-            networks,
-        };
+        let (mac, said) = (None, None);
+        let accept = self.flags.firewall.accept();
+        let mut setup = Setup { config, written, serving, mac, side, ipv6, said, accept };
         self.host.books.claim(self.name.as_ref(), setup.uses()).await?;
         self.make_way_for(&mut setup).await?;
         if let (Backend::Udp(udp), Some(address)) =
-            (&setup.config.backend, setup.uplink.address.ipv4())
+            (&setup.config.backend, setup.side.uplink.address.ipv4())
         {
             twill_tunnel::check_port(address.into(), udp.port)?;
         }
         Ok(setup)
-    }
-
-    /// Before it is known of which family the network is: mostly of IPv4.
-    async fn here_at_all(&self) -> Result<Here, Failure> {
-        match self.here(Family::V4).await {
-            Ok(here) => Ok(here),
-            Err(failure) => self.here(Family::V6).await.map_err(|_neither| failure),
-        }
-    }
-
-    async fn here(&self, family: Family) -> Result<Here, Failure> {
-        let (read, choice) = (Instant::now(), choice(&self.flags.address, family));
-        // One after the other: the kernel gives one listing at a time on one socket.
-        let uplink = self.kernel.uplink(&choice).await?;
-        let routes = self.kernel.local_routes(family).await?;
-        Ok(Here { uplink, routes, read })
     }
 
     /// Refuses a network that collides with one of this host's own, and removes the devices of
@@ -179,23 +153,43 @@ impl<S: Store> Agent<S> {
         (listing, routes): (&Listing, &[LocalRoute]),
     ) -> Result<(), Failure> {
         let ours = |lease: &&Lease| lease.value.node == Some(wish.node);
-        let mut own: Vec<Subnet> = listing.leases.iter().filter(ours).map(Lease::subnet).collect();
-        own.extend(wish.previous);
-        let network = wish.config.network;
+        let keys = listing.leases.iter().filter(ours).map(|lease| lease.key).chain(wish.previous);
+        let own: Vec<Subnet> = keys.flat_map(|key| key.blocks()).collect();
         // Another network may still have rows where it was before.
         let beside = self.host.books.devices_beside(self.name.as_ref());
         let devices = &[devices, &beside].concat();
-        let found =
-            clashes(Overlay { network, devices, own: &own, leases: &listing.leases }, routes);
-        if let Some(LocalRoute { block, name, .. }) = found.foreign {
-            let text = format!("overlay network {network} overlaps {block} on {name}");
-            return Err(Failure::refused(anyhow::Error::msg(text)).hint(
-                "choose another Network with `twillctl network init`, or remove that route or address",
-            ));
+        for network in wish.config.networks() {
+            let overlay = Overlay { network, devices, own: &own, leases: &listing.leases };
+            let found = clashes(overlay, routes);
+            if let Some(LocalRoute { block, name, .. }) = found.foreign {
+                let text = format!("overlay network {network} overlaps {block} on {name}");
+                return Err(Failure::refused(anyhow::Error::msg(text)).hint(
+                    "choose another Network with `twillctl network init`, or remove that route or address",
+                ));
+            }
+            for name in found.leftovers {
+                tracing::warn!(device = name, "removing the device of an earlier configuration");
+                self.kernel.drop_device(&name).await?;
+            }
         }
-        for name in found.leftovers {
-            tracing::warn!(device = name, "removing the device of an earlier configuration");
-            self.kernel.drop_device(&name).await?;
+        Ok(())
+    }
+
+    /// Removes devices that this network had for addresses of a family that it has no more.
+    async fn drop_other_families(&self, setup: &Setup) -> Result<(), Failure> {
+        let gone = [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| !families(&setup.config).any(|ours| ours == *family));
+        let names: BTreeSet<String> = gone
+            .flat_map(|family| setup.serving.all().filter_map(move |it| it.device_of(family)))
+            .collect();
+        let ours = Lock::devices()?;
+        for name in names.iter().filter(|name| ours.contains(name)) {
+            // Who serves it holds the lock.
+            let Ok(lock) = Lock::device(name) else { continue };
+            tracing::info!(device = name, "the network has no such addresses any more");
+            self.kernel.drop_device(name).await?;
+            lock.remove()?;
         }
         Ok(())
     }
@@ -210,8 +204,10 @@ impl<S: Store> Agent<S> {
         let mut setup = Setup { written, ..before.clone() };
         setup.serving.adopt(config.backend.clone(), written);
         self.name_devices(&mut setup.serving);
-        if !setup.networks.contains(&config.network) {
-            setup.networks.push(config.network);
+        for (side, network) in setup.sides_mut().zip(config.networks()) {
+            if !side.networks.contains(&network) {
+                side.networks.push(network);
+            }
         }
         setup.config = config;
         self.make_way_for(&mut setup).await?;
@@ -230,17 +226,17 @@ impl<S: Store> Agent<S> {
         serving.adopt(config.backend.clone(), written);
         self.name_devices(&mut serving);
         // Until it is applied the host is where it was.
-        let claims = Claims::of(config, &serving).and(now.config.network);
+        let claims = Claims::of(config, &serving).and(now.config.networks());
         self.host.books.claim(self.name.as_ref(), claims).await
     }
 
     /// Leaves to others what this host does not use any more to be what `setup` says; its routes may still
-    /// lead into `range`.
-    pub(crate) fn let_go_of_all_but(&self, setup: &Setup, range: Subnet) {
+    /// lead into the networks of `before`.
+    pub(crate) fn let_go_of_all_but(&self, setup: &Setup, before: &NetworkConfig) {
         let names = setup.claims();
         let mut held = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|lock| names.iter().any(|name| lock.is_on(name)));
-        self.host.books.needs(self.name.as_ref(), setup.uses().and(range));
+        self.host.books.needs(self.name.as_ref(), setup.uses().and(before.networks()));
     }
 
     fn name_devices(&self, serving: &mut Serving) {
@@ -254,28 +250,16 @@ impl<S: Store> Agent<S> {
     async fn make_way_for(&self, setup: &mut Setup) -> Result<(), Failure> {
         match &setup.config.backend {
             Backend::Udp(_) => self.host.capabilities.need_tun()?,
-            Backend::HostGw => self.need_own_address(&setup.uplink)?,
+            Backend::HostGw => setup.sides().try_for_each(need_own_address)?,
             Backend::Vxlan(_) | Backend::Alloc | Backend::Extension(_) => {}
         }
         setup.mtu()?;
         self.lock(&setup.claims())?;
         if setup.mac.is_none() {
-            setup.mac = self.mac(&setup.serving, setup.family()).await?;
+            setup.mac = self.mac(&setup.serving, &setup.config).await?;
         }
         setup.said = said(&setup.config.backend, setup.said.take()).await?;
         self.shelf.keep_serving(&setup.serving)
-    }
-
-    /// Peers route to the address that they are told: it must be the one that answers on the link.
-    fn need_own_address(&self, uplink: &Uplink) -> Result<(), Failure> {
-        let (told, own) = (self.public_ip(uplink), uplink.address);
-        if told == own {
-            return Ok(());
-        }
-        let text =
-            format!("host-gw needs this host's own address {own} as its public one, not {told}");
-        Err(Failure::refused(anyhow::Error::msg(text))
-            .hint("leave --public-ip and --public-ipv6 out, or choose another Backend.Type"))
     }
 
     fn public_ip(&self, uplink: &Uplink) -> Underlay {
@@ -296,13 +280,25 @@ impl<S: Store> Agent<S> {
     }
 
     /// Peers know this host's VXLAN devices by one hardware address.
-    async fn mac(&self, serving: &Serving, family: Family) -> Result<Option<Mac>, Failure> {
+    async fn mac(&self, serving: &Serving, config: &NetworkConfig) -> Result<Option<Mac>, Failure> {
         let vxlan = |served: &&Served| matches!(served.backend, Backend::Vxlan(_));
+        let family = config.network.family();
         let device = serving.all().find(vxlan).and_then(|served| served.device_of(family));
         let Some(device) = device else { return Ok(None) };
         let there = self.kernel.vxlan_mac(&device).await?;
         self.shelf.mac(there).map(Some)
     }
+}
+
+/// Peers route to the address that they are told: it must be the one that answers on the link.
+fn need_own_address(side: &Side) -> Result<(), Failure> {
+    let (told, own) = (side.public_ip, side.uplink.address);
+    if told == own {
+        return Ok(());
+    }
+    let text = format!("host-gw needs this host's own address {own} as its public one, not {told}");
+    Err(Failure::refused(anyhow::Error::msg(text))
+        .hint("leave --public-ip and --public-ipv6 out, or choose another Backend.Type"))
 }
 
 /// What other hosts' commands are to read of this one: said once, as long as it is the same command.
@@ -315,16 +311,5 @@ async fn said(
     match before {
         Some((same, said)) if same == *command => Ok(Some((same, said))),
         _other => Ok(Some((command.clone(), extension::pre_startup(command).await?))),
-    }
-}
-
-/// What the administrator said about the interface.
-pub(crate) fn choice(address: &Address, family: Family) -> Choice {
-    Choice {
-        family,
-        interfaces: address.iface.clone(),
-        patterns: address.iface_regex.clone(),
-        can_reach: address.iface_can_reach.filter(|address| Family::of(*address) == family),
-        public_ip: address.public(family),
     }
 }

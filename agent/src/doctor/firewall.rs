@@ -18,8 +18,9 @@ pub(crate) async fn firewall(blueprint: &Blueprint) -> Vec<Finding> {
     let family = blueprint.setup.family();
     let mut findings =
         vec![ours(blueprint).await, forward_chain(family).await, raw(blueprint, family).await];
-    let devices = blueprint.policy.entrances.iter().map(|entrance| entrance.interface().to_owned());
-    let devices: Vec<String> = devices.collect();
+    let entrances = blueprint.setup.entrances();
+    let devices: Vec<String> =
+        entrances.iter().map(|entrance| entrance.interface().to_owned()).collect();
     match survey::ruleset().await {
         Ok(None) => {}
         Ok(Some(ruleset)) => {

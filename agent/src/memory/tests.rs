@@ -25,7 +25,7 @@ fn lease(n: u16) -> Lease {
     let [high, low] = n.to_be_bytes();
     let value = LeaseValue {
         public_ip: Underlay([192, 0, high, low].into()),
-        public_ipv6: None,
+        ipv6: None,
         backend: LeaseBackend::Unnamed,
         node: (n == 1).then(node),
     };

@@ -37,7 +37,7 @@ impl<S: Store> Keeper<S> {
 
     /// Writes the unchanged value again, for peers that missed it.
     pub(super) async fn rewrite(&mut self) -> Result<(), Left> {
-        let record = self.tenant.wish.record(self.held.lease.subnet());
+        let record = self.tenant.wish.record(self.held.lease.key);
         let mut trouble = Trouble::default();
         loop {
             let asked = Instant::now();

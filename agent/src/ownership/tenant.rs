@@ -234,14 +234,28 @@ impl<S: Store> Tenant<S> {
 
     async fn claim(&mut self, choice: Choice, picture: &Picture) -> Result<Outcome, Error> {
         let asked = Instant::now();
-        let bid = self.wish.bid(&choice, revision(picture));
+        let bid = self.wish.bid(&choice, (revision(picture), picture.listing.revision));
         Ok(match self.store.claim(&bid).await? {
+            Claimed::Ours(held) if bid.beside.is_some() && self.is_shared(&held.lease).await? => {
+                tracing::debug!(subnet = %held.lease.key.words(), "half of it is another's");
+                self.store.revoke(&held.lease).await?;
+                Outcome::Again
+            }
             Claimed::Ours(held) => {
                 self.withdraw.extend(choice.withdraw);
                 Outcome::Holds(held, asked, choice.reason)
             }
             Claimed::Lost | Claimed::Outdated => Outcome::Again,
         })
+    }
+
+    /// Has another host half of it? Of one key etcd makes sure; two pairs of blocks that share one are two
+    /// keys. Each of two hosts looks after it has written, so that at least the second sees the first.
+    async fn is_shared(&self, lease: &Lease) -> Result<bool, Error> {
+        let now = self.store.leases().await?;
+        let others = now.leases.iter().filter(|other| other.value.node != Some(self.wish.node));
+        let mut keys = others.map(|other| other.key);
+        Ok(keys.any(|key| key != lease.key && key.overlaps(&lease.key)))
     }
 
     /// The host has something else to say about itself.

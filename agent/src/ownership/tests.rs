@@ -3,6 +3,7 @@
 mod doubles;
 mod join;
 mod keeper;
+mod pairs;
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use twill_core::config::NetworkConfig;
 use twill_core::ids::{NodeId, Subnet, Underlay};
 use twill_core::lease::{Lease, LeaseBackend, LeaseValue};
-use twill_core::peers::{Known, Own, View};
+use twill_core::peers::{Home, Known, Own, View};
 use twill_core::serving::Serving;
 use twill_store::{Follow, Held, Memory, Scope, Store};
 
@@ -42,7 +43,7 @@ async fn wish(memory: &Memory, n: u8) -> Wish {
         node,
         value: LeaseValue {
             public_ip: ip(n),
-            public_ipv6: None,
+            ipv6: None,
             backend: LeaseBackend::Unnamed,
             node: Some(node),
         },
@@ -95,9 +96,12 @@ impl Host {
         let wish = &tenant.wish;
         let own = Own {
             node: wish.node,
-            network: wish.config.network,
-            subnet: held.lease.subnet(),
-            public_ip: wish.public_ip(),
+            home: Home {
+                network: wish.config.network,
+                subnet: held.lease.subnet(),
+                public_ip: wish.public_ip(),
+            },
+            ipv6: None,
             mac: None,
             serving: Serving::new(wish.config.backend.clone(), wish.written),
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use twill_core::config::NetworkConfig;
 use twill_core::ids::{NodeId, Revision, Subnet, Underlay};
-use twill_core::lease::{LeaseValue, Listing};
+use twill_core::lease::{Key, LeaseValue, Listing};
 use twill_core::node::NodeRecord;
 use twill_core::pick::{Choice, Over, Situation};
 use twill_store::Bid;
@@ -25,7 +25,7 @@ pub struct Wish {
     /// Seconds since 1970 at which its agent started.
     pub started: u64,
     /// The subnet it had last.
-    pub previous: Option<Subnet>,
+    pub previous: Option<Key>,
     /// Blocks that this host reaches without us.
     pub local_routes: Vec<Subnet>,
     /// How long a lease lives without renewal.
@@ -58,23 +58,29 @@ impl Wish {
 
     /// A new key must be made under the configuration that it was chosen under: hosts with another
     /// length of subnets would not meet in one key. Who has a subnet keeps it under a later one.
-    pub(super) fn bid(&self, choice: &Choice, written: Option<Revision>) -> Bid {
+    pub(super) fn bid(
+        &self,
+        choice: &Choice,
+        (written, seen): (Option<Revision>, Revision),
+    ) -> Bid {
         Bid {
-            subnet: choice.subnet,
+            key: choice.key,
             value: self.value.clone(),
             over: choice.over,
+            beside: choice.key.ipv6.map(|_beside| seen).filter(|_| choice.over == Over::Nothing),
             config: written.filter(|_| choice.over == Over::Nothing),
             ttl: self.ttl,
-            record: Some(self.record(choice.subnet)),
+            record: Some(self.record(choice.key)),
         }
     }
 
-    pub(super) fn record(&self, subnet: Subnet) -> NodeRecord {
+    pub(super) fn record(&self, key: Key) -> NodeRecord {
         NodeRecord {
             id: self.node,
             hostname: self.hostname.clone(),
             public_ip: self.value.public_ip,
-            subnet,
+            subnet: key.subnet,
+            ipv6: key.ipv6,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
         }

@@ -4,12 +4,12 @@ use twill_core::plan::{Change, Tables, drift};
 use twill_net::kernel::Mended;
 
 use crate::metrics::Meters;
-use crate::setup::Setup;
+use crate::setup::Half;
 
 /// Nothing before the first pass, which finds what an earlier run left.
 #[derive(Debug, Default)]
 pub(super) struct Last {
-    stood: Option<(Setup, Tables)>,
+    stood: Option<(Half, Tables)>,
     failed: Vec<Change>,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Found {
 }
 
 impl Last {
-    pub(super) fn of(stood: (Setup, Tables), failed: Vec<Change>) -> Self {
+    pub(super) fn of(stood: (Half, Tables), failed: Vec<Change>) -> Self {
         Self { stood: Some(stood), failed }
     }
 
@@ -38,7 +38,7 @@ impl Last {
     }
 
     /// Under another setup devices and settings change because they are meant to.
-    pub(super) fn count_mended(&self, meters: &Meters, found: &Found, setup: &Setup) {
+    pub(super) fn count_mended(&self, meters: &Meters, found: &Found, setup: &Half) {
         let Found { before, after, switched } = found;
         if self.stood.as_ref().is_none_or(|(last, _tables)| last != setup) {
             return;

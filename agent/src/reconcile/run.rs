@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::select_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::part::Part;
 use super::{Reconciler, Uprooted};
 use crate::failure::Failure;
 use crate::firewall::jittered;
@@ -69,7 +71,7 @@ impl Reconciler {
         let line = failure.line();
         let (wait, new) = self.trouble.meet(&line);
         // Without its uplink no device can be made, and that has been said.
-        if new && !self.away {
+        if new && !self.parts.iter().any(|part| part.away) {
             let hint = failure.way_out();
             tracing::error!(hint, "cannot bring the kernel up to date: {line}");
         }
@@ -98,7 +100,7 @@ impl Reconciler {
             tokio::select! {
                 changed = self.wires.peers.changed() => return or_never(changed).await,
                 changed = self.wires.setup.changed() => return or_never(changed).await,
-                () = self.paths.lost() => return,
+                () = lost(&self.parts) => return,
                 // Rules of others are no reason to look at rows.
                 () = self.wires.gate.changed() => self.wires.gate.look().await,
                 event = self.events.next() => {
@@ -116,13 +118,21 @@ impl Reconciler {
 
     fn concerns(&self, event: Result<twill_net::kernel::Event, twill_net::Error>) -> bool {
         match event {
-            Ok(event) => self.away || event.concerns(&self.devices, self.uplink.index),
+            Ok(event) => {
+                let concerns = |part: &Part| event.concerns(&part.devices, part.uplink.index);
+                self.parts.iter().any(|part| part.away || concerns(part))
+            }
             Err(error) => {
                 tracing::debug!(%error, "the kernel's news were cut off");
                 true
             }
         }
     }
+}
+
+/// Returns when a tunnel of one of them says that its device is gone, or when commands stand or do not.
+async fn lost(parts: &[Part]) {
+    select_all(parts.iter().map(|part| Box::pin(part.lost()))).await;
 }
 
 /// Without its sender the session ends, and stops us too.

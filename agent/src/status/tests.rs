@@ -21,6 +21,7 @@ fn take_a_place(board: &Board) {
         network: "10.88.0.0/16".parse().unwrap(),
         subnet,
         public_ip: "192.0.2.1".parse().unwrap(),
+        ipv6: None,
         lease_expires: None,
         etcd: EtcdState::Connected,
         standing: twill_core::status::Standing::default(),

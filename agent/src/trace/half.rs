@@ -77,7 +77,8 @@ impl Look<'_> {
     }
 
     fn forwarding(&self, bridge: Option<&str>) -> Step {
-        let names = self.blueprint.policy.entrances.iter().map(Entrance::interface);
+        let entrances = self.blueprint.setup.entrances();
+        let names = entrances.iter().map(Entrance::interface);
         let switch = |name: &str, checked: bool| Switch {
             interface: name.to_owned(),
             forwarding: of_interface(name, "forwarding"),
@@ -181,7 +182,10 @@ fn owner(blueprint: &Blueprint, address: IpAddr) -> Owner {
 }
 
 fn ignored(view: &View, address: IpAddr) -> Option<Owner> {
-    let covers = |key: &str| key.parse::<Key>().is_ok_and(|key| key.subnet.contains(address));
+    let covers = |key: &str| {
+        let key = key.parse::<Key>();
+        key.is_ok_and(|key| key.blocks().any(|block| block.contains(address)))
+    };
     let lease = view.ignored.iter().find(|lease| covers(&lease.key))?;
     Some(Owner::Ignored { key: lease.key.clone(), why: lease.why.clone() })
 }

@@ -8,10 +8,10 @@ use twill_net::Kernel;
 
 use super::ends::{Containers, Named};
 use super::{Kind, Question, Refusal, Scene, pair, unknown};
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, Whole};
 use crate::status::Boards;
 
-/// What this host should be like in each of its networks, at least one.
+/// What this host should be like in each of its networks and each family, at least one.
 #[derive(Debug)]
 pub(crate) struct Maps {
     first: Map,
@@ -22,8 +22,12 @@ type Map = (Option<NetworkName>, Blueprint);
 
 impl Maps {
     /// `None` without a network.
-    pub(crate) fn of(all: Vec<Map>) -> Option<Self> {
-        let mut all = all.into_iter();
+    pub(crate) fn of(all: Vec<(Option<NetworkName>, Whole)>) -> Option<Self> {
+        let halves = |(name, whole): (Option<NetworkName>, Whole)| {
+            let blueprints: Vec<Blueprint> = whole.blueprints().collect();
+            blueprints.into_iter().map(move |blueprint| (name.clone(), blueprint))
+        };
+        let mut all = all.into_iter().flat_map(halves);
         Some(Self { first: all.next()?, more: all.collect() })
     }
 
@@ -31,8 +35,8 @@ impl Maps {
     pub(super) fn of_now(boards: &Boards) -> Result<Self, Refusal> {
         let (mut maps, mut missing) = (Vec::new(), String::new());
         for (name, board) in boards.all() {
-            match board.blueprint() {
-                Ok(blueprint) => maps.push((name.clone(), blueprint)),
+            match board.whole() {
+                Ok(whole) => maps.push((name.clone(), whole)),
                 Err(why) => missing = why,
             }
         }

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use super::{Backend, NetworkConfig, Udp, Vxlan};
+use super::{Backend, NetworkConfig, Range, Udp, Vxlan};
 use crate::extension::{Command, Extension};
-use crate::ids::Subnet;
+use crate::ids::{Family, Subnet};
 
 /// One member that differs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,6 +46,7 @@ const CONTAINERS: &str = "new containers have the new MTU, running ones after `t
 const FIREWALL: &str = "hosts that run twilld with --firewall auto; running flows go on";
 const OTHERS: &str = "the others keep theirs";
 const EVERYBODY: &str = "that is every host";
+const FAMILY: &str = "that is every host; its subnet of the other family stays as it is";
 const APART: &str =
     "that is every host, and those that have moved do not reach the others until they have as well";
 
@@ -66,6 +67,30 @@ pub fn changes(old: &NetworkConfig, new: &NetworkConfig) -> Vec<Difference> {
 }
 
 fn subnets(old: &NetworkConfig, new: &NetworkConfig) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let range =
+            |config: &NetworkConfig| config.ranges().find(|range| range.network.family() == family);
+        match (range(old), range(new)) {
+            (Some(old), Some(new)) => found.extend(ranges(&old, &new)),
+            (None, None) => {}
+            (from, to) => {
+                let words = |range: Option<Range>| {
+                    range.map_or("none".to_owned(), |range| range.network.to_string())
+                };
+                let member = super::draft::members(family).network;
+                // Their subnets of the other family stay where they are.
+                let stays = old.networks().any(|old| new.networks().any(|new| new == old));
+                let note = if stays { FAMILY } else { APART };
+                let (from, to) = (words(from), words(to));
+                found.push(Difference { member, from, to, effect: Effect::Rejoin, note });
+            }
+        }
+    }
+    found
+}
+
+fn ranges(old: &Range, new: &Range) -> Vec<Difference> {
     let same_len = old.subnet_len == new.subnet_len;
     let lowest = same_len && new.subnet_min <= old.subnet_min;
     let highest = same_len && new.subnet_max >= old.subnet_max;
@@ -84,7 +109,7 @@ fn subnets(old: &NetworkConfig, new: &NetworkConfig) -> Vec<Difference> {
         (from != to).then_some(Difference { member, from, to, effect, note })
     };
     let base = |subnet: Subnet| subnet.base().to_string();
-    let names = super::members(new.network.family());
+    let names = super::draft::members(new.network.family());
     [
         row(names.network, old.network.to_string(), new.network.to_string(), lowest && highest),
         row(names.len, old.subnet_len.to_string(), new.subnet_len.to_string(), same_len),
@@ -260,8 +285,8 @@ mod tests {
         assert_eq!(all.len(), 12, "{} configurations", all.len());
         for (old, new) in all.iter().flat_map(|old| all.iter().map(move |new| (old, new))) {
             let after = |subnet: &Subnet| subnet.next().filter(|next| *next <= old.subnet_max);
-            let every =
-                std::iter::successors(Some(old.subnet_min), after).all(|subnet| new.admits(subnet));
+            let every = std::iter::successors(Some(old.subnet_min), after)
+                .all(|subnet| new.admits(subnet.into()));
             let found = changes(old, new);
             let moves = found.iter().any(|difference| difference.effect == Effect::Rejoin);
             assert_eq!(every, !moves, "{old:?} to {new:?}: {found:?}");

@@ -24,6 +24,7 @@ fn fills_the_defaults_in() {
             subnet_len: 24,
             subnet_min: subnet("10.5.1.0/24"),
             subnet_max: subnet("10.5.255.0/24"),
+            ipv6: None,
             backend: Backend::Udp(Udp { port: 8285, direct_routing: false }),
             nftables: false,
         }
@@ -76,7 +77,8 @@ fn subnets_of_ipv6_follow_from_the_network() {
             "Backend":{"Type":"host-gw"}}"#,
     );
     assert_eq!(both.subnet_max, subnet("fd00:0:0:300::/56"), "what is off is not looked at");
-    assert!(both.admits(subnet("fd00:0:0:100::/56")) && !both.admits(subnet("fd00:0:0:1::/64")));
+    assert!(both.admits(subnet("fd00:0:0:100::/56").into()));
+    assert!(!both.admits(subnet("fd00:0:0:1::/64").into()));
 }
 
 fn ipv6(network: &str) -> String {
@@ -265,7 +267,11 @@ fn what_is_written_reads_back() {
         ),
         (
             "config-vxlan-options.json",
-            Draft { backend: vxlan, subnet_len: Some(20), ..Draft::new(network) },
+            Draft {
+                backend: vxlan,
+                range: DraftRange { subnet_len: Some(20), ..DraftRange::new(network) },
+                ..Draft::new(network)
+            },
         ),
     ];
     let vxlan = Backend::Vxlan(Vxlan::default());
@@ -276,6 +282,36 @@ fn what_is_written_reads_back() {
         golden::check(name, &(text.clone() + "\n"));
         assert_eq!(NetworkConfig::parse(text.as_bytes()), Ok(config), "{name}");
     }
+}
+
+#[test]
+fn both_families_are_written_and_read_back() {
+    let draft = Draft {
+        ipv6: Some(DraftRange::new(subnet("fd00:88::/48"))),
+        backend: Backend::Vxlan(Vxlan::default()),
+        ..Draft::new(subnet("10.5.0.0/16"))
+    };
+    let config = draft.build().expect("both carry it");
+    let text = config.to_json();
+    golden::check("config-dual.json", &(text.clone() + "\n"));
+    assert_eq!(NetworkConfig::parse(text.as_bytes()).as_ref(), Ok(&config));
+    let rows = [
+        ("a pair", "10.5.7.0-24&fd00:88:0:7::-64", true),
+        ("of two numbers", "10.5.7.0-24&fd00:88:0:9::-64", true),
+        ("one alone", "10.5.7.0-24", false),
+        ("the other alone", "0.0.0.0-0&fd00:88:0:7::-64", false),
+        ("another IPv6", "10.5.7.0-24&fd00:99:0:7::-64", false),
+        ("another length", "10.5.7.0-24&fd00:88:0:7::-72", false),
+    ];
+    for (name, key, admitted) in rows {
+        assert_eq!(config.admits(key.parse().expect(key)), admitted, "{name}");
+    }
+    let with = |block| config.key_with(subnet(block)).map(|key| key.to_string());
+    assert_eq!(with("10.5.255.0/24").as_deref(), Some("10.5.255.0-24&fd00:88:0:ff::-64"));
+    assert_eq!(with("fd00:88:0:2::/64").as_deref(), Some("10.5.2.0-24&fd00:88:0:2::-64"));
+    assert_eq!(with("fd00:88:0:100::/64"), None, "IPv4 has no such number");
+    let halves = [Family::V4, Family::V6].map(|family| config.half(family).expect("both"));
+    assert_eq!(halves.map(|half| half.words()), ["10.5.0.0/16", "fd00:88::/48"]);
 }
 
 #[test]
@@ -290,7 +326,7 @@ fn admits_what_a_host_may_own() {
         ("another network", "10.6.2.0/24", false),
     ];
     for (name, text, admitted) in rows {
-        assert_eq!(config.admits(subnet(text)), admitted, "{name}");
+        assert_eq!(config.admits(subnet(text).into()), admitted, "{name}");
     }
 }
 
@@ -324,8 +360,11 @@ proptest::proptest! {
         let room = 1_u64 << (subnet_len - len);
         let offset = u32::try_from(u64::from(skip) % room).expect("small") << (32 - subnet_len);
         let draft = Draft {
-            subnet_len: Some(subnet_len),
-            subnet_min: Some(Ipv4Addr::from(network.base().to_bits() + offset).into()),
+            range: DraftRange {
+                subnet_len: Some(subnet_len),
+                subnet_min: Some(Ipv4Addr::from(network.base().to_bits() + offset).into()),
+                ..DraftRange::new(network.into())
+            },
             backend: Backend::Vxlan(Vxlan { vni: Vni::new(vni).expect("in range"), ..Vxlan::default() }),
             ..Draft::new(network.into())
         };

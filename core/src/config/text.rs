@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{Backend, Draft, Error, NetworkConfig, Udp, Vxlan};
+use super::{Backend, Draft, DraftRange, Error, NetworkConfig, Range, Udp, Vxlan};
 use crate::extension::{Command, Extension};
 use crate::ids::{Family, Mtu, Subnet, Vni};
 use crate::json::Members;
@@ -20,42 +20,51 @@ const NOT_BUILT: [(&str, &str); 4] = [
 pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
     let members: Members = serde_json::from_slice(text)
         .map_err(|error| Error::NotAnObject { reason: error.to_string() })?;
-    let family = family(&members)?;
-    let names = super::members(family);
+    let (first, beside) = families(&members)?;
+    let (first, beside) =
+        (range(&members, first)?, beside.map(|family| range(&members, family)).transpose()?);
+    let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
+    let nftables = flag(&members, "EnableNFTables")?.unwrap_or(false);
+    Ok(Draft { range: first, ipv6: beside, backend, nftables })
+}
+
+fn range(members: &Members, family: Family) -> Result<DraftRange, Error> {
+    let names = super::draft::members(family);
     let network = members.last(names.network).map(|found| network(found, family)).transpose()?;
     let network = network.filter(|network| network.len() > 0);
     let network = network.ok_or(Error::Missing { member: names.network })?;
-    let subnet_len = match number(&members, names.len)? {
+    let subnet_len = match number(members, names.len)? {
         None | Some(0) => None,
         Some(len) => Some(u8::try_from(len).map_err(|_too_long| {
             out_of_range(names.len, len, &format!("be at most {}", names.longest))
         })?),
     };
-    let subnet_min = address(&members, names.min, family)?;
-    let subnet_max = address(&members, names.max, family)?;
-    let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
-    let nftables = flag(&members, "EnableNFTables")?.unwrap_or(false);
-    Ok(Draft { network, subnet_len, subnet_min, subnet_max, backend, nftables })
+    let subnet_min = address(members, names.min, family)?;
+    let subnet_max = address(members, names.max, family)?;
+    Ok(DraftRange { network, subnet_len, subnet_min, subnet_max })
 }
 
 pub(super) fn write(config: &NetworkConfig) -> String {
-    let NetworkConfig { network, subnet_len, subnet_min, subnet_max, backend, nftables } = config;
-    let names = super::members(network.family());
-    let mut text = json!({
-        (names.network): network,
-        (names.len): subnet_len,
-        (names.min): subnet_min.base(),
-        (names.max): subnet_max.base(),
-        "Backend": options(backend),
-    });
-    if network.family() == Family::V6 {
-        text["EnableIPv4"] = false.into();
-        text["EnableIPv6"] = true.into();
+    let mut text = Map::new();
+    let mut put = |name: &str, value: Value| drop(text.insert(name.to_owned(), value));
+    for Range { network, subnet_len, subnet_min, subnet_max } in config.ranges() {
+        let names = super::draft::members(network.family());
+        put(names.network, json!(network));
+        put(names.len, json!(subnet_len));
+        put(names.min, json!(subnet_min.base()));
+        put(names.max, json!(subnet_max.base()));
     }
-    if *nftables {
-        text["EnableNFTables"] = true.into();
+    put("Backend", options(&config.backend));
+    if config.network.family() == Family::V6 {
+        put("EnableIPv4", false.into());
     }
-    text.to_string()
+    if config.networks().any(|network| network.family() == Family::V6) {
+        put("EnableIPv6", true.into());
+    }
+    if config.nftables {
+        put("EnableNFTables", true.into());
+    }
+    Value::Object(text).to_string()
 }
 
 pub(crate) fn options(backend: &Backend) -> Value {
@@ -94,27 +103,18 @@ pub(crate) fn options(backend: &Backend) -> Value {
     Value::Object(options)
 }
 
-fn family(members: &Members) -> Result<Family, Error> {
-    let only = |member, found: bool, rule: &str| Error::Rule {
-        member,
-        found: found.to_string(),
-        rule: rule.to_owned(),
-    };
+/// The first family, and the one beside it.
+fn families(members: &Members) -> Result<(Family, Option<Family>), Error> {
     let ipv4 = flag(members, "EnableIPv4")?.unwrap_or(true);
     let ipv6 = flag(members, "EnableIPv6")?.unwrap_or(false);
     match (ipv4, ipv6) {
-        (true, false) => Ok(Family::V4),
-        (false, true) => Ok(Family::V6),
-        (true, true) => Err(only(
-            "EnableIPv6",
-            true,
-            "be false beside EnableIPv4: both families at once are not built into this version",
-        )),
-        (false, false) => Err(only(
-            "EnableIPv4",
-            false,
-            "be true, or EnableIPv6: a network needs an address family",
-        )),
+        (true, beside) => Ok((Family::V4, beside.then_some(Family::V6))),
+        (false, true) => Ok((Family::V6, None)),
+        (false, false) => Err(Error::Rule {
+            member: "EnableIPv4",
+            found: false.to_string(),
+            rule: "be true, or EnableIPv6: a network needs an address family".to_owned(),
+        }),
     }
 }
 
@@ -222,7 +222,7 @@ fn network(found: &Value, family: Family) -> Result<Subnet, Error> {
         Family::V6 => "an address range such as \"fd00:88::/48\"",
     };
     let block = block.filter(|block| block.family() == family);
-    block.ok_or_else(|| kind(super::members(family).network, found, wanted))
+    block.ok_or_else(|| kind(super::draft::members(family).network, found, wanted))
 }
 
 /// Of no bound stands for the default, as the unspecified address does in flannel.

@@ -72,6 +72,20 @@ impl Subnet {
         Self::containing(after(self.last())?, self.len())
     }
 
+    /// The block of the same length that comes so many behind this one; `None` behind the last of all
+    /// addresses.
+    #[must_use]
+    pub fn ahead(self, blocks: u128) -> Option<Self> {
+        let host_bits = u32::from(self.family().bits() - self.len());
+        let distance = blocks.checked_shl(host_bits).filter(|by| by >> host_bits == blocks)?;
+        let bits = bits(self.base()).checked_add(distance)?;
+        let base = match self.base() {
+            IpAddr::V4(_) => Ipv4Addr::from_bits(u32::try_from(bits).ok()?).into(),
+            IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
+        };
+        Self::new(base, self.len())
+    }
+
     /// How many blocks of this length there are from this one to `last`, with both.
     #[must_use]
     pub fn count_to(self, last: Self) -> u128 {

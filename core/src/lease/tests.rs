@@ -15,7 +15,7 @@ fn vxlan(vni: Option<u32>) -> LeaseBackend {
 
 fn value(backend: LeaseBackend) -> LeaseValue {
     let public_ip = Underlay([192, 168, 64, 3].into());
-    LeaseValue { public_ip, public_ipv6: None, backend, node: None }
+    LeaseValue { public_ip, ipv6: None, backend, node: None }
 }
 
 fn ipv6(backend: LeaseBackend) -> LeaseValue {
@@ -60,6 +60,7 @@ fn keys_that_are_none_say_why() {
         ("one address", "10.5.52.0-32", block),
         ("everything", "0.0.0.0-0", block),
         ("IPv6 too long", "10.5.52.0-24&fd00::-129", block),
+        ("host bits of the other half", "10.5.52.0-24&fd00::7-64", block),
         ("half of IPv6 alone", "0.0.0.0-0&", form),
         ("host bits of IPv6", "0.0.0.0-0&fd00::7-64", block),
         ("all of IPv6", "0.0.0.0-0&::-0", block),
@@ -73,6 +74,14 @@ fn keys_that_are_none_say_why() {
 }
 
 /// Byte for byte what a real flanneld wrote, and what we write.
+fn beside(public_ip: &str, vtep: Option<Vtep>) -> Beside {
+    Beside { public_ip: public_ip.parse().expect(public_ip), vtep }
+}
+
+fn vtep() -> Vtep {
+    Vtep { vni: Some(Vni::ONE), mac: "b2:26:ef:59:bd:26".parse().expect("a mac") }
+}
+
 #[test]
 fn values_are_written_as_flannel_writes_them() {
     let ours = LeaseValue { node: NODE.parse().ok(), ..value(vxlan(Some(1))) };
@@ -81,7 +90,8 @@ fn values_are_written_as_flannel_writes_them() {
         value(vxlan(Some(1))),
         value(LeaseBackend::Unnamed),
         value(LeaseBackend::HostGw),
-        LeaseValue { public_ipv6: "fd00::3".parse().ok(), ..value(LeaseBackend::Unnamed) },
+        LeaseValue { ipv6: Some(beside("fd00::3", None)), ..value(LeaseBackend::Unnamed) },
+        LeaseValue { ipv6: Some(beside("fd00::3", Some(vtep()))), ..value(vxlan(Some(1))) },
         ours,
         nameless,
         ipv6(vxlan(Some(1))),
@@ -129,13 +139,6 @@ fn values_are_read_with_flannels_tolerance() {
             value(LeaseBackend::Extension { data: Some("{\"k\":1}".to_owned()) }),
         ),
         (
-            "both families",
-            r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00:140::22","BackendType":"vxlan",
-                "BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},
-                "BackendV6Data":{"VNI":1,"VtepMAC":"b2:26:ef:59:bd:26"}}"#,
-            LeaseValue { public_ipv6: "fd00:140::22".parse().ok(), ..value(vxlan(Some(1))) },
-        ),
-        (
             "ours",
             r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"TwillNodeID":"000102030405060708090a0b0c0d0e0f"}"#,
             LeaseValue { node: NODE.parse().ok(), ..value(LeaseBackend::Unnamed) },
@@ -144,6 +147,48 @@ fn values_are_read_with_flannels_tolerance() {
     for (name, text, wanted) in rows {
         assert_eq!(LeaseValue::parse(text.as_bytes()), Ok(wanted), "{name}");
     }
+}
+
+#[test]
+fn who_has_both_families_is_known_by_each() {
+    let rows = [
+        (
+            "both families",
+            r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00:140::22","BackendType":"vxlan",
+                "BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},
+                "BackendV6Data":{"VNI":1,"VtepMAC":"b2:26:ef:59:bd:26"}}"#,
+            LeaseValue {
+                ipv6: Some(beside("fd00:140::22", Some(vtep()))),
+                ..value(vxlan(Some(1)))
+            },
+        ),
+        (
+            "half of it spoilt",
+            r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00:140::22","BackendType":"vxlan",
+                "BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},"BackendV6Data":{"VNI":"x"}}"#,
+            LeaseValue { ipv6: Some(beside("fd00:140::22", None)), ..value(vxlan(Some(1))) },
+        ),
+    ];
+    for (name, text, wanted) in rows {
+        assert_eq!(LeaseValue::parse(text.as_bytes()), Ok(wanted), "{name}");
+    }
+    let key = key("10.88.4.0-24&fd00:88:0:4::-64").expect("both");
+    let value =
+        LeaseValue { ipv6: Some(beside("fd00:140::22", Some(vtep()))), ..value(vxlan(None)) };
+    let lease = Lease { key, value, revision: Revision(1), lease_id: None };
+    let half = |family| lease.half(family).map(|half| (half.key.to_string(), half.value.to_json()));
+    let (key, value) = half(Family::V6).expect("IPv6");
+    assert_eq!(key, "0.0.0.0-0&fd00:88:0:4::-64");
+    assert_eq!(
+        value,
+        r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd00:140::22","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"b2:26:ef:59:bd:26"}}"#
+    );
+    let (key, value) = half(Family::V4).expect("IPv4");
+    assert_eq!(key, "10.88.4.0-24");
+    assert!(
+        value.contains(r#""PublicIPv6":null"#) && value.contains("c6:d2:32:6f:8f:44"),
+        "{value}"
+    );
 }
 
 #[test]
@@ -226,7 +271,9 @@ proptest::proptest! {
     #[test]
     fn every_key_reads_back(base: u32, len in 1_u8..32, v6: Option<(u128, u8)>) {
         let subnet = Subnet::containing(Ipv4Addr::from(base).into(), len).expect("short enough");
-        let ipv6 = v6.map(|(base, len)| Ipv6Network::new(base.into(), len % 129).expect("short enough"));
+        let ipv6 = v6.map(|(base, len)| {
+            Subnet::containing(Ipv6Addr::from(base).into(), 1 + len % 127).expect("short enough")
+        });
         let key = Key { subnet, ipv6 };
         proptest::prop_assert_eq!(key.to_string().parse::<Key>(), Ok(key));
     }
@@ -235,7 +282,7 @@ proptest::proptest! {
     fn every_value_reads_back(ip: u32, mac: [u8; 6], vni in proptest::option::of(1_u32..1 << 24), node: Option<[u8; 16]>) {
         let value = LeaseValue {
             public_ip: Underlay(Ipv4Addr::from(ip).into()),
-            public_ipv6: None,
+            ipv6: None,
             backend: LeaseBackend::Vxlan { vni: vni.and_then(Vni::new), mac: Mac(mac) },
             node: node.map(NodeId::from_random),
         };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ids::{Mac, NodeId, Underlay, Vni};
+use crate::ids::{Family, Mac, NodeId, Underlay, Vni};
 use crate::json::Members;
 
 /// What an owner says about itself.
@@ -14,12 +14,30 @@ use crate::json::Members;
 pub struct LeaseValue {
     /// Where its end of the tunnel listens; `0.0.0.0` when it did not say. Of IPv6 if it has no other.
     pub public_ip: Underlay,
-    /// The same for IPv6, beside one of IPv4. We read it and make no use of it.
-    pub public_ipv6: Option<Ipv6Addr>,
     /// How to send to it.
     pub backend: LeaseBackend,
+    /// The same for packets of IPv6, beside those of IPv4.
+    pub ipv6: Option<Beside>,
     /// Which host it is. Only Twill writes it: a lease of flannel has none.
     pub node: Option<NodeId>,
+}
+
+/// What an owner with both families says about IPv6.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Beside {
+    /// Where its end of the tunnel listens.
+    pub public_ip: Ipv6Addr,
+    /// The VXLAN device that carries IPv6; other backends have nothing to say.
+    pub vtep: Option<Vtep>,
+}
+
+/// One VXLAN device of an owner.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vtep {
+    /// The network identifier; leases of old flannels lack it.
+    pub vni: Option<Vni>,
+    /// Its hardware address.
+    pub mac: Mac,
 }
 
 /// The backend of an owner, with what peers need to know for it.
@@ -117,28 +135,18 @@ impl LeaseValue {
             }
             LeaseBackend::Other { name } => (Some(name.as_str()), None),
         };
-        let node = self.node;
-        let written = match self.public_ip.0 {
-            IpAddr::V4(public_ip) => {
-                let (public_ipv6, backend_v6_data) = (self.public_ipv6, None);
-                Written {
-                    public_ip,
-                    public_ipv6,
-                    backend_type,
-                    backend_data,
-                    backend_v6_data,
-                    node,
+        let (public_ip, public_ipv6, backend_data, backend_v6_data) =
+            match (self.public_ip.0, self.ipv6) {
+                (IpAddr::V6(alone), _) => (Ipv4Addr::UNSPECIFIED, Some(alone), None, backend_data),
+                (IpAddr::V4(public_ip), None) => (public_ip, None, backend_data, None),
+                (IpAddr::V4(public_ip), Some(Beside { public_ip: beside, vtep })) => {
+                    let vxlan = |Vtep { vni, mac }| Data::Vxlan(VxlanData { vni, mac });
+                    (public_ip, Some(beside), backend_data, vtep.map(vxlan))
                 }
-            }
-            IpAddr::V6(address) => Written {
-                public_ip: Ipv4Addr::UNSPECIFIED,
-                public_ipv6: Some(address),
-                backend_type,
-                backend_data: None,
-                backend_v6_data: backend_data,
-                node,
-            },
-        };
+            };
+        let node = self.node;
+        let written =
+            Written { public_ip, public_ipv6, backend_type, backend_data, backend_v6_data, node };
         // Strings, numbers and addresses always have a JSON form.
         serde_json::to_string(&written).unwrap_or_default()
     }
@@ -151,7 +159,6 @@ impl LeaseValue {
             None => Ipv4Addr::UNSPECIFIED,
             Some(found) => text_of(found, "PublicIP", "an IPv4 address")?,
         };
-
         let public_ipv6 = match plain(&members, "PublicIPv6") {
             None => None,
             Some(found) => Some(text_of(found, "PublicIPv6", "an IPv6 address")?),
@@ -160,12 +167,43 @@ impl LeaseValue {
             None => None,
             Some(found) => Some(text_of(found, "TwillNodeID", "a node id")?),
         };
-        let (public_ip, public_ipv6, data) = match public_ipv6 {
-            Some(only) if public_ip.is_unspecified() => (IpAddr::V6(only), None, "BackendV6Data"),
-            beside => (IpAddr::V4(public_ip), beside, "BackendData"),
+        let alone = public_ipv6.filter(|_| public_ip.is_unspecified());
+        if let Some(alone) = alone {
+            let backend = LeaseBackend::read(&members, "BackendV6Data")?;
+            let public_ip = Underlay(IpAddr::V6(alone));
+            return Ok(Self { public_ip, backend, ipv6: None, node });
+        }
+        let backend = LeaseBackend::read(&members, "BackendData")?;
+        let beside = |public_ip| {
+            // Who spoils that half of it is still there for IPv4.
+            let vtep = match LeaseBackend::read(&members, "BackendV6Data") {
+                Ok(LeaseBackend::Vxlan { vni, mac }) => Some(Vtep { vni, mac }),
+                Ok(_) | Err(_) => None,
+            };
+            Beside { public_ip, vtep }
         };
-        let backend = LeaseBackend::read(&members, data)?;
-        Ok(Self { public_ip: Underlay(public_ip), public_ipv6, backend, node })
+        let public_ip = Underlay(IpAddr::V4(public_ip));
+        Ok(Self { public_ip, backend, ipv6: public_ipv6.map(beside), node })
+    }
+
+    /// What it says to those who send packets of that family.
+    pub(super) fn half(&self, family: Family) -> Self {
+        match (family, self.ipv6) {
+            (Family::V6, Some(Beside { public_ip, vtep })) => {
+                let backend = match (&self.backend, vtep) {
+                    (LeaseBackend::Vxlan { .. }, Some(Vtep { vni, mac })) => {
+                        LeaseBackend::Vxlan { vni, mac }
+                    }
+                    (LeaseBackend::Vxlan { .. }, None) => {
+                        LeaseBackend::Other { name: "vxlan for IPv4 alone".to_owned() }
+                    }
+                    (same, _) => same.clone(),
+                };
+                let public_ip = Underlay(public_ip.into());
+                Self { public_ip, backend, ipv6: None, node: self.node }
+            }
+            _its_own => Self { ipv6: None, ..self.clone() },
+        }
     }
 }
 

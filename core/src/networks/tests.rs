@@ -72,7 +72,7 @@ fn who_has_something_keeps_it_until_it_wants_something_else() {
     ledger.claim(&named("a"), claims(other)).unwrap_err();
     // On its way, a network has both.
     let third = r#""10.90.0.0/16","Backend":{"Type":"vxlan","VNI":3}"#;
-    let both = claims(third).and("10.88.0.0/16".parse().unwrap());
+    let both = claims(third).and(["10.88.0.0/16".parse().unwrap()]);
     ledger.claim(&named("a"), both).unwrap();
     assert!(ledger.is_taken_beside(&named("b"), "10.88.7.0/24".parse().unwrap()));
     ledger.claim(&named("a"), claims(third)).unwrap();

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::config::{Draft, NetworkConfig};
-use crate::ids::{LeaseId, NodeId};
-use crate::lease::{LeaseBackend, Listing, Malformed};
+use crate::ids::{LeaseId, NodeId, Subnet};
+use crate::lease::{LeaseBackend, Listing};
 
 mod small;
 
@@ -24,7 +24,7 @@ struct View {
     listing: Listing,
     config: NetworkConfig,
     holding: Option<Lease>,
-    previous: Option<Subnet>,
+    previous: Option<Key>,
     doubt: Doubt,
     anchored: bool,
 }
@@ -98,13 +98,13 @@ fn spoilt(n: u8, revision: i64) -> Malformed {
 
 fn value(owner: Option<u8>, at: u8) -> LeaseValue {
     let (public_ip, backend) = (ip(at), LeaseBackend::Unnamed);
-    LeaseValue { public_ip, public_ipv6: None, backend, node: owner.map(node) }
+    LeaseValue { public_ip, ipv6: None, backend, node: owner.map(node) }
 }
 
 fn config(min: u8, max: u8) -> NetworkConfig {
     let mut draft = Draft::new("10.5.0.0/16".parse().expect("a block"));
-    draft.subnet_min = Some(subnet(min).base());
-    draft.subnet_max = Some(subnet(max).base());
+    draft.range.subnet_min = Some(subnet(min).base());
+    draft.range.subnet_max = Some(subnet(max).base());
     draft.build().expect("bounds inside the network")
 }
 

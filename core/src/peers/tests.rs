@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Backend, Udp, Vxlan};
 use crate::ids::{LeaseId, Revision, Vni};
-use crate::lease::LeaseValue;
+use crate::lease::{Beside, LeaseValue, Vtep};
 
 #[test]
 fn takes_what_it_can_send_to() {
@@ -212,9 +212,11 @@ fn hosts_of_ipv6_alone_are_told_apart_by_their_addresses() {
         Lease { key, value, ..lease(n) }
     };
     let own = Own {
-        network: "fd00:88::/48".parse().expect("a network"),
-        subnet: block(1),
-        public_ip: host(1),
+        home: Home {
+            network: "fd00:88::/48".parse().expect("a network"),
+            subnet: block(1),
+            public_ip: host(1),
+        },
         ..own()
     };
     let mixed = with(one(4), |value| value.public_ip = Underlay([192, 0, 2, 4].into()));
@@ -229,6 +231,55 @@ fn hosts_of_ipv6_alone_are_told_apart_by_their_addresses() {
     // By their keys: that of IPv4 comes first.
     let wanted = [Reason::OutsideNetwork, Reason::PublicAddress, Reason::OutsideNetwork];
     assert_eq!(reasons, wanted);
+}
+
+#[test]
+fn a_host_with_both_families_is_two_peers() {
+    let dual = |n: u8| {
+        let mut lease = lease(n);
+        lease.key.ipv6 = format!("fd00:88:0:{n:x}::/64").parse().ok();
+        let public_ip = format!("fd00:140::{n:x}").parse().expect("an address");
+        let vtep = Some(Vtep { vni: Some(Vni::ONE), mac: mac(0x60 + n) });
+        lease.value.ipv6 = Some(Beside { public_ip, vtep });
+        lease
+    };
+    let ipv6 = Home {
+        network: "fd00:88::/48".parse().expect("a network"),
+        subnet: "fd00:88:0:1::/64".parse().expect("a subnet"),
+        public_ip: Underlay("fd00:140::1".parse().expect("an address")),
+    };
+    let own = Own { ipv6: Some(ipv6), ..own() };
+    let spoilt = with(dual(4), |value| {
+        value.ipv6 = value.ipv6.map(|beside| Beside { vtep: None, ..beside });
+    });
+    let moved = at(9, with(dual(6), |value| value.node = Some(node(3))));
+    let mut known = Known::default();
+    known.fold(snapshot(&[dual(OWN), dual(2), dual(3), spoilt, lease(5), moved], &[]));
+    let view = known.view(&own);
+    let told = |peer: &Peer| format!("{} at {} by {:?}", peer.subnet, peer.underlay, peer.mac);
+    assert_eq!(
+        view.peers.iter().map(told).collect::<Vec<_>>(),
+        [
+            format!("10.5.2.0/24 at 192.0.2.2 by {:?}", Some(mac(2))),
+            format!("10.5.4.0/24 at 192.0.2.4 by {:?}", Some(mac(4))),
+            format!("10.5.5.0/24 at 192.0.2.5 by {:?}", Some(mac(5))),
+            format!("10.5.6.0/24 at 192.0.2.6 by {:?}", Some(mac(6))),
+            format!("fd00:88:0:2::/64 at fd00:140::2 by {:?}", Some(mac(0x62))),
+            format!("fd00:88:0:6::/64 at fd00:140::6 by {:?}", Some(mac(0x66))),
+        ]
+    );
+    let ignored: Vec<String> =
+        view.ignored.iter().map(|entry| format!("{}: {}", entry.key, entry.why)).collect();
+    let newer = "its host has the newer lease 10.5.6.0/24, fd00:88:0:6::/64";
+    let backend = "its backend is vxlan for IPv4 alone, ours is vxlan";
+    assert_eq!(
+        ignored,
+        [
+            format!("10.5.3.0-24&fd00:88:0:3::-64: {newer}"),
+            format!("10.5.4.0-24&fd00:88:0:4::-64: {backend}"),
+            "10.5.5.0-24: it has no subnet of IPv6".to_owned(),
+        ]
+    );
 }
 
 /// The leases there are, and what becomes of them besides our own.
@@ -257,9 +308,12 @@ const OWN: u8 = 1;
 fn own() -> Own {
     Own {
         node: node(OWN),
-        network: Subnet::new([10, 5, 0, 0].into(), 16).expect("aligned"),
-        subnet: subnet(OWN),
-        public_ip: host(OWN),
+        home: Home {
+            network: Subnet::new([10, 5, 0, 0].into(), 16).expect("aligned"),
+            subnet: subnet(OWN),
+            public_ip: host(OWN),
+        },
+        ipv6: None,
         mac: Some(mac(OWN)),
         serving: Serving::new(Backend::Vxlan(Vxlan::default()), Revision(1)),
     }
@@ -269,7 +323,7 @@ fn lease(n: u8) -> Lease {
     let backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: mac(n) };
     Lease {
         key: subnet(n).into(),
-        value: LeaseValue { public_ip: host(n), public_ipv6: None, backend, node: Some(node(n)) },
+        value: LeaseValue { public_ip: host(n), ipv6: None, backend, node: Some(node(n)) },
         revision: Revision(5),
         lease_id: Some(LeaseId(n.into())),
     }

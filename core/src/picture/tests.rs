@@ -15,7 +15,7 @@ fn lease(n: u8) -> Lease {
     let mac = Mac([2, 0, 0, 0, 0, n]);
     let value = LeaseValue {
         public_ip: Underlay([192, 0, 2, n].into()),
-        public_ipv6: None,
+        ipv6: None,
         backend: LeaseBackend::Vxlan { vni: Vni::new(1), mac },
         node: (n != 3).then_some(node(n)),
     };

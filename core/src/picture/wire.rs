@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Life, Picture};
 use crate::config::NetworkConfig;
-use crate::ids::{BootId, LeaseId, NodeId, Revision};
+use crate::ids::{BootId, LeaseId, NodeId, Revision, Subnet};
 use crate::lease::{Key, Lease, LeaseValue, Listing, Malformed};
 use crate::validity::Stamp;
 
@@ -87,9 +87,11 @@ pub(super) fn read(text: &[u8]) -> Result<Picture, String> {
     if own.value.node != Some(node) {
         return Err(format!("the lease {} is not of host {node}", own.key));
     }
-    let subnet = own.subnet();
-    if own.key.ipv6.is_some() || !config.network.holds(subnet) {
-        return Err(format!("the subnet {subnet} is not part of the network {}", config.network));
+    let (blocks, networks) = (own.key.blocks(), config.networks());
+    let holds = |(network, block): (Subnet, Subnet)| network.holds(block);
+    if blocks.count() != networks.count() || !config.networks().zip(own.key.blocks()).all(holds) {
+        let (subnet, network) = (own.key.words(), config.words());
+        return Err(format!("the subnet {subnet} is not part of the network {network}"));
     }
     if life.left_ms > life.ttl_ms {
         return Err(format!("the lease {} would live longer than etcd granted", own.key));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Change, Tables};
-use crate::ids::{Gateway, Mac, Subnet};
+use crate::ids::{Family, Gateway, Mac, Subnet};
 use crate::peers::Peer;
 
 /// What of `changes` nobody meant: somebody undid it since the kernel was as `stood` says.
@@ -33,13 +33,18 @@ pub fn concerned(changes: &[Change], peers: &[Peer]) -> BTreeMap<Subnet, Vec<Str
     if changes.is_empty() {
         return concerned;
     }
-    let macs: BTreeMap<Mac, Subnet> =
-        peers.iter().filter_map(|peer| peer.mac.map(|mac| (mac, peer.subnet))).collect();
+    // A host with both families may have one address for two devices.
+    let macs: BTreeMap<(Mac, Family), Subnet> = peers
+        .iter()
+        .filter_map(|peer| peer.mac.map(|mac| ((mac, Family::of(peer.underlay.0)), peer.subnet)))
+        .collect();
     let gateways: BTreeMap<Gateway, Subnet> =
         peers.iter().map(|peer| (peer.subnet.gateway(), peer.subnet)).collect();
     for change in changes {
         let subnet = match change {
-            Change::PutForwarding(_, mac, _) | Change::DropForwarding(_, mac, _) => macs.get(mac),
+            Change::PutForwarding(_, mac, host) | Change::DropForwarding(_, mac, host) => {
+                macs.get(&(*mac, Family::of(host.0)))
+            }
             Change::PutNeighbour(_, gateway, _) | Change::DropNeighbour(_, gateway) => {
                 gateways.get(gateway)
             }

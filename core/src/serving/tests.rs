@@ -154,7 +154,7 @@ fn lease(backend: &LeaseBackend, revision: i64) -> Lease {
     let (backend, node) = (backend.clone(), None);
     Lease {
         key: "10.5.2.0-24".parse().expect("a key"),
-        value: LeaseValue { public_ip, public_ipv6: None, backend, node },
+        value: LeaseValue { public_ip, ipv6: None, backend, node },
         revision: Revision(revision),
         lease_id: None,
     }

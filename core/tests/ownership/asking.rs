@@ -28,7 +28,7 @@ impl Explored {
                 node: node(machine.node),
                 public_ip: value.public_ip,
                 listing: &listing,
-                previous: machine.previous.map(|slot| self.subnets[usize::from(slot)]),
+                previous: machine.previous.map(|slot| self.subnets[usize::from(slot)].into()),
                 local_routes: &[],
             },
             value: &value,
@@ -89,7 +89,7 @@ fn doubt(machine: &Machine) -> ownership::Doubt {
 fn value(owner: Option<u8>, address: u8) -> LeaseValue {
     LeaseValue {
         public_ip: underlay(address),
-        public_ipv6: None,
+        ipv6: None,
         backend: LeaseBackend::Unnamed,
         node: owner.map(node),
     }

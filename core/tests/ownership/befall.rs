@@ -141,7 +141,7 @@ impl Explored {
     pub(crate) fn is_free(&self, world: &World, slot: u8) -> bool {
         let config = &self.configs[usize::from(world.etcd.config)];
         let mut rows = (0..).zip(world.etcd.rows);
-        config.admits(self.subnets[usize::from(slot)])
+        config.admits(self.subnets[usize::from(slot)].into())
             && rows.all(|(other, row)| row.is_none() || !self.overlap(slot, other))
     }
 
@@ -152,7 +152,7 @@ impl Explored {
         let own = |row: &Option<Row>| row.is_some_and(|row| row.address == address);
         let config = &self.configs[usize::from(world.etcd.config)];
         let at = match world.etcd.rows.iter().position(own) {
-            Some(found) if config.admits(self.subnets[found]) => found,
+            Some(found) if config.admits(self.subnets[found].into()) => found,
             Some(found) => {
                 world.etcd.rows[found] = None;
                 world.excuse(u8::try_from(found).expect("few subnets"));

@@ -83,7 +83,7 @@ impl Explored {
         for lease in &choice.withdraw {
             withdraw[usize::from(self.slot(lease.subnet()))] = number(lease.revision);
         }
-        let slot = self.slot(choice.subnet);
+        let slot = self.slot(choice.key.subnet);
         let hope = self.full();
         let machine = &mut world.machines[host];
         // On disk before anybody can read it.
@@ -176,7 +176,7 @@ impl Explored {
             .any(|(other, row)| row.is_some_and(anothers) && self.overlap(slot, other));
         let config = &self.configs[usize::from(world.etcd.config)];
         let gone = world.etcd.rows[usize::from(slot)].is_none();
-        let outgrown = gone && !config.admits(self.subnets[usize::from(slot)]);
+        let outgrown = gone && !config.admits(self.subnets[usize::from(slot)].into());
         !taken && !outgrown
     }
 }

@@ -138,9 +138,9 @@ impl Scenario {
 fn config((min, max): Bounds) -> NetworkConfig {
     let (min, max): (Subnet, Subnet) = (parse(min), parse(max));
     let mut draft = Draft::new(parse("10.5.0.0/16"));
-    draft.subnet_len = Some(min.len());
-    draft.subnet_min = Some(min.base());
-    draft.subnet_max = Some(max.base());
+    draft.range.subnet_len = Some(min.len());
+    draft.range.subnet_min = Some(min.base());
+    draft.range.subnet_max = Some(max.base());
     draft.build().expect("bounds of one length inside the network")
 }
 

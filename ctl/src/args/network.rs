@@ -1,11 +1,11 @@
 //! `twillctl network`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use twill_core::ids::{Ipv4Subnet, Mtu, Subnet, Vni};
+use twill_core::ids::{Mtu, Subnet, Vni};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Network {
@@ -14,6 +14,7 @@ pub(crate) enum Network {
 Examples:
   twillctl network init --network 10.88.0.0/16
   twillctl network init --network 10.88.0.0/16 --backend vxlan --vni 42 --mtu 9000
+  twillctl network init --network 10.88.0.0/16 --ipv6-network fd00:88::/48 --backend vxlan
   twillctl network init --network 10.88.0.0/16 --subnet-len 26 --subnet-min 10.88.8.0 --force")]
     Init(Init),
     /// Show the configuration, defaults filled in
@@ -27,6 +28,7 @@ apply it as they see it, hosts that run flanneld when that is restarted.
 Examples:
   twillctl network set --mtu 1400
   twillctl network set --backend vxlan --vni 42
+  twillctl network set --ipv6-network fd00:88::/48
   twillctl network set --mtu default --yes
   twillctl network set --json '{\"Network\":\"10.88.0.0/16\",\"Backend\":{\"Type\":\"vxlan\"}}'
   twillctl network set --file network.json --dry-run")]
@@ -54,6 +56,14 @@ pub(crate) struct Init {
     /// First address of the highest subnet a host may get [default: the last of the network]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) subnet_max: Option<IpAddr>,
+
+    /// Addresses of IPv6 beside those of IPv4, such as `fd00:88::/48`: every host gets a subnet of each
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) ipv6_network: Option<Subnet>,
+
+    /// Prefix length of a host's subnet of IPv6 beside IPv4 [default: 64]
+    #[arg(long, value_name = "BITS", requires = "ipv6_network")]
+    pub(crate) ipv6_subnet_len: Option<u8>,
 
     /// UDP port of the tunnel [default: 8285 for udp, 8472 for vxlan]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
@@ -92,7 +102,7 @@ pub(crate) struct Set {
 pub(crate) struct Wish {
     /// The addresses of the whole network; every host gets another subnet
     #[arg(long, value_name = "CIDR")]
-    pub(crate) network: Option<Ipv4Subnet>,
+    pub(crate) network: Option<Subnet>,
 
     /// How packets travel between hosts
     #[arg(long, value_enum)]
@@ -103,12 +113,20 @@ pub(crate) struct Wish {
     pub(crate) subnet_len: Option<OrDefault<u8>>,
 
     /// First address of the lowest subnet a host may get
-    #[arg(long, value_name = "ADDRESS", value_parser = or_default::<Ipv4Addr>)]
-    pub(crate) subnet_min: Option<OrDefault<Ipv4Addr>>,
+    #[arg(long, value_name = "ADDRESS", value_parser = or_default::<IpAddr>)]
+    pub(crate) subnet_min: Option<OrDefault<IpAddr>>,
 
     /// First address of the highest subnet a host may get
-    #[arg(long, value_name = "ADDRESS", value_parser = or_default::<Ipv4Addr>)]
-    pub(crate) subnet_max: Option<OrDefault<Ipv4Addr>>,
+    #[arg(long, value_name = "ADDRESS", value_parser = or_default::<IpAddr>)]
+    pub(crate) subnet_max: Option<OrDefault<IpAddr>>,
+
+    /// Addresses of IPv6 beside those of IPv4; with `default` the network has none any more
+    #[arg(long, value_name = "CIDR", value_parser = or_default::<Subnet>)]
+    pub(crate) ipv6_network: Option<OrDefault<Subnet>>,
+
+    /// Prefix length of a host's subnet of IPv6 beside IPv4
+    #[arg(long, value_name = "BITS", value_parser = or_default::<u8>)]
+    pub(crate) ipv6_subnet_len: Option<OrDefault<u8>>,
 
     /// UDP port of the tunnel
     #[arg(long, value_parser = or_default::<u16>)]
@@ -132,8 +150,18 @@ pub(crate) struct Wish {
 }
 
 /// The options that change one member.
-const MEMBERS: [&str; 8] =
-    ["network", "backend", "subnet_len", "subnet_min", "subnet_max", "port", "vni", "mtu"];
+const MEMBERS: [&str; 10] = [
+    "network",
+    "backend",
+    "subnet_len",
+    "subnet_min",
+    "subnet_max",
+    "ipv6_network",
+    "ipv6_subnet_len",
+    "port",
+    "vni",
+    "mtu",
+];
 
 /// A value for a member, or none: then it has its default.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -61,9 +61,10 @@ async fn store() -> (Memory, Held) {
     let store = Memory::default();
     let Lease { key, value, .. } = lease(2, Some(2), None);
     let bid = Bid {
-        subnet: key.subnet,
+        key,
         value,
         over: Over::Nothing,
+        beside: None,
         config: None,
         ttl: Duration::from_hours(24),
         record: None,
@@ -158,6 +159,7 @@ fn found(args: &Gc) -> Finding {
         hostname: "node5".to_owned(),
         public_ip: Underlay([192, 0, 2, 5].into()),
         subnet: "10.88.5.0/24".parse().unwrap(),
+        ipv6: None,
         version: "0.1.0".to_owned(),
         started: 1_700_000_000,
     }];

@@ -3,7 +3,8 @@
 //! Member names count in any case, as they do for flannel, and the last of several does.
 
 use serde_json::{Map, Value};
-use twill_core::config::{Draft, NetworkConfig};
+use twill_core::config::{DraftRange, NetworkConfig, Range};
+use twill_core::ids::{Family, Subnet};
 
 use super::MEMBERS;
 use crate::args::{Backend, OrDefault, Wish};
@@ -73,16 +74,26 @@ fn changed(
     wish: &Wish,
     old: Option<&NetworkConfig>,
 ) -> Result<Members, Failure> {
+    // Of which family the first addresses are stays as it is.
+    let family = old.map_or(Family::V4, |old| old.network.family());
     if wish.network.is_some() || wish.subnet_len.is_some() {
-        forget_default_bounds(&mut members, old);
+        forget_default_bounds(&mut members, old.map(NetworkConfig::first));
     }
-    if let Some(network) = wish.network {
-        put(&mut members, "Network", Some(network.to_string().into()));
+    if wish.ipv6_network.is_some() || wish.ipv6_subnet_len.is_some() {
+        forget_default_bounds(&mut members, old.and_then(|old| old.ipv6));
     }
-    let address = |value: std::net::Ipv4Addr| Value::from(value.to_string());
-    set(&mut members, "SubnetLen", wish.subnet_len, Value::from);
-    set(&mut members, "SubnetMin", wish.subnet_min, address);
-    set(&mut members, "SubnetMax", wish.subnet_max, address);
+    let [network, len, min, max] = names(family);
+    if let Some(wanted) = wish.network {
+        if wanted.family() != family {
+            return Err(another_family(wanted, family));
+        }
+        put(&mut members, network, Some(wanted.to_string().into()));
+    }
+    let address = |value: std::net::IpAddr| Value::from(value.to_string());
+    set(&mut members, len, wish.subnet_len, Value::from);
+    set(&mut members, min, wish.subnet_min, address);
+    set(&mut members, max, wish.subnet_max, address);
+    beside(&mut members, wish, family)?;
 
     let options =
         [wish.backend.is_some(), wish.port.is_some(), wish.vni.is_some(), wish.mtu.is_some()];
@@ -94,16 +105,60 @@ fn changed(
     Ok(members)
 }
 
+/// The addresses of IPv6 beside those of IPv4.
+fn beside(members: &mut Members, wish: &Wish, first: Family) -> Result<(), Failure> {
+    if wish.ipv6_network.is_none() && wish.ipv6_subnet_len.is_none() {
+        return Ok(());
+    }
+    if first == Family::V6 {
+        let message =
+            "the network has addresses of IPv6 alone, and --ipv6-network is for those beside IPv4";
+        return Err(Failure::new(Kind::Usage, message).hint("use --network and --subnet-len"));
+    }
+    let [network, len, min, max] = names(Family::V6);
+    match wish.ipv6_network {
+        None => {}
+        Some(OrDefault::Default) => {
+            for member in ["EnableIPv6", network, len, min, max] {
+                put(members, member, None);
+            }
+        }
+        Some(OrDefault::Value(wanted)) if wanted.family() == Family::V6 => {
+            put(members, "EnableIPv6", Some(true.into()));
+            put(members, network, Some(wanted.to_string().into()));
+        }
+        Some(OrDefault::Value(wanted)) => return Err(another_family(wanted, Family::V6)),
+    }
+    set(members, len, wish.ipv6_subnet_len, Value::from);
+    Ok(())
+}
+
+fn another_family(wanted: Subnet, family: Family) -> Failure {
+    let message = format!("{wanted} is no block of {family} addresses");
+    let hint = "--ipv6-network adds IPv6 to a network of IPv4; from one family to the other alone leads \
+                only --json or --file";
+    Failure::new(Kind::Usage, message).hint(hint)
+}
+
+/// The members of one family: the network, and length, first and last of its subnets.
+fn names(family: Family) -> [&'static str; 4] {
+    match family {
+        Family::V4 => ["Network", "SubnetLen", "SubnetMin", "SubnetMax"],
+        Family::V6 => ["IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax"],
+    }
+}
+
 /// Bounds that only spell the defaults out follow the network. `network init` writes such.
-fn forget_default_bounds(members: &mut Members, old: Option<&NetworkConfig>) {
+fn forget_default_bounds(members: &mut Members, old: Option<Range>) {
     let Some(old) = old else { return };
-    let draft = Draft { subnet_len: Some(old.subnet_len), ..Draft::new(old.network) };
+    let draft = DraftRange { subnet_len: Some(old.subnet_len), ..DraftRange::new(old.network) };
     let Ok(default) = draft.build() else { return };
+    let [_network, _len, min, max] = names(old.network.family());
     if old.subnet_min == default.subnet_min {
-        put(members, "SubnetMin", None);
+        put(members, min, None);
     }
     if old.subnet_max == default.subnet_max {
-        put(members, "SubnetMax", None);
+        put(members, max, None);
     }
 }
 
@@ -360,6 +415,8 @@ mod tests {
             subnet_len: None,
             subnet_min: None,
             subnet_max: None,
+            ipv6_network: None,
+            ipv6_subnet_len: None,
             port: None,
             vni: None,
             mtu: None,

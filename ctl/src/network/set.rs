@@ -113,11 +113,11 @@ fn compare(
         Ok(old) => changes(old, config).into_iter().map(Change::from).collect(),
         Err(error) => vec![Change::of_broken(&error.to_string())],
     };
-    let had = |lease: &Lease| old.as_ref().is_ok_and(|old| old.admits(lease.subnet()));
+    let had = |lease: &Lease| old.as_ref().is_ok_and(|old| old.admits(lease.key));
     let mut outgrown: Vec<&Lease> = listing
         .leases
         .iter()
-        .filter(|lease| !config.admits(lease.subnet()) && (had(lease) || old.is_err()))
+        .filter(|lease| !config.admits(lease.key) && (had(lease) || old.is_err()))
         .collect();
     outgrown.sort_by_key(|lease| lease.key);
     Document {

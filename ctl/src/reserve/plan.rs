@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use twill_core::config::NetworkConfig;
+use twill_core::config::{NetworkConfig, Range};
 use twill_core::ids::{NodeId, Subnet, Underlay};
-use twill_core::lease::{Lease, LeaseBackend, LeaseValue, Listing};
+use twill_core::lease::{Key, Lease, LeaseBackend, LeaseValue, Listing};
 use twill_core::node::NodeRecord;
 
 use crate::failure::{Failure, Kind};
-use crate::names;
+use crate::{leases, names};
 
 /// For whom.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,20 +34,21 @@ pub(super) enum Plan {
     Already(Lease),
     /// Take the end away from this lease.
     Keep(Lease),
-    /// Make the key with this value.
-    New(LeaseValue),
+    /// Make this key with this value.
+    New(Key, LeaseValue),
 }
 
 pub(super) fn plan(subnet: Subnet, holder: Holder, world: &World<'_>) -> Result<Plan, Failure> {
     let World { config, listing, nodes } = *world;
-    if let Some(lease) = listing.leases.iter().find(|lease| lease.subnet() == subnet) {
+    if let Some(lease) = listing.leases.iter().find(|lease| leases::is_at(lease.key, subnet)) {
         return match (holder.has(lease), lease.lease_id) {
             (false, _) => Err(owned(lease, nodes)),
             (true, None) => Ok(Plan::Already(lease.clone())),
             (true, Some(_)) => Ok(Plan::Keep(lease.clone())),
         };
     }
-    in_nobodys_way(subnet, world)?;
+    let key = key(subnet, config)?;
+    in_nobodys_way(key, world)?;
     if let Holder::Address(address) = holder {
         can_be_a_host(address, config)?;
     }
@@ -67,7 +68,7 @@ pub(super) fn plan(subnet: Subnet, holder: Holder, world: &World<'_>) -> Result<
         );
         return Err(Failure::new(Kind::Failed, message).hint(hint));
     }
-    Ok(Plan::New(holder.value(nodes)))
+    Ok(Plan::New(key, holder.value(nodes)))
 }
 
 fn owned(lease: &Lease, nodes: &[NodeRecord]) -> Failure {
@@ -79,32 +80,40 @@ fn owned(lease: &Lease, nodes: &[NodeRecord]) -> Failure {
     Failure::new(Kind::Failed, message).hint(hint)
 }
 
+/// What a host with that subnet has: in a network of both families, the subnet of the other one that has
+/// the same number.
+fn key(subnet: Subnet, config: &NetworkConfig) -> Result<Key, Failure> {
+    config.key_with(subnet).ok_or_else(|| {
+        let range = |range: Range| {
+            format!(
+                "a /{} for each, from {} to {}",
+                range.subnet_len, range.subnet_min, range.subnet_max
+            )
+        };
+        let ranges = config.ranges().map(range).collect::<Vec<_>>().join(", and ");
+        let message = format!("no host can have {subnet}: the network has {ranges}");
+        Failure::new(Kind::Failed, message).hint("see `twillctl network show`")
+    })
+}
+
 /// Could a host claim it as things are?
-fn in_nobodys_way(subnet: Subnet, world: &World<'_>) -> Result<(), Failure> {
-    let World { config, listing, nodes } = *world;
-    if let Some(spoilt) = listing
-        .malformed
-        .iter()
-        .find(|entry| entry.lease.is_some_and(|key| key.subnet.overlaps(subnet)))
+fn in_nobodys_way(key: Key, world: &World<'_>) -> Result<(), Failure> {
+    let World { listing, nodes, .. } = *world;
+    let subnet = key.words();
+    if let Some(spoilt) =
+        listing.malformed.iter().find(|entry| entry.lease.is_some_and(|taken| taken.overlaps(&key)))
     {
         let message = format!("{subnet} is not free: {} is no lease: {}", spoilt.key, spoilt.why);
         return Err(
             Failure::new(Kind::Failed, message).hint("delete that key: twillctl lease revoke")
         );
     }
-    if let Some(other) = listing.leases.iter().find(|lease| lease.subnet().overlaps(subnet)) {
-        let (theirs, owner) = (other.subnet(), names::owner(other, nodes));
+    if let Some(other) = listing.leases.iter().find(|lease| lease.key.overlaps(&key)) {
+        let (theirs, owner) = (other.key.words(), names::owner(other, nodes));
         let message = format!("{subnet} overlaps {theirs} of {owner}");
         return Err(Failure::new(Kind::Failed, message).hint("choose another: twillctl lease list"));
     }
-    if config.admits(subnet) {
-        return Ok(());
-    }
-    let message = format!(
-        "no host can have {subnet}: the network has a /{} for each, from {} to {}",
-        config.subnet_len, config.subnet_min, config.subnet_max
-    );
-    Err(Failure::new(Kind::Failed, message).hint("see `twillctl network show`"))
+    Ok(())
 }
 
 fn can_be_a_host(Underlay(address): Underlay, config: &NetworkConfig) -> Result<(), Failure> {
@@ -120,8 +129,8 @@ fn can_be_a_host(Underlay(address): Underlay, config: &NetworkConfig) -> Result<
         refused("nobody can be reached there")
     } else if address.is_loopback() {
         refused("every host has it")
-    } else if config.network.contains(address) {
-        refused(&format!("it lies inside the overlay network {}", config.network))
+    } else if let Some(network) = config.networks().find(|network| network.contains(address)) {
+        refused(&format!("it lies inside the overlay network {network}"))
     } else {
         Ok(())
     }
@@ -146,7 +155,7 @@ impl Holder {
             }
             Self::Address(address) => (address, None),
         };
-        LeaseValue { public_ip, public_ipv6: None, backend: LeaseBackend::Unnamed, node }
+        LeaseValue { public_ip, ipv6: None, backend: LeaseBackend::Unnamed, node }
     }
 }
 
@@ -185,7 +194,7 @@ mod tests {
             ),
         ];
         for (holder, value) in rows {
-            let Plan::New(made) = decide("10.88.50.0/24", holder, &listing).unwrap() else {
+            let Plan::New(_key, made) = decide("10.88.50.0/24", holder, &listing).unwrap() else {
                 panic!("it is free: {value}")
             };
             assert_eq!(made.to_json(), value);
@@ -240,6 +249,7 @@ mod tests {
             hostname: "node3".to_owned(),
             public_ip: Underlay([192, 0, 2, 3].into()),
             subnet: "10.88.3.0/24".parse().unwrap(),
+            ipv6: None,
             version: "0.1.0".to_owned(),
             started: 1_700_000_000,
         }];

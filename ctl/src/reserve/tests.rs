@@ -59,8 +59,15 @@ async fn store() -> (Memory, Held) {
     store.write_config(r#"{"Network":"10.88.0.0/16"}"#, Expected::Nothing).await.unwrap();
     let text = br#"{"PublicIP":"192.0.2.7","TwillNodeID":"07070707070707070707070707070707"}"#;
     let value = LeaseValue::parse(text).unwrap();
-    let bid =
-        Bid { subnet: subnet(), value, over: Over::Nothing, config: None, ttl: DAY, record: None };
+    let bid = Bid {
+        key: subnet().into(),
+        value,
+        over: Over::Nothing,
+        beside: None,
+        config: None,
+        ttl: DAY,
+        record: None,
+    };
     let Claimed::Ours(held) = store.claim(&bid).await.unwrap() else { panic!("it was free") };
     (store, held)
 }

@@ -112,7 +112,7 @@ async fn claim(store: &Memory, third: u8) -> Held {
     let Lease { key, value, .. } = lease(third, (None, 0), FLANNEL);
     let ttl = Duration::from_mins(1);
     let bid =
-        Bid { subnet: key.subnet, value, over: Over::Nothing, config: None, ttl, record: None };
+        Bid { key, value, over: Over::Nothing, beside: None, config: None, ttl, record: None };
     let Claimed::Ours(held) = store.claim(&bid).await.unwrap() else { panic!("it was free") };
     held
 }

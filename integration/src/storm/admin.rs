@@ -30,8 +30,7 @@ impl Admin {
         for number in 0..subnets {
             let node = NodeId::from_random(rand::random());
             let (address, backend) = (slot::address(number), LeaseBackend::Unnamed);
-            let value =
-                LeaseValue { public_ip: address, public_ipv6: None, backend, node: Some(node) };
+            let value = LeaseValue { public_ip: address, ipv6: None, backend, node: Some(node) };
             let key = format!("{LEASES}10.88.{}.0-24", number + 1);
             self.client.put(key, value.to_json(), None).await?;
         }

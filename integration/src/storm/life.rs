@@ -44,7 +44,7 @@ pub(super) async fn live<S: Store>(life: &Life, store: S, disk: &mut Disk) -> Re
         match tenant.join(None, picture).await {
             Ok(joined) => {
                 backoff.reset();
-                disk.previous = Some(joined.held.lease.subnet());
+                disk.previous = Some(joined.held.lease.key);
                 let left = Box::pin(life.keep(tenant, joined)).await;
                 life.gives_up();
                 if matches!(left, Left::Doubled(_)) {
@@ -75,7 +75,7 @@ impl Life {
             node: disk.node,
             value: LeaseValue {
                 public_ip: self.address,
-                public_ipv6: None,
+                ipv6: None,
                 backend: LeaseBackend::Unnamed,
                 node: Some(disk.node),
             },
@@ -96,7 +96,7 @@ impl Life {
             Follow::after(tenant.store().clone(), Scope::Host(node), picture.listing.revision);
         known.fold(Event::Snapshot(picture.listing));
         known.fold(Event::Put(held.lease.clone()));
-        let own = (node, held.lease.subnet());
+        let own = (node, held.lease.key);
         let mine = Mine { own: Some(held.lease.clone()), ..Mine::default() };
         let (mine, seen) = watch::channel(mine);
         let (_value, says) = watch::channel(tenant.wish.value.clone());

@@ -9,6 +9,7 @@ use anyhow::Result;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use twill_core::ids::{NodeId, Subnet, Underlay};
+use twill_core::lease::Key;
 use twill_store::{Etcd, Options, Store};
 
 use super::gate::Gate;
@@ -24,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Disk {
     pub(super) node: NodeId,
-    pub(super) previous: Option<Subnet>,
+    pub(super) previous: Option<Key>,
 }
 
 /// How an agent is doing, by its own account.

@@ -48,15 +48,15 @@ impl Gatekeeper {
         Self([Family::V4, Family::V6].map(half))
     }
 
-    /// Brings the tables about, each in one transaction: that of the gate's family, and none of the
-    /// other's. `None` is no table at all. A look at what nobody has changed is one question to the
+    /// Brings the tables about, each in one transaction: that of the family of each gate, and none of a
+    /// family without. A look at what nobody has changed is one question to the
     /// kernel, and a peer who comes or goes is an element of a set.
     ///
     /// When this is cut off, each table is as it was or as it should be.
-    pub async fn ensure(&mut self, gate: Option<&Gate>) -> Result<Outcome, Error> {
+    pub async fn ensure(&mut self, gates: &[Gate]) -> Result<Outcome, Error> {
         let mut outcome = Outcome::Unchanged;
         for half in &mut self.0 {
-            let wanted = gate.filter(|gate| gate.family() == half.family);
+            let wanted = gates.iter().find(|gate| gate.family() == half.family);
             outcome = outcome.max(half.ensure(wanted).await?);
         }
         Ok(outcome)

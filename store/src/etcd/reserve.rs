@@ -19,11 +19,10 @@ enum Attempt {
 
 impl Etcd {
     pub(super) async fn write_reservation(&self, wish: Reserve<'_>) -> Result<Rewritten, Error> {
-        let (subnet, value, config) = match wish {
+        let (key, value, config) = match wish {
             Reserve::Lease(lease) => return self.change_end(Operation::Reserve, lease, None).await,
-            Reserve::New { subnet, value, config } => (subnet, value, config),
+            Reserve::New { key, value, config } => (key, value, config),
         };
-        let key = Key::from(subnet);
         let path = self.endpoints.layout.lease(key);
         let when = vec![unchanged(&self.endpoints.layout.config(), config), absent(&path)];
         let write = TxnOp::put(path.as_str(), value.to_json(), None);

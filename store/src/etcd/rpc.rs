@@ -54,7 +54,7 @@ impl Etcd {
         bid: &Bid,
         granted: Option<Granted>,
     ) -> Result<Claimed, Error> {
-        let key = bid.subnet.into();
+        let key = bid.key;
         let path = self.endpoints.layout.lease(key);
         let mut when = match bid.over {
             Over::Nothing => vec![absent(&path)],
@@ -65,6 +65,8 @@ impl Etcd {
         let config = self.endpoints.layout.config();
         let read = bid.config.map(|revision| unchanged(&config, revision));
         when.extend(read);
+        let half = self.endpoints.layout.lease(key.subnet.into());
+        when.extend(bid.beside.map(|revision| none_since(&half, revision)));
         let presence = granted.map(|granted| granted.id);
         let ends = granted.filter(|_| !bid.is_reservation());
         let lease_id = ends.map(|granted| granted.id);
@@ -161,7 +163,7 @@ impl Etcd {
     /// Lives on with the etcd lease that is under the key, so that restarts do not leave a trail of
     /// empty ones; makes a new one when that has ended or has another length.
     pub(super) async fn adopt_or_grant(&self, bid: &Bid, id: LeaseId) -> Result<Granted, Error> {
-        let path = self.endpoints.layout.lease(bid.subnet.into());
+        let path = self.endpoints.layout.lease(bid.key);
         match self.keep_alive_for((Operation::Claim, &path), id).await? {
             Some(ttl) if ttl.as_secs() == bid.ttl.as_secs() => {
                 Ok(Granted { id, ttl, fresh: false })
@@ -216,6 +218,11 @@ pub(super) fn absent(key: &str) -> Compare {
 
 pub(super) fn unchanged(key: &str, revision: Revision) -> Compare {
     Compare::mod_revision(key, CompareOp::Equal, revision.0)
+}
+
+/// No key that begins with `prefix` was written after that revision; those that are gone do not count.
+fn none_since(prefix: &str, revision: Revision) -> Compare {
+    Compare::mod_revision(prefix, CompareOp::Less, revision.0.saturating_add(1)).with_prefix()
 }
 
 /// Nobody wrote the key since, and it hangs on the same etcd lease. Revisions come again when etcd is put

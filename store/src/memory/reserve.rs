@@ -11,11 +11,10 @@ use crate::{Error, Operation, Reserve, Revoked, Rewritten};
 
 impl Memory {
     pub(super) fn write_reservation(&self, wish: Reserve<'_>) -> Result<Rewritten, Error> {
-        let (subnet, value, config) = match wish {
+        let (key, value, config) = match wish {
             Reserve::Lease(lease) => return self.change_end(Operation::Reserve, lease, None),
-            Reserve::New { subnet, value, config } => (subnet, value.clone(), config),
+            Reserve::New { key, value, config } => (key, value.clone(), config),
         };
-        let key = Key::from(subnet);
         let path = self.layout.lease(key);
         let mut state = self.reach(Operation::Reserve, &path)?;
         if !state.holds(&self.layout.config(), When::At(config)) {

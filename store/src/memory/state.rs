@@ -58,6 +58,8 @@ pub(super) enum When {
     At(Revision),
     /// And hanging on that etcd lease, or on none.
     AsRead(Revision, Option<LeaseId>),
+    /// Nothing written later, under all keys that begin with it.
+    NoneSince(Revision),
 }
 
 impl From<Expected> for When {
@@ -139,6 +141,11 @@ impl State {
             When::AsRead(at, lease) => {
                 let lease = lease.map(|id| id.0);
                 now.is_some_and(|entry| (entry.revision, entry.lease) == (at.0, lease))
+            }
+            When::NoneSince(at) => {
+                let rows = self.rows.range(key.to_owned()..);
+                let mut rows = rows.take_while(|(found, _entry)| found.starts_with(key));
+                rows.all(|(_key, entry)| entry.revision <= at.0)
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::{Bid, Claimed, Error, Held, Operation, Renewal};
 
 impl Memory {
     pub(super) fn take(&self, bid: &Bid) -> Result<Claimed, Error> {
-        let key = self.layout.lease(bid.subnet.into());
+        let key = self.layout.lease(bid.key);
         let expected = match bid.over {
             Over::Nothing => When::Absent,
             Over::Lease(revision, id) => When::AsRead(revision, Some(id)),
@@ -32,7 +32,10 @@ impl Memory {
         puts.extend(bid.record.as_ref().map(|record| self.record(record, granted)));
         let config = self.layout.config();
         let read = bid.config.map(|revision| (config.as_str(), When::At(revision)));
-        let when: Vec<_> = read.into_iter().chain([(key.as_str(), expected)]).collect();
+        let half = self.layout.lease(bid.key.subnet.into());
+        let beside = bid.beside.map(|revision| (half.as_str(), When::NoneSince(revision)));
+        let when: Vec<_> =
+            read.into_iter().chain([(key.as_str(), expected)]).chain(beside).collect();
         let Some(revision) = self.swap(Operation::Claim, &when, &puts)? else {
             let mut state = self.state();
             if let Some(id) = granted.filter(|_| fresh) {
@@ -41,7 +44,7 @@ impl Memory {
             let valid = read.is_none_or(|(key, expected)| state.holds(key, expected));
             return Ok(if valid { Claimed::Lost } else { Claimed::Outdated });
         };
-        let lease = Lease { key: bid.subnet.into(), value: bid.value.clone(), revision, lease_id };
+        let lease = Lease { key: bid.key, value: bid.value.clone(), revision, lease_id };
         Ok(Claimed::Ours(Held { lease, ttl: lease_id.map(|_| bid.ttl), presence: granted }))
     }
 

@@ -62,7 +62,7 @@ async fn the_role_of_an_administrator_is_enough_for_twillctl() {
     admin.nodes().await.unwrap();
     admin.watch(held.lease.revision, Scope::Leases).await.unwrap();
     let config = admin.config().await.unwrap().unwrap().revision;
-    let wish = Reserve::New { subnet: subnet(9), value: &value(9, 3), config };
+    let wish = Reserve::New { key: subnet(9).into(), value: &value(9, 3), config };
     let Rewritten::Done(reserved) = admin.reserve(wish).await.unwrap() else {
         panic!("it was free")
     };

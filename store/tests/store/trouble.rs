@@ -63,9 +63,10 @@ async fn a_slow_etcd_does_not_collect_empty_leases() {
     let etcd = Throwaway::start();
     let slow = brisk(&[&slow_answers(&etcd, Duration::from_millis(1500))]);
     let bid = Bid {
-        subnet: "10.88.1.0/24".parse().unwrap(),
+        key: "10.88.1.0-24".parse().unwrap(),
         value: LeaseValue::parse(br#"{"PublicIP":"192.0.2.1"}"#).unwrap(),
         over: Over::Nothing,
+        beside: None,
         config: None,
         ttl: Duration::from_hours(1),
         record: None,

@@ -129,7 +129,8 @@ impl World for Real {
 
 pub(crate) fn bid(third: u8, host: u8) -> Bid {
     let value = value(third, host);
-    Bid { subnet: subnet(third), value, over: Over::Nothing, config: None, ttl: DAY, record: None }
+    let (key, over) = (subnet(third).into(), Over::Nothing);
+    Bid { key, value, over, beside: None, config: None, ttl: DAY, record: None }
 }
 
 pub(crate) fn over(held: &Held) -> Over {
@@ -139,7 +140,7 @@ pub(crate) fn over(held: &Held) -> Over {
 pub(crate) fn value(third: u8, host: u8) -> LeaseValue {
     LeaseValue {
         public_ip: Underlay([192, 0, 2, host].into()),
-        public_ipv6: None,
+        ipv6: None,
         backend: LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: Mac([2, 0, 0, 0, third, host]) },
         node: Some(node(host)),
     }
@@ -151,6 +152,7 @@ pub(crate) fn record(host: u8) -> NodeRecord {
         hostname: format!("node{host}"),
         public_ip: Underlay([192, 0, 2, host].into()),
         subnet: subnet(host),
+        ipv6: None,
         version: "0.1.0".to_owned(),
         started: 1_700_000_000,
     }

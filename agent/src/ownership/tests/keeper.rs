@@ -80,9 +80,10 @@ async fn steps_back_when_another_host_was_faster_during_an_outage() {
     memory.expire(host.first.lease.lease_id.expect("a lease"));
     let other = wish(&memory, 2).await;
     let bid = Bid {
-        subnet: host.subnet(),
+        key: host.subnet().into(),
         value: other.value.clone(),
         over: Over::Nothing,
+        beside: None,
         config: None,
         ttl: DEFAULT_TTL,
         record: None,

@@ -28,7 +28,7 @@ fn every_view(mut each: impl FnMut(View)) -> usize {
         Doubt::Silent { about: Revision(40) },
         Doubt::Answered(ip(THERE)),
     ];
-    let knowledge = [(None, None), (None, Some(subnet(1))), (Some(mine()), None)];
+    let knowledge = [(None, None), (None, Some(subnet(1).into())), (Some(mine()), None)];
     for (first, second) in contents(1)
         .iter()
         .flat_map(|first| contents(2).into_iter().map(move |second| (first.clone(), second)))
@@ -106,11 +106,11 @@ fn judge(view: &View) {
 }
 
 fn judge_claim(view: &View, choice: &Choice) {
-    let Choice { subnet, over, ref withdraw, .. } = *choice;
+    let Choice { key, over, ref withdraw, .. } = *choice;
     let ends = |lease: &Lease| lease.lease_id.is_some();
     assert!(withdraw.iter().all(|lease| is_own(view, lease) && ends(lease)), "{view:?}");
-    let there = view.listing.leases.iter().find(|lease| lease.subnet() == subnet);
-    let spoilt = view.listing.malformed.iter().find(|spoilt| spoilt.lease == Some(subnet.into()));
+    let there = view.listing.leases.iter().find(|lease| lease.key == key);
+    let spoilt = view.listing.malformed.iter().find(|spoilt| spoilt.lease == Some(key));
     match (there, spoilt) {
         (None, None) => assert_eq!(over, Over::Nothing, "{view:?}"),
         (Some(lease), _) => {
@@ -123,7 +123,7 @@ fn judge_claim(view: &View, choice: &Choice) {
         }
         (None, Some(spoilt)) => {
             let held = view.holding.as_ref().expect("nobody else knows whose that was");
-            assert_eq!(held.subnet(), subnet, "{view:?}");
+            assert_eq!(held.key, key, "{view:?}");
             assert!(held.lease_id.is_some(), "it ended");
             assert_eq!(over, Over::Unreadable(spoilt.revision, held.lease_id), "{view:?}");
         }
@@ -154,7 +154,7 @@ fn take(view: &mut View, step: Step, revision: i64) {
     let listing = &mut view.listing;
     match step {
         Step::Claim(choice) => {
-            let key = Key::from(choice.subnet);
+            let key = choice.key;
             let lease_id = match choice.over {
                 Over::Nothing => Some(LeaseId(revision)),
                 Over::Lease(_, id) => Some(id),

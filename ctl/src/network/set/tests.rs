@@ -97,9 +97,10 @@ async fn store(config: &str) -> Memory {
         let mut value = LeaseValue::parse(value.as_bytes()).unwrap();
         value.node = node.map(|byte| NodeId::from_random([byte; 16]));
         let bid = Bid {
-            subnet: format!("10.88.{third}.0/24").parse().unwrap(),
+            key: format!("10.88.{third}.0-24").parse().unwrap(),
             value,
             over: Over::Nothing,
+            beside: None,
             config: None,
             ttl: Duration::from_mins(1),
             record: None,

@@ -93,5 +93,5 @@ fn value(way: Way, number: usize) -> Result<LeaseValue> {
         Way::HostGw => LeaseBackend::HostGw,
     };
     let node = Some(NodeId::from_random(rand::random()));
-    Ok(LeaseValue { public_ip: underlay(number)?, public_ipv6: None, backend, node })
+    Ok(LeaseValue { public_ip: underlay(number)?, ipv6: None, backend, node })
 }

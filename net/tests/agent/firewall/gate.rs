@@ -2,6 +2,8 @@
 
 mod packets;
 
+use std::slice::from_ref;
+
 use super::saved;
 use crate::host::{feed, host, on_a_host, run, subnet};
 use twill_core::firewall::gate::{Gate, Refused, Sources, Table, Uplink, transaction};
@@ -13,12 +15,12 @@ fn the_table_is_as_it_is_printed() {
     on_a_host(async |_scratch| {
         for gate in [gate(&[2, 3]), gate(&[]), changing()] {
             let mut keeper = Gatekeeper::default();
-            assert_eq!(keeper.ensure(Some(&gate)).await.unwrap(), Outcome::Changed);
+            assert_eq!(keeper.ensure(from_ref(&gate)).await.unwrap(), Outcome::Changed);
             let table = run("nft -a list table ip twill-peers");
-            assert_eq!(keeper.ensure(Some(&gate)).await.unwrap(), Outcome::Unchanged);
+            assert_eq!(keeper.ensure(from_ref(&gate)).await.unwrap(), Outcome::Unchanged);
             // So that a restart of the agent writes nothing.
             let mut another = Gatekeeper::default();
-            assert_eq!(another.ensure(Some(&gate)).await.unwrap(), Outcome::Unchanged);
+            assert_eq!(another.ensure(from_ref(&gate)).await.unwrap(), Outcome::Unchanged);
             assert_eq!(run("nft -a list table ip twill-peers"), table);
         }
     });
@@ -28,21 +30,21 @@ fn the_table_is_as_it_is_printed() {
 fn a_peer_that_comes_or_goes_costs_its_elements() {
     on_a_host(async |_scratch| {
         let mut keeper = Gatekeeper::default();
-        keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap();
+        keeper.ensure(from_ref(&gate(&[2, 3]))).await.unwrap();
         let rules = || run("nft -a -t list table ip twill-peers");
         let before = rules();
         for peers in [&[2, 3, 4][..], &[4], &[], &[2, 3]] {
-            assert_eq!(keeper.ensure(Some(&gate(peers))).await.unwrap(), Outcome::Changed);
+            assert_eq!(keeper.ensure(from_ref(&gate(peers))).await.unwrap(), Outcome::Changed);
             assert_eq!(rules(), before, "{peers:?}");
-            let fresh = Gatekeeper::default().ensure(Some(&gate(peers))).await.unwrap();
+            let fresh = Gatekeeper::default().ensure(from_ref(&gate(peers))).await.unwrap();
             assert_eq!(fresh, Outcome::Unchanged, "{peers:?}");
         }
         let mut wider = gate(&[3]);
         wider.peers.insert((host(2), "10.5.4.0/22".parse().unwrap()));
-        keeper.ensure(Some(&wider)).await.unwrap();
+        keeper.ensure(from_ref(&wider)).await.unwrap();
         let mut overlapping = gate(&[3]);
         overlapping.peers.insert((host(2), "10.5.4.0/24".parse().unwrap()));
-        assert_eq!(keeper.ensure(Some(&overlapping)).await.unwrap(), Outcome::Changed);
+        assert_eq!(keeper.ensure(from_ref(&overlapping)).await.unwrap(), Outcome::Changed);
         assert_eq!(rules(), before, "a block that shrinks");
     });
 }
@@ -54,7 +56,7 @@ fn what_was_spoilt_is_healed_and_nothing_else_is_touched() {
         run("iptables-nft -A INPUT -p udp --dport 8472 -j ACCEPT");
         let foreign = saved();
         let mut keeper = Gatekeeper::default();
-        keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap();
+        keeper.ensure(from_ref(&gate(&[2, 3]))).await.unwrap();
         let whole = saved();
         let good = sorted(&whole);
         for (name, deed) in [
@@ -73,21 +75,21 @@ fn what_was_spoilt_is_healed_and_nothing_else_is_touched() {
             run(deed);
             assert_ne!(sorted(&saved()), good, "{name}: nothing was spoilt");
             assert_eq!(
-                keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap(),
+                keeper.ensure(from_ref(&gate(&[2, 3]))).await.unwrap(),
                 Outcome::Healed,
                 "{name}"
             );
             assert_eq!(sorted(&saved()), good, "{name}");
-            let again = keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap();
+            let again = keeper.ensure(from_ref(&gate(&[2, 3]))).await.unwrap();
             assert_eq!(again, Outcome::Unchanged, "{name}: noticed twice");
         }
         run("nft add table inet somebodys");
         run("nft delete table inet somebodys");
-        let idle = keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap();
+        let idle = keeper.ensure(from_ref(&gate(&[2, 3]))).await.unwrap();
         assert_eq!(idle, Outcome::Unchanged, "what others do is none of our business");
-        assert_eq!(keeper.ensure(None).await.unwrap(), Outcome::Changed);
+        assert_eq!(keeper.ensure(&[]).await.unwrap(), Outcome::Changed);
         assert_eq!(sorted(&saved()), sorted(&foreign));
-        assert_eq!(keeper.ensure(None).await.unwrap(), Outcome::Unchanged);
+        assert_eq!(keeper.ensure(&[]).await.unwrap(), Outcome::Unchanged);
     });
 }
 
@@ -95,7 +97,7 @@ fn what_was_spoilt_is_healed_and_nothing_else_is_touched() {
 fn whoever_clears_the_host_clears_the_table() {
     on_a_host(async |_scratch| {
         let programs = Programs::probe().await.unwrap();
-        Gatekeeper::default().ensure(Some(&gate(&[2]))).await.unwrap();
+        Gatekeeper::default().ensure(from_ref(&gate(&[2]))).await.unwrap();
         assert_eq!(programs.leftovers().await.unwrap(), ["nftables table ip twill-peers"]);
         programs.clear().await.unwrap();
         assert_eq!(programs.leftovers().await.unwrap(), [""; 0]);
@@ -153,6 +155,6 @@ fn a_table_by_hand_is_the_same() {
             &transaction(&Table::default(), Some(&gate(&[2, 3])), &Refused::default()),
         );
         let mut keeper = Gatekeeper::default();
-        assert_eq!(keeper.ensure(Some(&gate(&[2, 3]))).await.unwrap(), Outcome::Unchanged);
+        assert_eq!(keeper.ensure(from_ref(&gate(&[2, 3]))).await.unwrap(), Outcome::Unchanged);
     });
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use twill_core::config::{Draft, NetworkConfig};
 use twill_core::ids::{Subnet, Underlay};
-use twill_core::lease::Lease;
+use twill_core::lease::{Key, Lease};
 use twill_core::pick::{self, Over, Situation};
 use twill_store::{Bid, Claimed, Expected, Store, Written};
 
-use crate::world::{DAY, World, again, bid, contract, node, over, value, won};
+use crate::world::{DAY, World, again, bid, contract, node, over, subnet, value, won};
 
 contract! {
     a_subnet_has_one_owner,
     a_takeover_needs_what_was_read,
+    of_two_pairs_with_one_ipv4_block_the_second_is_refused,
     a_bid_under_another_configuration_is_refused,
     a_reservation_stays_one,
     twenty_hosts_that_start_at_once_share_no_subnet,
@@ -44,6 +45,26 @@ async fn a_takeover_needs_what_was_read(world: impl World) {
     if let Some(count) = world.lease_count().await {
         assert_eq!(count, 0);
     }
+}
+
+async fn of_two_pairs_with_one_ipv4_block_the_second_is_refused(world: impl World) {
+    let store = world.store();
+    let pair = |n: u8, read| Bid {
+        key: Key { ipv6: format!("fd00:0:0:{n}::/64").parse().ok(), ..subnet(7).into() },
+        beside: Some(read),
+        ..bid(7, n)
+    };
+    let read = store.leases().await.unwrap().revision;
+    let first = won(store.claim(&pair(1, read)).await.unwrap());
+    assert_eq!(first.lease.key.ipv6, "fd00:0:0:1::/64".parse().ok());
+    assert_eq!(store.claim(&pair(2, read)).await.unwrap(), Claimed::Lost);
+    // Who has seen the first one may write beside it: it is its own, and goes when the new one stands.
+    let seen = store.leases().await.unwrap().revision;
+    won(store.claim(&pair(2, seen)).await.unwrap());
+    let late = Bid { key: subnet(7).into(), beside: Some(seen), ..bid(7, 3) };
+    assert_eq!(store.claim(&late).await.unwrap(), Claimed::Lost);
+    let keys = store.leases().await.unwrap().leases;
+    assert_eq!(keys.len(), 2);
 }
 
 async fn a_bid_under_another_configuration_is_refused(world: impl World) {
@@ -82,12 +103,10 @@ async fn a_reservation_stays_one(world: impl World) {
 /// The network has room for exactly as many as there are hosts, so that every one must meet others.
 async fn twenty_hosts_that_start_at_once_share_no_subnet(world: impl World) {
     const HOSTS: u8 = 20;
-    let draft = Draft {
-        subnet_len: Some(27),
-        subnet_min: Some([10, 88, 0, 0].into()),
-        subnet_max: Some([10, 88, 2, 96].into()),
-        ..Draft::new(Subnet::new([10, 88, 0, 0].into(), 22).unwrap())
-    };
+    let mut draft = Draft::new(Subnet::new([10, 88, 0, 0].into(), 22).unwrap());
+    draft.range.subnet_len = Some(27);
+    draft.range.subnet_min = Some([10, 88, 0, 0].into());
+    draft.range.subnet_max = Some([10, 88, 2, 96].into());
     let config = draft.build().unwrap();
     let store = world.store();
     let claims = (0..HOSTS).map(|host| start(&store, &config, host));
@@ -109,7 +128,7 @@ async fn start(store: &impl Store, config: &NetworkConfig, host: u8) -> Subnet {
         let listing = store.leases().await.unwrap();
         // The worst luck: every host would like the same one.
         let choice = pick::pick(&situation(config, host, &listing), 0).unwrap();
-        let bid = Bid { subnet: choice.subnet, over: choice.over, ..bid(host, host) };
+        let bid = Bid { key: choice.key, over: choice.over, ..bid(host, host) };
         if let Claimed::Ours(held) = store.claim(&bid).await.unwrap() {
             return held.lease.subnet();
         }

@@ -27,16 +27,16 @@ async fn a_subnet_is_reserved_once_and_under_one_configuration(world: impl World
         panic!("nobody was there before")
     };
     let value = value(7, 1);
-    let wish = Reserve::New { subnet: subnet(7), value: &value, config };
+    let wish = Reserve::New { key: subnet(7).into(), value: &value, config };
     let made = done(store.reserve(wish).await.unwrap());
     assert_eq!((made.lease_id, &made.value), (None, &value));
     assert_eq!(store.leases().await.unwrap().leases, std::slice::from_ref(&made));
 
     let other = crate::world::value(7, 2);
-    let wish = Reserve::New { subnet: subnet(7), value: &other, config };
+    let wish = Reserve::New { key: subnet(7).into(), value: &other, config };
     assert_eq!(store.reserve(wish).await.unwrap(), Rewritten::Changed, "it is taken");
     store.write_config("two", Expected::Anything).await.unwrap();
-    let wish = Reserve::New { subnet: subnet(8), value: &other, config };
+    let wish = Reserve::New { key: subnet(8).into(), value: &other, config };
     assert_eq!(store.reserve(wish).await.unwrap(), Rewritten::Outdated);
     assert_eq!(store.leases().await.unwrap().leases, [made]);
     assert_eq!(world.lease_count().await.unwrap_or(0), 0);

@@ -8,6 +8,8 @@
 //!
 //! The peer has no tunnel device: its packets are built by hand, byte for byte.
 
+use std::slice::from_ref;
+
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ const PORT: u16 = 8472;
 fn encapsulated_packets_come_from_peers_alone_and_each_in_its_own_name() {
     on_a_host(async |scratch| {
         let world = World::new(&scratch);
-        Gatekeeper::default().ensure(Some(&gate(&[2, 3]))).await.unwrap();
+        Gatekeeper::default().ensure(from_ref(&gate(&[2, 3]))).await.unwrap();
         let [peer, stranger] = [PEER, STRANGER].map(|from| bound(&world.underlay, from));
         let mut refused = Refused::default();
         let arp = Inner { ethertype: 0x0806, ..Inner::default() };
@@ -66,7 +68,7 @@ fn clients_of_peers_come_in_where_they_keep_their_address() {
     on_a_host(async |scratch| {
         let world = World::new(&scratch);
         let kept = Gate { sources: Sources::OwnAndOutside, ..gate(&[2, 3]) };
-        Gatekeeper::default().ensure(Some(&kept)).await.unwrap();
+        Gatekeeper::default().ensure(from_ref(&kept)).await.unwrap();
         let [peer, stranger] = [PEER, STRANGER].map(|from| bound(&world.underlay, from));
         let mut refused = Refused::default();
         let client = Ipv4Addr::new(203, 0, 113, 5);
@@ -89,7 +91,7 @@ fn clients_of_peers_come_in_where_they_keep_their_address() {
 fn a_packet_in_pieces_is_judged_as_a_whole() {
     on_a_host(async |scratch| {
         let world = World::new(&scratch);
-        Gatekeeper::default().ensure(Some(&gate(&[2]))).await.unwrap();
+        Gatekeeper::default().ensure(from_ref(&gate(&[2]))).await.unwrap();
         let [peer, stranger] = [PEER, STRANGER].map(|from| bound(&world.underlay, from));
         let mut refused = Refused::default();
         let long = Inner { payload: 1800, ..Inner::default() };
@@ -106,7 +108,7 @@ fn a_packet_in_pieces_is_judged_as_a_whole() {
 fn no_container_takes_an_address_that_lives_elsewhere() {
     on_a_host(async |scratch| {
         let world = World::new(&scratch);
-        Gatekeeper::default().ensure(Some(&gate(&[2, 3]))).await.unwrap();
+        Gatekeeper::default().ensure(from_ref(&gate(&[2, 3]))).await.unwrap();
         let mut refused = Refused::default();
         let outside = bound(&world.underlay, STRANGER);
         let target = outside.local_addr().unwrap();
@@ -147,7 +149,7 @@ fn nobody_on_the_underlay_takes_the_address_of_a_container() {
             ("a peer's, where it may come so", &plain, THEIRS, None),
             ("ours, where others may come so", &plain, own, Some(Refusal::Underlay)),
         ] {
-            Gatekeeper::default().ensure(Some(gate)).await.unwrap();
+            Gatekeeper::default().ensure(from_ref(gate)).await.unwrap();
             bound(&world.underlay, source).send_to(b"plain", listens).unwrap();
             world.expect(name, why.is_none());
             count(&mut refused, why, name);
@@ -160,12 +162,12 @@ fn counts_outlive_a_table_that_was_spoilt() {
     on_a_host(async |scratch| {
         let world = World::new(&scratch);
         let mut keeper = Gatekeeper::default();
-        keeper.ensure(Some(&gate(&[2]))).await.unwrap();
+        keeper.ensure(from_ref(&gate(&[2]))).await.unwrap();
         let stranger = bound(&world.underlay, STRANGER);
         stranger.send_to(&Inner::default().frame(), (HOST, PORT)).unwrap();
         world.expect("a stranger", false);
         run("nft flush chain ip twill-peers encapsulated");
-        keeper.ensure(Some(&gate(&[2]))).await.unwrap();
+        keeper.ensure(from_ref(&gate(&[2]))).await.unwrap();
         assert_eq!(refused(&Table::default()).unwrap().count(Refusal::Stranger).packets, 1);
         stranger.send_to(&Inner::default().frame(), (HOST, PORT)).unwrap();
         world.expect("a stranger again", false);

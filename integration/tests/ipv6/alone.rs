@@ -1,4 +1,4 @@
-//! A network of IPv6 alone: hosts that know each other by IPv6, and containers that have nothing else.
+//! Networks of IPv6 alone: hosts that know each other by IPv6, and containers that have nothing else.
 
 use std::fs;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use twill_integration::fabric::{Fabric, SUBNET_FILE};
 use twill_integration::{Host, may_build_labs, wait_until};
 
 /// What a busy machine may need for something that takes milliseconds on an idle one.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn vxlan() -> Result<()> {
@@ -155,7 +155,7 @@ fn heals(fabric: &Fabric, ends: &[String; 2], world: &World) -> Result<()> {
     host.ok(["ip", "-6", "route", "del", "fd00:99::/64", "dev", "lo"]).map(drop)
 }
 
-fn difference(before: &[String], after: &[String]) -> Vec<String> {
+pub(super) fn difference(before: &[String], after: &[String]) -> Vec<String> {
     let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
     let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
     gone.chain(new).collect()
@@ -163,7 +163,7 @@ fn difference(before: &[String], after: &[String]) -> Vec<String> {
 
 /// What there is of IPv6 in the kernel, but for addresses that interfaces give themselves. The tool
 /// calls an interface's other end by whatever has its number here.
-fn rows(host: &Host) -> Result<Vec<String>> {
+pub(super) fn rows(host: &Host) -> Result<Vec<String>> {
     let found = host.sh(
         "(ip -br link; ip -6 -br address show scope global) | sed 's/@[^ ]*//'; ip -6 route; \
          ip -6 neighbour show nud permanent; bridge fdb show | grep -v master; ip6tables-save; \

@@ -1,0 +1,236 @@
+//! Networks of both families: each host has a subnet of each, under one key.
+
+use std::fs;
+
+use anyhow::{Result, bail, ensure};
+use nix::sys::signal::Signal;
+use twill_integration::fabric::{Fabric, SUBNET_FILE};
+use twill_integration::{Host, may_build_labs, wait_until};
+
+use super::alone::{LIMIT, difference, rows};
+
+#[test]
+fn vxlan() -> Result<()> {
+    network(&World { backend: "vxlan", devices: ["flannel.1", "flannel-v6.1"], mtu: 1430 })
+}
+
+#[test]
+fn host_gw() -> Result<()> {
+    network(&World { backend: "host-gw", devices: ["eth0", "eth0"], mtu: 1500 })
+}
+
+/// What is expected.
+struct World {
+    backend: &'static str,
+    /// Where the routes of each family lead.
+    devices: [&'static str; 2],
+    mtu: u32,
+}
+
+fn fabric() -> Result<Fabric> {
+    let mut fabric = Fabric::bare(2)?;
+    for number in 1..=2 {
+        let address = format!("fd00:140::{number}/64");
+        fabric.node(number).ok(["ip", "address", "add", &address, "dev", "eth0", "nodad"])?;
+        fabric.node(number).ok(["ip6tables", "-P", "FORWARD", "DROP"])?;
+    }
+    fabric.give_agents(&["--iface=eth0", "--ip-masq"]);
+    fabric.start_etcd()?;
+    Ok(fabric)
+}
+
+fn network(world: &World) -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = fabric()?;
+    let init = ["network", "init", "--network", "10.88.0.0/16", "--ipv6-network", "fd00:88::/48"];
+    fabric.ctl(&[&init[..], &["--force", "--backend", world.backend]].concat())?;
+    fabric.start_agents(1..=2)?;
+    fabric.knows(1, 2)?;
+    fabric.knows(2, 2)?;
+
+    let [one, two] = [fabric.node(1).clone(), fabric.node(2).clone()];
+    let ends = [container(&one)?, container(&two)?];
+    leases(&fabric, &ends)?;
+    let text = fs::read_to_string(one.path(SUBNET_FILE))?;
+    ensure!(text.contains(&format!("FLANNEL_MTU={}\n", world.mtu)), "{text}");
+    both_ways(&one, &ends[1], world.mtu)?;
+
+    heals(&one, &ends[1], world)?;
+    let before = all_rows(&one)?;
+    fabric.stop_agent(1, Signal::SIGKILL)?;
+    both_ways(&one, &ends[1], world.mtu)?;
+    fabric.start_agent(1)?;
+    fabric.knows(1, 2)?;
+    let after = all_rows(&one)?;
+    ensure!(after == before, "it is not as before: {:#?}", difference(&before, &after));
+    ensure!(fs::read_to_string(one.path(SUBNET_FILE))? == text, "subnet.env is another one");
+    one.ok(["twillctl", "doctor"])?;
+
+    fabric.stop_agent(1, Signal::SIGTERM)?;
+    one.ok(["twillctl", "host", "cleanup", "--yes"])?;
+    let left = one
+        .sh("ip route show proto 84; ip -6 route show proto 84; ip -o link show type vxlan; \
+         nft list tables | grep twill || true")?;
+    ensure!(left.trim().is_empty(), "something is left: {left}");
+    for save in ["iptables-save", "ip6tables-save"] {
+        ensure!(!one.sh(save)?.contains("FLANNEL"), "rules are left");
+    }
+    fabric.finish()
+}
+
+/// A network of IPv4 gets IPv6 and loses it again while containers run: they keep their addresses.
+#[test]
+fn ipv6_comes_and_goes() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = fabric()?;
+    let init = ["network", "init", "--network", "10.88.0.0/16", "--backend", "vxlan", "--force"];
+    fabric.ctl(&init)?;
+    fabric.start_agents(1..=2)?;
+    fabric.meet(2)?;
+    let [one, two] = [fabric.node(1).clone(), fabric.node(2).clone()];
+    let [before, far] = [container(&one)?, container(&two)?];
+    both_ways(&one, &far, 1430)?;
+    fabric.ctl(&["network", "set", "--ipv6-network", "fd00:88::/48", "--yes"])?;
+    fabric.knows(1, 2)?;
+    fabric.knows(2, 2)?;
+    let grown = [one.clone(), two.clone()].map(|host| ends(&host));
+    for (grown, was) in grown.into_iter().zip([&before, &far]) {
+        let grown = grown?;
+        ensure!(grown.ipv4 == was.ipv4 && grown.ipv6.is_some(), "{grown:?} was {was:?}");
+    }
+    both_ways(&one, &far, 1430)?;
+    fabric.ctl(&["network", "set", "--ipv6-network", "default", "--yes"])?;
+    fabric.meet(2)?;
+    wait_until("subnet.env is of IPv4 alone", LIMIT, || ends(&one).is_ok_and(|end| end == before))?;
+    both_ways(&one, &far, 1430)?;
+    wait_until("nothing of IPv6 is left", LIMIT, || {
+        let left = one.sh("ip -o link show | grep flannel-v6; ip6tables-save | grep FLANNEL; true");
+        left.is_ok_and(|left| left.trim().is_empty())
+    })?;
+    fabric.finish()
+}
+
+/// Where a container of a host is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Ends {
+    ipv4: String,
+    ipv6: Option<String>,
+}
+
+/// The second host address of each subnet that the agent published.
+fn ends(host: &Host) -> Result<Ends> {
+    let text = fs::read_to_string(host.path(SUBNET_FILE))?;
+    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let Some(ipv4) = of("FLANNEL_SUBNET=") else { bail!("no IPv4: {text}") };
+    let ipv6 = of("FLANNEL_IPV6_SUBNET=");
+    Ok(Ends {
+        ipv4: format!("{}2", ipv4.trim_end_matches("1/24")),
+        ipv6: ipv6.map(|block| format!("{}2", block.trim_end_matches("1/64"))),
+    })
+}
+
+/// Makes what a container runtime would, of what the agent published. Answers where it is.
+fn container(host: &Host) -> Result<Ends> {
+    let found = ends(host)?;
+    let text = fs::read_to_string(host.path(SUBNET_FILE))?;
+    let mtu = text.lines().find_map(|line| line.strip_prefix("FLANNEL_MTU=")).unwrap_or_default();
+    let gateway = |end: &str| format!("{}1", end.trim_end_matches('2'));
+    host.sh(&format!(
+        "ip link add cni0 mtu {mtu} type bridge && ip link set cni0 up && ip netns add c0 && \
+         ip link add c0 mtu {mtu} master cni0 type veth peer name eth0 mtu {mtu} netns c0 && \
+         ip link set c0 up && ip -n c0 link set eth0 up"
+    ))?;
+    let ipv6 = found.ipv6.iter().map(|end| (end, 64, "nodad"));
+    for (end, len, flags) in ipv6.chain([(&found.ipv4, 24, "")]) {
+        let gateway = gateway(end);
+        host.sh(&format!(
+            "ip address add {gateway}/{len} dev cni0 {flags} && \
+             ip -n c0 address add {end}/{len} dev eth0 {flags} && \
+             ip -n c0 route add default via {gateway}"
+        ))?;
+    }
+    Ok(found)
+}
+
+/// Whole packets reach the other host's container, from a container and from the host, and come back.
+fn both_ways(host: &Host, far: &Ends, mtu: u32) -> Result<()> {
+    let ipv6 = far.ipv6.iter().map(|end| (end, mtu - 48));
+    for (end, size) in ipv6.chain([(&far.ipv4, mtu - 28)]) {
+        for from in ["ip netns exec c0 ", ""] {
+            let ping = format!("{from}ping -c 1 -W 1 -M do -s {size} {end}");
+            wait_until(&ping, LIMIT, || host.sh(&ping).is_ok())?;
+        }
+    }
+    Ok(())
+}
+
+/// By what a flanneld with both families writes, and the subnets of one number.
+fn leases(fabric: &Fabric, ends: &[Ends; 2]) -> Result<()> {
+    let get =
+        ["env", "ETCDCTL_API=3", "etcdctl", "get", "--prefix", "/coreos.com/network/subnets/"];
+    let found = fabric.node(1).ok(get)?;
+    ensure!(found.lines().count() == 4, "{found}");
+    for (number, Ends { ipv4, ipv6 }) in (1..).zip(ends) {
+        let ipv4 = ipv4.trim_end_matches('2');
+        let ipv6 = ipv6.as_deref().unwrap_or_default().trim_end_matches('2');
+        let key = format!("/subnets/{ipv4}0-24&{ipv6}-64");
+        ensure!(found.contains(&key), "{key} in {found}");
+        let addresses = format!(r#""PublicIPv6":"fd00:140::{number}","BackendType":"#);
+        ensure!(found.contains(&addresses), "{found}");
+        let third: u16 =
+            ipv4.trim_end_matches('.').rsplit('.').next().unwrap_or_default().parse()?;
+        ensure!(ipv6 == format!("fd00:88:0:{third:x}::"), "one number in both: {found}");
+    }
+    Ok(())
+}
+
+/// Whatever somebody takes away of one family comes back, and the other one's packets pass meanwhile.
+fn heals(host: &Host, far: &Ends, world: &World) -> Result<()> {
+    let ipv4 = far.ipv4.trim_end_matches('2');
+    let ipv6 = far.ipv6.as_deref().unwrap_or_default().trim_end_matches('2');
+    let mut drift = vec![
+        format!("ip route del {ipv4}0/24"),
+        format!("ip -6 route del {ipv6}/64"),
+        "nft delete table ip twill-peers".to_owned(),
+        "nft delete table ip6 twill-peers".to_owned(),
+        "iptables -t nat -F FLANNEL-POSTRTG".to_owned(),
+        "ip6tables -t nat -F FLANNEL-POSTRTG".to_owned(),
+        "sysctl -qw net.ipv6.conf.all.forwarding=0".to_owned(),
+        "sysctl -qw net.ipv4.ip_forward=0".to_owned(),
+    ];
+    if world.backend == "vxlan" {
+        let [four, six] = world.devices;
+        drift.push(format!("ip neigh del {ipv4}0 dev {four}"));
+        drift.push(format!("ip -6 neigh del {ipv6} dev {six}"));
+        drift.push(format!("ip link del {six}"));
+        drift.push(format!("ip link del {four}"));
+    }
+    for row in drift {
+        let before = all_rows(host)?;
+        host.sh(&row)?;
+        let healed = || all_rows(host).is_ok_and(|now| now == before);
+        if wait_until(&row, LIMIT, healed).is_err() {
+            bail!("{row}: {:#?}", difference(&before, &all_rows(host)?));
+        }
+        both_ways(host, far, world.mtu)?;
+    }
+    Ok(())
+}
+
+/// What there is of both families in the kernel.
+fn all_rows(host: &Host) -> Result<Vec<String>> {
+    let ipv4 = host.sh("ip -4 route; ip -4 neighbour show nud permanent; iptables-save; \
+         nft list table ip twill-peers; cat /proc/sys/net/ipv4/ip_forward")?;
+    let told = |line: &&str| {
+        !["#", ":"].iter().any(|word| line.starts_with(word)) && !line.contains("packets ")
+    };
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut lines: Vec<String> = ipv4.lines().filter(told).map(words).collect();
+    lines.extend(rows(host)?);
+    lines.sort_unstable();
+    Ok(lines)
+}

@@ -1,0 +1,4 @@
+//! Networks with IPv6, alone or beside IPv4.
+
+mod alone;
+mod dual;
