@@ -61,7 +61,7 @@ fn what_a_container_sends_arrives_at_a_peer_as_it_is() -> Result<()> {
 }
 
 /// The same, so many hops on its way.
-fn older(packet: &[u8], hops: u8) -> Vec<u8> {
+pub(crate) fn older(packet: &[u8], hops: u8) -> Vec<u8> {
     let mut packet = packet.to_vec();
     for _hop in 0..hops {
         assert!(one_hop_less(&mut packet), "no hop is left");

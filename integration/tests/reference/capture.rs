@@ -28,18 +28,25 @@ impl Capture {
         Ok(Self { socket })
     }
 
+    /// The next packet; `None` if none comes for a while.
+    pub(crate) fn next(&self) -> Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; 65_536];
+        match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
+            Ok(length) => bytes.truncate(length),
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(errno) => bail!("the capture failed: {errno}"),
+        }
+        Ok(Some(bytes))
+    }
+
     /// Waits until each of these packets has come, in whatever order and among whatever others.
     pub(crate) fn until_all(&self, mut wanted: Vec<Vec<u8>>, limit: Duration) -> Result<()> {
         let (start, mut others) = (Instant::now(), Vec::new());
-        let mut bytes = vec![0; 65_536];
         while !wanted.is_empty() {
-            match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-                Ok(length) => match wanted.iter().position(|packet| *packet == bytes[..length]) {
-                    Some(place) => drop(wanted.swap_remove(place)),
-                    None => others.push(bytes[..length].to_vec()),
-                },
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(errno) => bail!("the capture failed: {errno}"),
+            let came = self.next()?;
+            match came.as_ref().and_then(|came| wanted.iter().position(|packet| packet == came)) {
+                Some(place) => drop(wanted.swap_remove(place)),
+                None => others.extend(came),
             }
             if start.elapsed() > limit {
                 bail!("never came: {wanted:02x?}\nothers did: {others:02x?}");

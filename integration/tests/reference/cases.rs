@@ -3,12 +3,14 @@
 use crate::packet::{Header, MORE, TCP, UDP, WHOLE};
 
 /// Flags of TCP.
-const SYN: u8 = 2;
-const PSH: u8 = 8;
-const ACK: u8 = 16;
-const URG: u8 = 32;
-const ECE: u8 = 64;
-const CWR: u8 = 128;
+pub(crate) const FIN: u8 = 1;
+pub(crate) const RST: u8 = 4;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const PSH: u8 = 8;
+pub(crate) const ACK: u8 = 16;
+pub(crate) const URG: u8 = 32;
+pub(crate) const ECE: u8 = 64;
+pub(crate) const CWR: u8 = 128;
 
 /// A name and what is sent under it, in order.
 pub(crate) type Case = (&'static str, Vec<Vec<u8>>);

@@ -14,4 +14,5 @@ mod cases;
 mod packet;
 mod passes;
 mod peer;
+mod trains;
 mod world;

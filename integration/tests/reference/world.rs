@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) ours: Endpoint,
     pub(crate) theirs: Endpoint,
     pub(crate) peer: Peer,
-    fabric: Fabric,
+    pub(crate) fabric: Fabric,
 }
 
 impl World {
