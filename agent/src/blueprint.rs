@@ -118,6 +118,7 @@ impl Whole {
             ipv6: sides.next(),
             said: None,
             accept: flags.firewall.accept(),
+            udp: flags.udp,
             config,
         };
         let mut known = Known::default();

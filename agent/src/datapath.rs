@@ -15,7 +15,7 @@ use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
 use twill_core::serving::{Served, Way};
 use twill_net::{Kernel, sysctl};
-use twill_tunnel::{Counters, Device, Endpoint, Marks, Tunnel};
+use twill_tunnel::{Counters, Device, Endpoint, Tunnel};
 
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
@@ -182,7 +182,10 @@ impl DataPaths {
             if let Some(path) = self.paths.get_mut(&way) {
                 path.tunnel = None;
             }
-            let device = Device::open(spec.name(), Device::queues_for_this_machine())?;
+            let device = Device::open(
+                spec.name(),
+                setup.udp.queues.unwrap_or_else(Device::queues_for_this_machine),
+            )?;
             let index = kernel.ensure_device(&spec).await?;
             let path = self.start(device, endpoint, index)?;
             self.paths.insert(way, path);
@@ -272,7 +275,7 @@ fn endpoint(backend: &Backend, (setup, spec): (&Half, &DeviceSpec)) -> Option<En
                     twill_tunnel::Accept::PeersAndOutside(setup.config.network.into())
                 }
             },
-            marks: Marks::None,
+            marks: setup.udp.marks.into(),
         }),
     }
 }

@@ -9,6 +9,7 @@ mod value;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ use crate::hook;
 
 pub(crate) use argv::hide_password;
 pub(crate) use networks::networks_in;
-pub(crate) use value::{AcceptFrom, Engine, List, LogFormat, Secret};
-use value::{go_bool, lease_ttl, renew_margin, seconds};
+pub(crate) use value::{AcceptFrom, Engine, List, LogFormat, Secret, Shown};
+use value::{go_bool, lease_ttl, queues, renew_margin, seconds};
 
 /// Agent of the Twill overlay network: leases a subnet for this host from etcd and keeps the
 /// kernel's devices, routes and firewall equal to what etcd says.
@@ -41,6 +42,8 @@ pub(crate) struct Flags {
     pub(crate) address: Address,
     #[command(flatten)]
     pub(crate) firewall: Firewall,
+    #[command(flatten)]
+    pub(crate) udp: Udp,
     #[command(flatten)]
     pub(crate) files: Files,
 
@@ -171,6 +174,20 @@ pub(crate) struct Masquerade {
     #[arg(long, value_name = "BOOL", default_value = "false", value_parser = go_bool)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) preserve_client_ip: bool,
+}
+
+/// How the data path of `udp` works.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::Args)]
+#[command(next_help_heading = "Backend udp")]
+pub(crate) struct Udp {
+    /// Queues of the device of `udp`, 1 to 16, each with two threads; by itself half as many as there are
+    /// cores, at most 4
+    #[arg(long = "udp-queues", value_name = "NUMBER", value_parser = queues)]
+    pub(crate) queues: Option<NonZeroUsize>,
+    /// What datagrams of `udp` show of the packet inside: nothing as flannel's, its priority (DSCP), or also
+    /// whether it can be told of congestion (ECN), which flanneld would lose
+    #[arg(long = "udp-marks", value_enum, value_name = "WHAT", default_value_t = Shown::Nothing)]
+    pub(crate) marks: Shown,
 }
 
 /// Where things are kept.

@@ -18,6 +18,7 @@ use twill_core::status::InIpv6;
 use twill_core::subnet_env::Ipv6Blocks;
 
 use crate::failure::Failure;
+use crate::flags::Udp;
 
 /// One host under one configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) said: Option<(Command, String)>,
     /// Whose packets it takes.
     pub(crate) accept: Accept,
+    /// How the data path of `udp` works.
+    pub(crate) udp: Udp,
 }
 
 /// What a host is among the addresses of one family.
@@ -64,6 +67,7 @@ pub(crate) struct Half {
     pub(crate) said: Option<(Command, String)>,
     pub(crate) subnet: Subnet,
     pub(crate) accept: Accept,
+    pub(crate) udp: Udp,
     pub(crate) networks: Vec<Subnet>,
 }
 
@@ -92,6 +96,7 @@ impl Setup {
                 said: self.said.clone(),
                 subnet,
                 accept: self.accept,
+                udp: self.udp,
                 networks,
             })
         })

@@ -13,6 +13,9 @@ use nix::sys::eventfd::EventFd;
 const SPIN: Duration = Duration::from_micros(50);
 /// After so many looks in vain it sleeps at once, until packets follow each other closely again.
 const MISSES: u8 = 4;
+/// So often it sleeps before it looks again, once it found that others want the core: a thread that gives
+/// way gets it back later than one that sleeps and is woken.
+const CROWDED: u8 = 200;
 
 /// What to wait for.
 pub(crate) enum Ready<'a, F> {
@@ -46,42 +49,124 @@ pub(crate) fn pause(stop: &EventFd) {
     }
 }
 
-/// Rests between packets: it looks a little longer while traffic flows, and sleeps when it does not.
+/// Rests between packets: it looks a little longer while traffic flows and the core is its own, and sleeps
+/// when not.
 #[derive(Debug)]
 pub(crate) struct Rest {
     /// Since when nothing came.
     since: Option<Instant>,
+    habit: Habit,
+}
+
+/// Whether looking is worth it, from how it went before. Pure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Habit {
     misses: u8,
+    crowded: u8,
 }
 
 impl Rest {
     pub(crate) fn new() -> Self {
-        Self { since: None, misses: MISSES }
+        Self { since: None, habit: Habit { misses: MISSES, crowded: 0 } }
     }
 
     /// Something came.
     pub(crate) fn over(&mut self) {
-        if self.since.take().is_some() {
-            self.misses = 0;
+        if let Some(since) = self.since.take() {
+            self.habit.found(since.elapsed());
         }
     }
 
     /// Nothing came: returns when it is worth looking again.
     pub(crate) fn wait<F: AsFd>(&mut self, stop: &EventFd, file: &F) -> io::Result<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
-        if self.misses < MISSES {
-            if since.elapsed() < SPIN {
-                std::thread::yield_now();
-                return Ok(());
-            }
-            self.misses += 1;
+        if self.habit.looks(since.elapsed()) {
+            // Whoever else wants the core has it first.
+            std::thread::yield_now();
+            return Ok(());
         }
         wait(stop, &Ready::ToRead(file))?;
-        // Sleeping was short: it would have been worth waiting for.
-        if since.elapsed() < SPIN * 2 {
-            self.misses = 0;
-        }
+        self.habit.slept(since.elapsed());
         self.since = None;
         Ok(())
+    }
+}
+
+impl Habit {
+    /// Nothing came for so long: look on?
+    fn looks(&mut self, elapsed: Duration) -> bool {
+        if self.misses >= MISSES || self.crowded > 0 {
+            return false;
+        }
+        if elapsed < SPIN {
+            return true;
+        }
+        self.misses += 1;
+        self.notice(elapsed);
+        false
+    }
+
+    /// Something was found by looking.
+    fn found(&mut self, elapsed: Duration) {
+        self.misses = 0;
+        self.notice(elapsed);
+    }
+
+    /// Something came, or it was told to stop, after so long without.
+    fn slept(&mut self, elapsed: Duration) {
+        self.crowded = self.crowded.saturating_sub(1);
+        if elapsed < SPIN * 2 {
+            self.misses = 0;
+        }
+    }
+
+    /// One look takes a microsecond or two: who looked for much longer than wanted was not alone.
+    fn notice(&mut self, elapsed: Duration) {
+        if elapsed > SPIN * 2 {
+            self.crowded = CROWDED;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOSE: Duration = Duration::from_micros(20);
+    const LATE: Duration = Duration::from_micros(60);
+    const FAR: Duration = Duration::from_millis(5);
+
+    fn idle() -> Habit {
+        Rest::new().habit
+    }
+
+    #[test]
+    fn it_looks_only_while_packets_follow_each_other_closely() {
+        let mut habit = idle();
+        assert!(!habit.looks(Duration::ZERO), "nothing came yet");
+        habit.slept(FAR);
+        assert!(!habit.looks(Duration::ZERO), "packets far apart");
+        habit.slept(CLOSE);
+        assert!(habit.looks(Duration::ZERO) && habit.looks(CLOSE), "packets close together");
+        habit.found(CLOSE);
+        for _time in 0..MISSES {
+            assert!(habit.looks(CLOSE));
+            assert!(!habit.looks(LATE), "long enough");
+            habit.slept(FAR);
+        }
+        assert!(!habit.looks(Duration::ZERO), "in vain too often");
+    }
+
+    #[test]
+    fn it_does_not_look_where_others_want_the_core() {
+        let mut habit = idle();
+        habit.slept(CLOSE);
+        assert!(habit.looks(CLOSE));
+        habit.found(FAR);
+        for _time in 0..CROWDED {
+            assert!(!habit.looks(Duration::ZERO));
+            habit.slept(CLOSE);
+        }
+        assert!(habit.looks(Duration::ZERO), "it tries again");
     }
 }

@@ -4,11 +4,14 @@
 //! lo 10.5.1.1  flannel0 ─ u0 192.0.2.2 ═══ router ═══ 1400 bytes ═══ 198.51.100.2 peer
 //! ```
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use twill_core::ids::{Mtu, Subnet};
 use twill_net::netns::{Netns, Scratch};
 use twill_tunnel::{Accept, Device, Endpoint, Event, Marks, Tunnel};
@@ -40,6 +43,34 @@ fn a_full_packet_arrives_though_no_router_says_what_it_carries() {
     assert_eq!(length, usize::from(MTU), "whole, one hop older");
     assert_eq!(u16::from_be_bytes([came[6], came[7]]), 0x4000, "the packet inside may not be cut");
     assert_eq!(tunnel.counters().count(Event::UnderlayTooSmall), 0);
+}
+
+/// Here the sending host knows, so that no train gets through: its datagrams are cut one by one.
+#[test]
+fn a_train_that_is_too_long_for_the_way_goes_in_parts() {
+    let Some(scratch) = Scratch::enter() else { return };
+    let (router, peer) = (scratch.another(), scratch.another());
+    wires(&router, &peer);
+    ip("route add 198.51.100.0/24 via 192.0.2.1 mtu 1400");
+    let listens = peer.run(|| UdpSocket::bind((PEER, PORT))).expect("entered").expect("bound");
+    listens.set_read_timeout(Some(Duration::from_millis(100))).expect("a deadline");
+    let tunnel = host();
+    let container = UdpSocket::bind("10.5.1.1:0").expect("a container's socket");
+    let far = SockaddrStorage::from("10.5.2.1:9".parse::<SocketAddrV4>().expect("an address"));
+    let payload = [7; 4 * 1400];
+    let (start, mut came, mut datagrams) = (Instant::now(), [0; 2048], 0);
+    while datagrams < 8 {
+        assert!(start.elapsed() < LIMIT, "{datagrams} came: {:?}", tunnel.counters());
+        let size = [ControlMessage::UdpGsoSegments(&1400)];
+        let (slices, flags) = ([IoSlice::new(&payload)], MsgFlags::empty());
+        sendmsg(container.as_raw_fd(), &slices, &size, flags, Some(&far)).expect("sent");
+        while let Ok(length) = listens.recv(&mut came) {
+            assert_eq!(length, 1428, "one packet each, whole");
+            datagrams += 1;
+        }
+    }
+    let lost = [Event::UnderlayTooSmall, Event::SocketError, Event::TooBig];
+    assert_eq!(lost.map(|event| tunnel.counters().count(event)), [0; 3]);
 }
 
 fn wires(router: &Netns, peer: &Netns) {

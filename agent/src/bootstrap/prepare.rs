@@ -133,8 +133,8 @@ impl<S: Store> Agent<S> {
         }
         self.name_devices(&mut serving);
         let (mac, said) = (None, None);
-        let accept = self.flags.firewall.accept();
-        let mut setup = Setup { config, written, serving, mac, side, ipv6, said, accept };
+        let (accept, udp) = (self.flags.firewall.accept(), self.flags.udp);
+        let mut setup = Setup { config, written, serving, mac, side, ipv6, said, accept, udp };
         self.host.books.claim(self.name.as_ref(), setup.uses()).await?;
         self.make_way_for(&mut setup).await?;
         if let (Backend::Udp(udp), Some(address)) =

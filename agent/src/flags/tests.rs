@@ -84,6 +84,22 @@ fn whose_packets_are_taken() {
 }
 
 #[test]
+fn the_data_path_of_udp_has_its_bounds() {
+    for (argument, wanted) in [
+        ("--udp-queues=1", Some((1, Shown::Nothing))),
+        ("-udp-queues=16", Some((16, Shown::Nothing))),
+        ("--udp-queues=0", None),
+        ("--udp-queues=17", None),
+        ("--udp-marks=congestion", Some((0, Shown::Congestion))),
+        ("--udp-marks=colours", None),
+    ] {
+        let udp = parse(&[argument], &[]).ok().map(|parsed| parsed.flags.udp);
+        let found = udp.map(|udp| (udp.queues.map_or(0, NonZeroUsize::get), udp.marks));
+        assert_eq!(found, wanted, "{argument}");
+    }
+}
+
+#[test]
 fn go_writes_flags_with_one_dash() {
     prefix("one dash, equals", &["-etcd-prefix=/a"], &[], "/a");
     prefix("one dash, blank", &["-etcd-prefix", "/a"], &[], "/a");

@@ -1,10 +1,12 @@
 //! Values of flags.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
 use twill_core::firewall::choose::Wish;
+use twill_tunnel::Marks;
 
 use crate::ownership::{DEFAULT_TTL, SHORTEST_TTL};
 
@@ -76,6 +78,27 @@ pub(crate) enum AcceptFrom {
     Anyone,
 }
 
+/// What the underlay may know about a packet inside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Shown {
+    /// Nothing, as with flannel
+    Nothing,
+    /// Its priority
+    Priority,
+    /// Its priority, and whether it can be told of congestion
+    Congestion,
+}
+
+impl From<Shown> for Marks {
+    fn from(shown: Shown) -> Self {
+        match shown {
+            Shown::Nothing => Self::None,
+            Shown::Priority => Self::Priority,
+            Shown::Congestion => Self::PriorityAndCongestion,
+        }
+    }
+}
+
 impl From<Engine> for Wish {
     fn from(engine: Engine) -> Self {
         match engine {
@@ -93,6 +116,13 @@ pub(super) fn go_bool(text: &str) -> Result<bool, &'static str> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _other => Err("neither true nor false"),
+    }
+}
+
+pub(super) fn queues(text: &str) -> Result<NonZeroUsize, &'static str> {
+    match text.parse() {
+        Ok(number @ 1..=16) => Ok(NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)),
+        _other => Err("not a number from 1 to 16"),
     }
 }
 
