@@ -1,7 +1,6 @@
 //! The tunnel devices, as many as there are backends to serve, and the threads behind those of `udp`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -10,7 +9,7 @@ use twill_core::config::Backend;
 use twill_core::device::{DeviceSpec, IfIndex};
 use twill_core::extension::{Extension, Hosts};
 use twill_core::firewall::gate::{Accept, Sources};
-use twill_core::ids::{Family, Ipv4Subnet, Subnet};
+use twill_core::ids::Family;
 use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
 use twill_core::serving::{Served, Way};
@@ -118,7 +117,7 @@ impl DataPaths {
         if self.peers != peers {
             peers.clone_into(&mut self.peers);
             for (_endpoint, tunnel) in self.paths.values().filter_map(|path| path.tunnel.as_ref()) {
-                tunnel.set_peers(blocks(peers));
+                tunnel.set_peers(tunnel_peers(peers));
             }
         }
     }
@@ -254,7 +253,7 @@ impl DataPaths {
             flag.store(true, Relaxed);
             lost.wake.notify_one();
         })?;
-        tunnel.set_peers(blocks(&self.peers));
+        tunnel.set_peers(tunnel_peers(&self.peers));
         tracing::debug!(address = %endpoint.underlay, port = endpoint.port, "the tunnel carries packets");
         Ok(Path { name, index, tunnel: Some((endpoint, tunnel)), gone })
     }
@@ -264,9 +263,9 @@ fn endpoint(backend: &Backend, (setup, spec): (&Half, &DeviceSpec)) -> Option<En
     match backend {
         Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
         Backend::Udp(udp) => Some(Endpoint {
-            underlay: setup.uplink.address.ipv4()?.into(),
+            underlay: setup.uplink.address.0,
             port: udp.port,
-            subnet: Ipv4Subnet::try_from(setup.subnet).ok()?.into(),
+            subnet: setup.subnet.into(),
             mtu: spec.mtu(),
             accept: match setup.accept {
                 Accept::Anyone => twill_tunnel::Accept::Anyone,
@@ -278,8 +277,4 @@ fn endpoint(backend: &Backend, (setup, spec): (&Half, &DeviceSpec)) -> Option<En
             marks: setup.udp.marks.into(),
         }),
     }
-}
-
-fn blocks(peers: &[Peer]) -> Vec<(Subnet, IpAddr)> {
-    tunnel_peers(peers).into_iter().map(|(subnet, host)| (subnet.into(), host.into())).collect()
 }

@@ -8,10 +8,10 @@ mod link;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::device::{IfIndex, UDP_OVERHEAD, VXLAN_OVERHEAD, inside};
-use crate::ids::{Family, Gateway, Ipv4Subnet, Mac, Mtu, Subnet, Underlay};
+use crate::ids::{Family, Gateway, Mac, Mtu, Subnet, Underlay};
 use crate::peers::Peer;
 use crate::serving::Way;
 use crate::status::{Ignored, Reason};
@@ -165,12 +165,11 @@ pub fn out_of_reach(paths: &Paths, peers: &[Peer]) -> Vec<Ignored> {
     .collect()
 }
 
-/// Where the process behind a TUN device, which knows IPv4 alone, sends the packets for each block. All
-/// peers are in it, however they are reached from here: what they send may still come this way.
+/// Where the process behind a TUN device sends the packets for each block. All peers are in it, however
+/// they are reached from here: what they send may still come this way.
 #[must_use]
-pub fn tunnel_peers(peers: &[Peer]) -> Vec<(Ipv4Subnet, Ipv4Addr)> {
-    let ends = |peer: &Peer| Some((peer.subnet.try_into().ok()?, peer.underlay.ipv4()?));
-    peers.iter().filter_map(ends).collect()
+pub fn tunnel_peers(peers: &[Peer]) -> Vec<(Subnet, IpAddr)> {
+    peers.iter().map(|peer| (peer.subnet, peer.underlay.0)).collect()
 }
 
 /// The shortest list of writes that turns `actual` into `desired`.

@@ -197,10 +197,13 @@ fn device_name(backend: &Backend, taken: &[&str]) -> Option<String> {
 /// The kernel's names of interfaces have at most so many bytes (`IFNAMSIZ` less one).
 const LONGEST_NAME: usize = 15;
 
-/// The VXLAN device beside `name` that carries IPv6: flannel's name for it, `flannel-v6.1`, unless the
-/// kernel would not take that.
+/// What the name of a TUN device ends with that carries IPv6.
+const IPV6_TUN: &str = "-v6";
+
+/// The device beside `name` that carries IPv6. For `vxlan` it is flannel's name for it, `flannel-v6.1`,
+/// unless the kernel would not take that; for `udp`, which is of IPv4 alone in flannel, `flannel0-v6`.
 fn ipv6_device(name: &str) -> String {
-    let (stem, vni) = name.split_once('.').unwrap_or((name, ""));
+    let Some((stem, vni)) = name.split_once('.') else { return format!("{name}{IPV6_TUN}") };
     let flannels = format!("{stem}-v6.{vni}");
     match stem.strip_prefix("twill") {
         None if flannels.len() <= LONGEST_NAME => flannels,
@@ -214,16 +217,14 @@ fn ipv6_device(name: &str) -> String {
 pub fn is_tunnel(name: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let number = |text: &str| !text.is_empty() && digits(text);
-    let (stem, vni) = name.split_once('.').map_or((name, None), |(stem, vni)| (stem, Some(vni)));
-    match vni {
-        Some(vni) => {
-            number(vni)
-                && (["flannel", "flannel-v6"].contains(&stem)
-                    || stem.strip_prefix("twill").is_some_and(number)
-                    || stem.strip_prefix("twv6").is_some_and(digits))
-        }
-        None => stem.strip_prefix("flannel").is_some_and(number),
-    }
+    let Some((stem, vni)) = name.split_once('.') else {
+        let stem = name.strip_suffix(IPV6_TUN).unwrap_or(name);
+        return stem.strip_prefix("flannel").is_some_and(number);
+    };
+    number(vni)
+        && (["flannel", "flannel-v6"].contains(&stem)
+            || stem.strip_prefix("twill").is_some_and(number)
+            || stem.strip_prefix("twv6").is_some_and(digits))
 }
 
 #[cfg(test)]

@@ -288,7 +288,6 @@ mod tests {
             ("a limit outside", Init { subnet_max: Some([10, 89, 0, 0].into()), ..base() }),
             ("IPv6 twice", Init { ipv6_network: "fd00::/48".parse().ok(), ..init("fd00:88::/48") }),
             ("IPv4 twice", Init { ipv6_network: "10.89.0.0/16".parse().ok(), ..base() }),
-            ("IPv6 by udp", Init { ipv6_network: "fd00::/48".parse().ok(), ..base() }),
             ("a limit between subnets", Init { subnet_min: Some([10, 88, 0, 9].into()), ..base() }),
         ];
         for (name, init) in rows {

@@ -137,10 +137,10 @@ impl<S: Store> Agent<S> {
         let mut setup = Setup { config, written, serving, mac, side, ipv6, said, accept, udp };
         self.host.books.claim(self.name.as_ref(), setup.uses()).await?;
         self.make_way_for(&mut setup).await?;
-        if let (Backend::Udp(udp), Some(address)) =
-            (&setup.config.backend, setup.side.uplink.address.ipv4())
-        {
-            twill_tunnel::check_port(address.into(), udp.port)?;
+        if let Backend::Udp(udp) = &setup.config.backend {
+            for side in setup.sides() {
+                twill_tunnel::check_port(side.uplink.address.0, udp.port)?;
+            }
         }
         Ok(setup)
     }

@@ -55,10 +55,10 @@ impl Draft {
     fn check_backend(&self) -> Result<(), Error> {
         let has_ipv6 = self.ipv6.is_some() || self.range.network.family() == Family::V6;
         match &self.backend {
-            Backend::Udp(_) | Backend::Extension(_) if has_ipv6 => Err(Error::Rule {
+            Backend::Extension(_) if has_ipv6 => Err(Error::Rule {
                 member: "Backend.Type",
                 found: self.backend.name().to_owned(),
-                rule: "be vxlan, host-gw or alloc in a network of IPv6".to_owned(),
+                rule: "be udp, vxlan, host-gw or alloc in a network of IPv6".to_owned(),
             }),
             _carries_it => Ok(()),
         }

@@ -82,7 +82,7 @@ fn udp_has_one_route_for_all_and_a_table_of_its_own() {
     let alone = desired(&paths, &[]);
     assert_eq!(plan(&alone, &Tables::default()), [PutRoute(network(), Hop::Device(TUN).into())]);
     assert_eq!(desired(&paths, &peers), alone, "peers change no row");
-    let ends = |n| (subnet(n).try_into().expect("IPv4"), [192, 0, 2, n].into());
+    let ends = |n| (subnet(n), [192, 0, 2, n].into());
     assert_eq!(tunnel_peers(&peers), [ends(2), ends(3)]);
     let one_moved = desired(&paths, &[by(VXLAN, 2), by(UDP, 3)]);
     assert_eq!(one_moved.routes.len(), 2, "the longer one wins: {one_moved:?}");

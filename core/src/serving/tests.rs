@@ -55,13 +55,15 @@ fn devices_of_ipv6_have_flannels_names_where_the_kernel_takes_them() {
     let large = Backend::Vxlan(Vxlan { vni: Vni::new(16_777_215).unwrap(), ..Vxlan::default() });
     serving.adopt(large, Revision(30));
     serving.adopt(Backend::HostGw, Revision(40));
+    serving.adopt(Backend::default(), Revision(50));
     let names: Vec<_> = serving.all().map(|served| served.device_of(Family::V6)).collect();
-    let wanted = [Some("flannel-v6.1"), Some("twv61.1"), Some("twv6.16777215"), None];
+    let wanted =
+        [Some("flannel-v6.1"), Some("twv61.1"), Some("twv6.16777215"), None, Some("flannel0-v6")];
     assert_eq!(names, wanted.map(|name| name.map(str::to_owned)));
     for name in names.into_iter().flatten() {
         assert!(name.len() <= 15 && is_tunnel(&name), "{name}");
     }
-    for name in ["flannel-v6", "flannel-v6.x", "flannel-v7.1", "twv6x.1", "twv6."] {
+    for name in ["flannel-v6", "flannel0-v7", "flannel-v6.x", "flannel-v7.1", "twv6x.1", "twv6."] {
         assert!(!is_tunnel(name), "{name}");
     }
 }
