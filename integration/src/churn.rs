@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Every byte of the streams is compared, every datagram that arrives too, and the kernels count packets
-//! whose checksums are wrong: there may be none. Streams may not stand still for longer than [`STALL`],
+//! whose checksums are wrong: there may be none. Streams may not stand still for longer than `STALL`,
 //! unless this machine stood still as well. In the end both agents have as many file descriptors and
-//! threads as before, and not more than [`GROWTH`] of memory in addition.
+//! threads as before, and not more than `GROWTH` of memory in addition.
 
 pub(crate) mod command;
 mod datagrams;
