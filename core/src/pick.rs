@@ -180,12 +180,15 @@ impl Situation<'_> {
     /// Is half of it another's, who wrote before us? etcd gives one key to one host; of two keys that share
     /// the block of one family the second is taken back, unless its host died before it could.
     fn came_late(&self, lease: &Lease) -> bool {
-        let before = |other: &&Lease| other.key != lease.key && other.revision < lease.revision;
-        let others = self.listing.leases.iter().filter(before);
-        lease.key.ipv6.is_some()
-            && others
-                .filter(|other| !self.is_ours(other))
-                .any(|other| other.key.overlaps(&lease.key))
+        let mut others = self.others_with(lease.key);
+        lease.key.ipv6.is_some() && others.any(|other| other.revision < lease.revision)
+    }
+
+    /// Leases of other hosts that share an address with the key. What a flanneld or an administrator wrote
+    /// for this host is none of them.
+    pub fn others_with(&self, key: Key) -> impl Iterator<Item = &Lease> {
+        let others = self.listing.leases.iter().filter(move |lease| lease.key != key);
+        others.filter(move |lease| lease.key.overlaps(&key) && !self.is_ours(lease))
     }
 
     fn is_ours(&self, lease: &Lease) -> bool {

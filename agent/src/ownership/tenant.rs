@@ -253,9 +253,9 @@ impl<S: Store> Tenant<S> {
     /// keys. Each of two hosts looks after it has written, so that at least the second sees the first.
     async fn is_shared(&self, lease: &Lease) -> Result<bool, Error> {
         let now = self.store.leases().await?;
-        let others = now.leases.iter().filter(|other| other.value.node != Some(self.wish.node));
-        let mut keys = others.map(|other| other.key);
-        Ok(keys.any(|key| key != lease.key && key.overlaps(&lease.key)))
+        let situation = self.wish.situation(&self.wish.config, &now);
+        let shared = situation.others_with(lease.key).next().is_some();
+        Ok(shared)
     }
 
     /// The host has something else to say about itself.

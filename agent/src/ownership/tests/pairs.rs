@@ -99,3 +99,33 @@ async fn a_host_keeps_its_ipv4_block_when_its_network_gets_ipv6_and_when_it_lose
     let left: Vec<Key> = leases(&memory).await.iter().map(|lease| lease.key).collect();
     assert_eq!(left, [only], "the pair is withdrawn");
 }
+
+/// What it had by flannel, or by an administrator's word, is no other host's.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_had_flannel_or_a_reservation_keeps_that_block_and_gets_ipv6() {
+    for (lease_id, left) in [(Some("its own, and withdrawn"), 1), (None, 2)] {
+        let memory = both();
+        let value = LeaseValue { node: None, ..wish(&memory, 1).await.value };
+        let key = Key { ipv6: None, ..pair(2, 2) };
+        if lease_id.is_some() {
+            let (over, ttl) = (twill_core::pick::Over::Nothing, DEFAULT_TTL);
+            let bid = twill_store::Bid {
+                key,
+                value,
+                over,
+                beside: None,
+                config: None,
+                ttl,
+                record: None,
+            };
+            memory.claim(&bid).await.expect("the twin answers");
+        } else {
+            let path = format!("/coreos.com/network/subnets/{key}");
+            memory.put_raw(&path, value.to_json().as_bytes());
+        }
+        let host = Host::start(&memory, wish(&memory, 1).await).await;
+        assert_eq!(host.first.lease.key, pair(2, 2));
+        pass(MOMENT).await;
+        assert_eq!(leases(&memory).await.len(), left, "{lease_id:?}");
+    }
+}
