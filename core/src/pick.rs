@@ -3,14 +3,14 @@
 //! Pure on purpose: the claim itself is a transaction of the store, which may be lost to another
 //! host; then the caller lists again and asks again.
 
+mod free;
+
 use std::fmt;
 
 use crate::config::{NetworkConfig, Range};
 use crate::ids::{LeaseId, NodeId, Revision, Subnet, Underlay};
 use crate::lease::{Key, Lease, Listing};
-
-/// flannel chooses among as many, so that hosts that start together seldom meet.
-const CANDIDATES: usize = 100;
+use free::Free;
 
 /// What the choice depends on.
 #[derive(Clone, Copy, Debug)]
@@ -157,21 +157,9 @@ pub fn pick(situation: &Situation<'_>, random: u64) -> Result<Choice, Error> {
     let (first, second) = (config.first(), config.ipv6);
     let first_kept = kept(&first);
     let reason = if first_kept.is_some() { Reason::Previous } else { Reason::Free };
-    let key = match (first_kept, second, second.and_then(|second| kept(&second))) {
-        (Some(subnet), None, _) => subnet.into(),
-        (Some(subnet), Some(_), Some(ipv6)) => Key { subnet, ipv6: Some(ipv6) },
-        (None, None, _) => free.any_in(&first)?.into(),
-        (Some(subnet), Some(second), None) => {
-            let ipv6 =
-                free.beside(subnet, (&first, &second)).map_or_else(|| free.any_in(&second), Ok)?;
-            Key { subnet, ipv6: Some(ipv6) }
-        }
-        (None, Some(second), Some(ipv6)) => {
-            let subnet =
-                free.beside(ipv6, (&second, &first)).map_or_else(|| free.any_in(&first), Ok)?;
-            Key { subnet, ipv6: Some(ipv6) }
-        }
-        (None, Some(second), None) => free.pair(&first, &second)?,
+    let key = match second {
+        None => first_kept.map_or_else(|| free.any_in(&first), Ok)?.into(),
+        Some(second) => free.pair((&first, first_kept), (&second, kept(&second)))?,
     };
     Ok(Choice { key, over: Over::Nothing, reason, withdraw: ours(mine) })
 }
@@ -231,86 +219,6 @@ fn ours(mine: Vec<(Reason, &Lease)>) -> Vec<Lease> {
 fn taken(listing: &Listing) -> impl Iterator<Item = Key> {
     let unreadable = listing.malformed.iter().filter_map(|malformed| malformed.lease);
     listing.leases.iter().map(|lease| lease.key).chain(unreadable)
-}
-
-/// What may be chosen.
-struct Free<'a> {
-    taken: &'a [Subnet],
-    routes: Vec<Subnet>,
-    random: u64,
-}
-
-impl Free<'_> {
-    /// One of the first.
-    fn any_in(&self, range: &Range) -> Result<Subnet, Error> {
-        let first: Vec<Subnet> = self.walk(range).take(CANDIDATES).collect();
-        self.one_of(&first).ok_or_else(|| self.none_in(range))
-    }
-
-    /// One of the first of each, with one number in both ranges if there are such: people find it easier,
-    /// and two hosts that choose at the same moment then meet in one key, of which etcd gives one to one.
-    fn pair(&self, first: &Range, second: &Range) -> Result<Key, Error> {
-        let same = |subnet: Subnet| {
-            Some(Key { subnet, ipv6: Some(self.beside(subnet, (first, second))?) })
-        };
-        let pairs: Vec<Key> = self.walk(first).filter_map(same).take(CANDIDATES).collect();
-        match self.one_of(&pairs) {
-            Some(pair) => Ok(pair),
-            None => Ok(Key { subnet: self.any_in(first)?, ipv6: Some(self.any_in(second)?) }),
-        }
-    }
-
-    /// The block of the other range that has the number of this one, if it is free.
-    fn beside(&self, block: Subnet, (from, to): (&Range, &Range)) -> Option<Subnet> {
-        let other = from.beside(block, to)?;
-        let is_free = !self.taken.iter().chain(&self.routes).any(|block| block.overlaps(other));
-        is_free.then_some(other)
-    }
-
-    fn one_of<T: Copy>(&self, all: &[T]) -> Option<T> {
-        let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
-        let index = self.random.checked_rem(count).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| all.get(index)).copied()
-    }
-
-    fn walk(&self, range: &Range) -> Walk {
-        let blocks = self.taken.iter().chain(&self.routes).copied().collect();
-        let Range { subnet_len: len, subnet_min, subnet_max: max, .. } = *range;
-        Walk { blocks, len, next: Some(subnet_min), max }
-    }
-
-    fn none_in(&self, range: &Range) -> Error {
-        let Range { subnet_min: min, subnet_max: max, .. } = *range;
-        let within = |block: &&Subnet| block.last() >= min.base() && block.base() <= max.last();
-        match self.routes.iter().find(within) {
-            Some(route) => Error::LocalRoute { min, max, route: *route },
-            None => Error::Full { min, max, taken: self.taken.iter().filter(within).count() },
-        }
-    }
-}
-
-/// Walks over the blocks in the way instead of trying every subnet inside them.
-struct Walk {
-    blocks: Vec<Subnet>,
-    len: u8,
-    next: Option<Subnet>,
-    max: Subnet,
-}
-
-impl Iterator for Walk {
-    type Item = Subnet;
-
-    fn next(&mut self) -> Option<Subnet> {
-        loop {
-            let candidate = self.next.filter(|subnet| *subnet <= self.max)?;
-            let hit = self.blocks.iter().find(|block| block.overlaps(candidate));
-            let end = hit.map_or(candidate.last(), |block| block.last().max(candidate.last()));
-            self.next = Subnet::containing(end, self.len).and_then(Subnet::next);
-            if hit.is_none() {
-                return Some(candidate);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
