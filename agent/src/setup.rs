@@ -170,7 +170,7 @@ impl Setup {
         let (vtep, backend) = match (&self.config.backend, self.mac) {
             (Backend::Vxlan(vxlan), Some(mac)) => {
                 let vtep = Vtep { vni: Some(vxlan.vni), mac };
-                (Some(vtep), LeaseBackend::Vxlan { vni: vtep.vni, mac })
+                (Some(vtep), LeaseBackend::Vxlan(vtep))
             }
             (Backend::HostGw, _) => (None, LeaseBackend::HostGw),
             (Backend::Extension(_), _) => {

@@ -5,15 +5,15 @@ mod network_name;
 mod subnet;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use boot::BootId;
 pub use network_name::NetworkName;
+pub use subnet::Subnet;
 pub(crate) use subnet::bits;
-pub use subnet::{Ipv4Subnet, Subnet};
 
 /// Text that is not the value it should be.
 #[derive(Clone, Debug, thiserror::Error, Eq, PartialEq)]
@@ -191,17 +191,6 @@ impl fmt::Display for Family {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Underlay(pub IpAddr);
 
-impl Underlay {
-    /// The address, if it is one of IPv4.
-    #[must_use]
-    pub fn ipv4(self) -> Option<Ipv4Addr> {
-        match self.0 {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }
-    }
-}
-
 impl fmt::Display for Underlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -295,7 +284,7 @@ macro_rules! serde_as_text {
     )*};
 }
 
-serde_as_text!(Mac, NetworkName, Subnet, Ipv4Subnet, Underlay, NodeId, BootId);
+serde_as_text!(Mac, NetworkName, Subnet, Underlay, NodeId, BootId);
 
 macro_rules! serde_as_number {
     ($($name:ident),*) => {$(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ids::{Family, Mac, NodeId, Revision, Subnet, Underlay};
-use crate::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed};
+use crate::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed, Vtep};
 use crate::serving::{Served, Serving, Way};
 use crate::status::{Ignored, Reason};
 
@@ -294,7 +294,7 @@ impl Own {
     /// By which of the served backends, and the hardware address that it takes.
     fn path_to(&self, lease: &Lease) -> Option<(&Served, Option<Mac>)> {
         let mac = match &lease.value.backend {
-            LeaseBackend::Vxlan { mac, .. } => Some(*mac),
+            LeaseBackend::Vxlan(Vtep { mac, .. }) => Some(*mac),
             _other => None,
         };
         self.serving.behind(lease).map(|served| (served, mac))
@@ -303,7 +303,7 @@ impl Own {
     fn why_no_path_to(&self, theirs: &LeaseBackend) -> (Reason, String) {
         let ours = self.serving.current().backend.name();
         match (self.serving.current().backend.way(), theirs) {
-            (Way::Vxlan(ours, _), LeaseBackend::Vxlan { vni: Some(vni), .. }) => {
+            (Way::Vxlan(ours, _), LeaseBackend::Vxlan(Vtep { vni: Some(vni), .. })) => {
                 (Reason::OtherVni, format!("its VNI is {vni}, ours is {ours}"))
             }
             (_, LeaseBackend::Unnamed) => {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::config::Backend;
 use crate::ids::{Family, Revision, Vni};
-use crate::lease::{Lease, LeaseBackend};
+use crate::lease::{Lease, LeaseBackend, Vtep};
 
 pub use text::Error;
 
@@ -148,7 +148,7 @@ impl Way {
             | (Self::HostGw, LeaseBackend::HostGw)
             | (Self::Extension, LeaseBackend::Extension { .. }) => true,
             // Leases of old flannels do not tell the identifier.
-            (Self::Vxlan(ours, _), LeaseBackend::Vxlan { vni, .. }) => {
+            (Self::Vxlan(ours, _), LeaseBackend::Vxlan(Vtep { vni, .. })) => {
                 vni.is_none_or(|vni| vni == ours)
             }
             _other => false,

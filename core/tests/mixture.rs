@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twill_core::config::{Backend, Udp, Vxlan};
 use twill_core::device::IfIndex;
 use twill_core::ids::{Mac, NodeId, Revision, Subnet, Underlay, Vni};
-use twill_core::lease::{Event, Lease, LeaseBackend, LeaseValue};
+use twill_core::lease::{Event, Lease, LeaseBackend, LeaseValue, Vtep};
 use twill_core::peers::{Home, Known, Own, View};
 use twill_core::plan::{Hop, Lead, Link, Paths, desired};
 use twill_core::serving::{Serving, Way};
@@ -204,7 +204,7 @@ fn view(world: &World, (own, pair): (usize, &[Backend; 2])) -> View {
 fn lease(host: usize, ([from, to], moved): (&[Backend; 2], bool)) -> Lease {
     let backend = match if moved { to } else { from } {
         Backend::Udp(_) => LeaseBackend::Unnamed,
-        Backend::Vxlan(vxlan) => LeaseBackend::Vxlan { vni: Some(vxlan.vni), mac: mac(host) },
+        Backend::Vxlan(vxlan) => LeaseBackend::Vxlan(Vtep { vni: Some(vxlan.vni), mac: mac(host) }),
         Backend::HostGw => LeaseBackend::HostGw,
         other => panic!("nobody moves from or to {}", other.name()),
     };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::Serialize;
 use twill_core::config::NetworkConfig;
 use twill_core::ids::{Family, LeaseId, Mac, NodeId, Revision, Subnet, Underlay, Vni};
-use twill_core::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed};
+use twill_core::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed, Vtep};
 use twill_core::node::NodeRecord;
 use twill_core::peers::{Home, Known, Own};
 use twill_core::serving::Serving;
@@ -134,7 +134,7 @@ fn shown(read: &Read, key: Key) -> Shown {
 
 fn meaning(lease: &Lease) -> Meaning {
     let (vni, mac) = match lease.value.backend {
-        LeaseBackend::Vxlan { vni, mac } => (vni, Some(mac)),
+        LeaseBackend::Vxlan(Vtep { vni, mac }) => (vni, Some(mac)),
         _ => (None, None),
     };
     let backend = leases::backend(&lease.value.backend).to_owned();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use twill_core::ids::{Family, Ipv4Subnet, Subnet};
+use twill_core::ids::{Family, Subnet};
 
 /// At most one block of IPv4 and one of IPv6.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -40,12 +40,6 @@ impl Blocks {
 impl From<Subnet> for Blocks {
     fn from(block: Subnet) -> Self {
         Self::default().and(block)
-    }
-}
-
-impl From<Ipv4Subnet> for Blocks {
-    fn from(block: Ipv4Subnet) -> Self {
-        Subnet::from(block).into()
     }
 }
 

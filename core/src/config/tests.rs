@@ -3,7 +3,6 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::extension::Command;
 use crate::golden;
-use crate::ids::Ipv4Subnet;
 
 #[track_caller]
 fn read(text: &str) -> NetworkConfig {
@@ -354,18 +353,19 @@ proptest::proptest! {
     fn whatever_keeps_the_rules_reads_back(
         base: u32, len in 1_u8..=28, more in 2_u8..=29, skip: u16, vni in 1_u32..1 << 24,
     ) {
-        let network = Ipv4Subnet::containing(base.into(), len).expect("short enough");
+        let first = Ipv4Addr::from(base & u32::MAX << (32 - len));
+        let network = Subnet::new(first.into(), len).expect("aligned");
         let subnet_len = (len + more).min(30);
         let room = 1_u64 << (subnet_len - len);
         let offset = u32::try_from(u64::from(skip) % room).expect("small") << (32 - subnet_len);
         let draft = Draft {
             range: DraftRange {
                 subnet_len: Some(subnet_len),
-                subnet_min: Some(Ipv4Addr::from(network.base().to_bits() + offset).into()),
-                ..DraftRange::new(network.into())
+                subnet_min: Some(Ipv4Addr::from(first.to_bits() + offset).into()),
+                ..DraftRange::new(network)
             },
             backend: Backend::Vxlan(Vxlan { vni: Vni::new(vni).expect("in range"), ..Vxlan::default() }),
-            ..Draft::new(network.into())
+            ..Draft::new(network)
         };
         // The unspecified address as a bound stands for the default, so it cannot be written.
         if let Ok(config) = draft.build()

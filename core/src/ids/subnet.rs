@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::IpNetwork;
 
 use super::{Family, Gateway, ParseError};
 
@@ -152,95 +152,5 @@ impl FromStr for Subnet {
         let block = Self::containing(base, len).ok_or_else(wanted)?;
         let first = "the first address of a block: bits behind its length are set";
         (block.base() == base).then_some(block).ok_or_else(|| ParseError::new(text, first))
-    }
-}
-
-/// A block of IPv4 addresses, for what IPv6 does not go into.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Ipv4Subnet(Ipv4Network);
-
-impl Ipv4Subnet {
-    /// `None` unless `base` is the first address of a block of that prefix length.
-    #[must_use]
-    pub fn new(base: Ipv4Addr, len: u8) -> Option<Self> {
-        Self::containing(base, len).filter(|subnet| subnet.base() == base)
-    }
-
-    /// The block of that prefix length which holds `address`; `None` if `len` is over 32.
-    #[must_use]
-    pub fn containing(address: Ipv4Addr, len: u8) -> Option<Self> {
-        let network = Ipv4Network::new(address, len).ok()?;
-        Ipv4Network::new(network.network(), len).ok().map(Self)
-    }
-
-    /// The first address of the block.
-    #[must_use]
-    pub fn base(self) -> Ipv4Addr {
-        self.0.network()
-    }
-
-    /// The last address of the block.
-    #[must_use]
-    pub fn last(self) -> Ipv4Addr {
-        self.0.broadcast()
-    }
-
-    /// The prefix length.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a length in bits, not a count of items")]
-    pub fn len(self) -> u8 {
-        self.0.prefix()
-    }
-
-    /// The address that the owner's bridge carries: the second of the block, `.1` of a /24.
-    #[must_use]
-    pub fn first_host(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.base().to_bits().saturating_add(1))
-    }
-
-    /// Is `address` in the block?
-    #[must_use]
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        self.0.contains(address)
-    }
-
-    /// Do the two blocks share an address?
-    #[must_use]
-    pub fn overlaps(self, other: Self) -> bool {
-        self.0.overlaps(other.0)
-    }
-}
-
-impl From<Ipv4Subnet> for Subnet {
-    fn from(Ipv4Subnet(network): Ipv4Subnet) -> Self {
-        Self(network.into())
-    }
-}
-
-impl TryFrom<Subnet> for Ipv4Subnet {
-    type Error = ParseError;
-
-    fn try_from(subnet: Subnet) -> Result<Self, ParseError> {
-        match subnet.0 {
-            IpNetwork::V4(network) => Ok(Self(network)),
-            IpNetwork::V6(_) => {
-                Err(ParseError::new(&subnet.to_string(), "a block of IPv4 addresses"))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Ipv4Subnet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Subnet::from(*self).fmt(f)
-    }
-}
-
-impl FromStr for Ipv4Subnet {
-    type Err = ParseError;
-
-    /// As of [`Subnet`], for IPv4.
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse::<Subnet>()?.try_into()
     }
 }

@@ -10,7 +10,7 @@ fn key(text: &str) -> Result<Key, KeyError> {
 
 fn vxlan(vni: Option<u32>) -> LeaseBackend {
     let mac = "c6:d2:32:6f:8f:44".parse().expect("a mac");
-    LeaseBackend::Vxlan { vni: vni.and_then(Vni::new), mac }
+    LeaseBackend::Vxlan(Vtep { vni: vni.and_then(Vni::new), mac })
 }
 
 fn value(backend: LeaseBackend) -> LeaseValue {
@@ -283,7 +283,7 @@ proptest::proptest! {
         let value = LeaseValue {
             public_ip: Underlay(Ipv4Addr::from(ip).into()),
             ipv6: None,
-            backend: LeaseBackend::Vxlan { vni: vni.and_then(Vni::new), mac: Mac(mac) },
+            backend: LeaseBackend::Vxlan(Vtep { vni: vni.and_then(Vni::new), mac: Mac(mac) }),
             node: node.map(NodeId::from_random),
         };
         proptest::prop_assert_eq!(LeaseValue::parse(value.to_json().as_bytes()), Ok(value));

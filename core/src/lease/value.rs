@@ -32,11 +32,13 @@ pub struct Beside {
 }
 
 /// One VXLAN device of an owner.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Vtep {
     /// The network identifier; leases of old flannels lack it.
+    #[serde(rename = "VNI", skip_serializing_if = "Option::is_none")]
     pub vni: Option<Vni>,
     /// Its hardware address.
+    #[serde(rename = "VtepMAC")]
     pub mac: Mac,
 }
 
@@ -45,13 +47,8 @@ pub struct Vtep {
 pub enum LeaseBackend {
     /// No name: flannel's `udp` and `alloc` write none.
     Unnamed,
-    /// `vxlan`.
-    Vxlan {
-        /// The network identifier; leases of old flannels lack it.
-        vni: Option<Vni>,
-        /// The hardware address of the owner's tunnel device.
-        mac: Mac,
-    },
+    /// `vxlan`, by that device.
+    Vxlan(Vtep),
     /// `host-gw`: by a plain route to its public address.
     HostGw,
     /// `extension`: by commands, which get what the owner says.
@@ -108,16 +105,8 @@ struct Written<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Data<'a> {
-    Vxlan(VxlanData),
+    Vxlan(Vtep),
     Text(&'a str),
-}
-
-#[derive(Serialize)]
-struct VxlanData {
-    #[serde(rename = "VNI", skip_serializing_if = "Option::is_none")]
-    vni: Option<Vni>,
-    #[serde(rename = "VtepMAC")]
-    mac: Mac,
 }
 
 impl LeaseValue {
@@ -126,9 +115,7 @@ impl LeaseValue {
     pub fn to_json(&self) -> String {
         let (backend_type, backend_data) = match &self.backend {
             LeaseBackend::Unnamed => (None, None),
-            LeaseBackend::Vxlan { vni, mac } => {
-                (Some("vxlan"), Some(Data::Vxlan(VxlanData { vni: *vni, mac: *mac })))
-            }
+            LeaseBackend::Vxlan(vtep) => (Some("vxlan"), Some(Data::Vxlan(*vtep))),
             LeaseBackend::HostGw => (Some("host-gw"), None),
             LeaseBackend::Extension { data } => {
                 (Some("extension"), data.as_deref().map(Data::Text))
@@ -140,8 +127,7 @@ impl LeaseValue {
                 (IpAddr::V6(alone), _) => (Ipv4Addr::UNSPECIFIED, Some(alone), None, backend_data),
                 (IpAddr::V4(public_ip), None) => (public_ip, None, backend_data, None),
                 (IpAddr::V4(public_ip), Some(Beside { public_ip: beside, vtep })) => {
-                    let vxlan = |Vtep { vni, mac }| Data::Vxlan(VxlanData { vni, mac });
-                    (public_ip, Some(beside), backend_data, vtep.map(vxlan))
+                    (public_ip, Some(beside), backend_data, vtep.map(Data::Vxlan))
                 }
             };
         let node = self.node;
@@ -177,7 +163,7 @@ impl LeaseValue {
         let beside = |public_ip| {
             // Who spoils that half of it is still there for IPv4.
             let vtep = match LeaseBackend::read(&members, "BackendV6Data") {
-                Ok(LeaseBackend::Vxlan { vni, mac }) => Some(Vtep { vni, mac }),
+                Ok(LeaseBackend::Vxlan(vtep)) => Some(vtep),
                 Ok(_) | Err(_) => None,
             };
             Beside { public_ip, vtep }
@@ -191,10 +177,8 @@ impl LeaseValue {
         match (family, self.ipv6) {
             (Family::V6, Some(Beside { public_ip, vtep })) => {
                 let backend = match (&self.backend, vtep) {
-                    (LeaseBackend::Vxlan { .. }, Some(Vtep { vni, mac })) => {
-                        LeaseBackend::Vxlan { vni, mac }
-                    }
-                    (LeaseBackend::Vxlan { .. }, None) => {
+                    (LeaseBackend::Vxlan(_), Some(vtep)) => LeaseBackend::Vxlan(vtep),
+                    (LeaseBackend::Vxlan(_), None) => {
                         LeaseBackend::Other { name: "vxlan for IPv4 alone".to_owned() }
                     }
                     (same, _) => same.clone(),
@@ -213,7 +197,7 @@ impl LeaseBackend {
     pub fn name(&self) -> &str {
         match self {
             Self::Unnamed => "",
-            Self::Vxlan { .. } => "vxlan",
+            Self::Vxlan(_) => "vxlan",
             Self::HostGw => "host-gw",
             Self::Extension { .. } => "extension",
             Self::Other { name } => name,
@@ -241,7 +225,7 @@ impl LeaseBackend {
                 let object = Members::from(object);
                 let mac = object.last("VtepMAC").unwrap_or(&Value::Null);
                 let mac = text_of(mac, "VtepMAC", "a hardware address")?;
-                Ok(Self::Vxlan { vni: vni(&object)?, mac })
+                Ok(Self::Vxlan(Vtep { vni: vni(&object)?, mac }))
             }
             _ => Ok(Self::Other { name }),
         }

@@ -12,7 +12,7 @@ fn takes_what_it_can_send_to() {
         "a lease of flannel has no node id, and an old one no VNI",
         &[with(lease(2), |value| {
             value.node = None;
-            value.backend = LeaseBackend::Vxlan { vni: None, mac: mac(2) };
+            value.backend = LeaseBackend::Vxlan(Vtep { vni: None, mac: mac(2) });
         })],
         &[2],
         &[],
@@ -20,7 +20,7 @@ fn takes_what_it_can_send_to() {
     row(
         "another network",
         &[with(lease(2), |value| {
-            value.backend = LeaseBackend::Vxlan { vni: Vni::new(7), mac: mac(2) };
+            value.backend = LeaseBackend::Vxlan(Vtep { vni: Vni::new(7), mac: mac(2) });
         })],
         &[],
         &[("10.5.2.0-24", "its VNI is 7, ours is 1")],
@@ -50,11 +50,11 @@ fn takes_nothing_that_would_turn_our_own_packets_on_us() {
             with(lease(3), |value| value.node = Some(node(OWN))),
             with(lease(4), |value| value.public_ip = host(0)),
             with(lease(5), |value| {
-                value.backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: mac(OWN) };
+                value.backend = LeaseBackend::Vxlan(Vtep { vni: Some(Vni::ONE), mac: mac(OWN) });
             }),
             Lease { key: "10.5.0.0-21".parse().expect("a key"), ..lease(6) },
             with(lease(7), |value| {
-                value.backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: Mac([0; 6]) };
+                value.backend = LeaseBackend::Vxlan(Vtep { vni: Some(Vni::ONE), mac: Mac([0; 6]) });
             }),
         ],
         &[],
@@ -99,7 +99,7 @@ fn of_two_that_exclude_each_other_one_holds() {
         &[
             lease(2),
             with(lease(3), |value| {
-                value.backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: mac(2) };
+                value.backend = LeaseBackend::Vxlan(Vtep { vni: Some(Vni::ONE), mac: mac(2) });
             }),
         ],
         &[2],
@@ -193,7 +193,7 @@ fn a_snapshot_is_compared_in_full() {
     known.fold(snapshot(&[lease(OWN), lease(2)], &[]));
     let before = known.view(&own());
     let changed = with(lease(2), |value| {
-        value.backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: mac(0xbb) };
+        value.backend = LeaseBackend::Vxlan(Vtep { vni: Some(Vni::ONE), mac: mac(0xbb) });
     });
     known.fold(snapshot(&[lease(OWN), changed], &[]));
     let after = known.view(&own());
@@ -320,7 +320,7 @@ fn own() -> Own {
 }
 
 fn lease(n: u8) -> Lease {
-    let backend = LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: mac(n) };
+    let backend = LeaseBackend::Vxlan(Vtep { vni: Some(Vni::ONE), mac: mac(n) });
     Lease {
         key: subnet(n).into(),
         value: LeaseValue { public_ip: host(n), ipv6: None, backend, node: Some(node(n)) },

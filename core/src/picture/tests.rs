@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::golden;
 use crate::ids::{BootId, LeaseId, Mac, Underlay, Vni};
-use crate::lease::{Key, LeaseBackend, LeaseValue};
+use crate::lease::{Key, LeaseBackend, LeaseValue, Vtep};
 
 const PREFIX: &str = "/coreos.com/network";
 
@@ -16,7 +16,7 @@ fn lease(n: u8) -> Lease {
     let value = LeaseValue {
         public_ip: Underlay([192, 0, 2, n].into()),
         ipv6: None,
-        backend: LeaseBackend::Vxlan { vni: Vni::new(1), mac },
+        backend: LeaseBackend::Vxlan(Vtep { vni: Vni::new(1), mac }),
         node: (n != 3).then_some(node(n)),
     };
     let key: Key = format!("10.88.{n}.0-24").parse().expect("a key");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Udp, Vxlan};
 use crate::ids::{Mac, Mtu, Underlay};
-use crate::lease::LeaseValue;
+use crate::lease::{LeaseValue, Vtep};
 
 #[test]
 fn a_backend_comes_beside_the_one_before_and_options_change_in_place() {
@@ -73,7 +73,7 @@ fn a_lease_is_reached_by_what_it_names() {
     let mut serving = Serving::new(udp(8285), Revision(10));
     serving.adopt(vxlan(None, None), Revision(20));
     serving.adopt(Backend::HostGw, Revision(30));
-    let vtep = |vni| LeaseBackend::Vxlan { vni: Vni::new(vni), mac: Mac([2; 6]) };
+    let vtep = |vni| LeaseBackend::Vxlan(Vtep { vni: Vni::new(vni), mac: Mac([2; 6]) });
     let rows = [
         ("udp has no name", LeaseBackend::Unnamed, Some(Way::Udp(8285))),
         ("vxlan", vtep(1), Some(Way::Vxlan(Vni::ONE, 8472))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::Throwaway;
 use twill_core::ids::{LeaseId, Mac, NodeId, Subnet, Underlay, Vni};
-use twill_core::lease::{Lease, LeaseBackend, LeaseValue};
+use twill_core::lease::{Lease, LeaseBackend, LeaseValue, Vtep};
 use twill_core::node::NodeRecord;
 use twill_core::pick::Over;
 use twill_store::{Bid, Claimed, Etcd, Held, Memory, Options, Renewal, Times};
@@ -141,7 +141,10 @@ pub(crate) fn value(third: u8, host: u8) -> LeaseValue {
     LeaseValue {
         public_ip: Underlay([192, 0, 2, host].into()),
         ipv6: None,
-        backend: LeaseBackend::Vxlan { vni: Some(Vni::ONE), mac: Mac([2, 0, 0, 0, third, host]) },
+        backend: LeaseBackend::Vxlan(Vtep {
+            vni: Some(Vni::ONE),
+            mac: Mac([2, 0, 0, 0, third, host]),
+        }),
         node: Some(node(host)),
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use etcd_client::{Client, PutOptions, Txn, TxnOp};
 use twill_core::ids::{Mac, NodeId, Subnet, Underlay, Vni};
-use twill_core::lease::{Key, LeaseBackend, LeaseValue};
+use twill_core::lease::{Key, LeaseBackend, LeaseValue, Vtep};
 
 use super::Way;
 use crate::etcd;
@@ -89,7 +89,7 @@ fn key(number: usize) -> Result<String> {
 
 fn value(way: Way, number: usize) -> Result<LeaseValue> {
     let backend = match way {
-        Way::Vxlan => LeaseBackend::Vxlan { vni: Vni::new(1), mac: mac(number)? },
+        Way::Vxlan => LeaseBackend::Vxlan(Vtep { vni: Vni::new(1), mac: mac(number)? }),
         Way::HostGw => LeaseBackend::HostGw,
     };
     let node = Some(NodeId::from_random(rand::random()));
