@@ -62,6 +62,20 @@ impl Fabric {
         Ok(Self { agents, options, managers: Mutex::default(), etcd: None, cluster: None, lab })
     }
 
+    /// The same, of hosts that know each other by IPv6 as well: the first one is `fd00:140::1`.
+    ///
+    /// # Errors
+    /// As [`Self::bare`].
+    pub fn bare_of_both(hosts: usize) -> Result<Self> {
+        let fabric = Self::bare(hosts)?;
+        for (number, host) in (1..).zip(fabric.lab.hosts()) {
+            let address = format!("fd00:140::{number}/64");
+            host.ok(["ip", "address", "add", &address, "dev", "eth0", "nodad"])?;
+            host.ok(["ip6tables", "-P", "FORWARD", "DROP"])?;
+        }
+        Ok(fabric)
+    }
+
     /// Everything up and ready, on `hosts` hosts, and the image on each.
     ///
     /// # Errors

@@ -48,14 +48,7 @@ fn containers_of_ipv6_alone() -> Result<()> {
     let web = follows(&fabric, &web)?;
     wait_until("both hosts know", LIMIT, || other.ping_whole(web.address, 1430).is_ok())?;
     web.ping_whole(pod.address, 1430)?;
-    pod.remove_pod()?;
-    for container in [web, other] {
-        container.remove_container()?;
-    }
-    for host in [&one, &two] {
-        deserted(host)?;
-    }
-    fabric.finish()
+    leave(fabric, pod, [web, other])
 }
 
 #[test]
@@ -86,14 +79,7 @@ fn containers_of_both_families() -> Result<()> {
         let reached = || other.ping_whole(address, 1430).is_ok();
         wait_until("both hosts know", LIMIT, reached)?;
     }
-    pod.remove_pod()?;
-    for container in [web, other] {
-        container.remove_container()?;
-    }
-    for host in [&one, &two] {
-        deserted(host)?;
-    }
-    fabric.finish()
+    leave(fabric, pod, [web, other])
 }
 
 /// A network of IPv4 gets IPv6 and loses it again, and its containers with it, while they talk.
@@ -145,12 +131,7 @@ fn by_ipv6(of: &Endpoint) -> Result<Endpoint> {
 
 /// Two hosts that know each other by IPv6 as well, with such a network, whose agents answer each other.
 fn hosts(network: &[&str]) -> Result<Fabric> {
-    let mut fabric = Fabric::bare(2)?;
-    for number in 1..=2 {
-        let address = format!("fd00:140::{number}/64");
-        fabric.node(number).ok(["ip", "address", "add", &address, "dev", "eth0", "nodad"])?;
-        fabric.node(number).ok(["ip6tables", "-P", "FORWARD", "DROP"])?;
-    }
+    let mut fabric = Fabric::bare_of_both(2)?;
     let answer = ["--healthz-ip=::", "--healthz-port=8471"];
     fabric.give_agents(&[&["--iface=eth0", "--ip-masq"][..], &answer].concat());
     fabric.start_etcd()?;
@@ -258,6 +239,14 @@ fn follows(fabric: &Fabric, web: &Endpoint) -> Result<Endpoint> {
         );
     }
     Ok(now)
+}
+
+/// All go, and nothing of them is left.
+fn leave(fabric: Fabric, pod: Endpoint, containers: [Endpoint; 2]) -> Result<()> {
+    pod.remove_pod()?;
+    containers.into_iter().try_for_each(Endpoint::remove_container)?;
+    fabric.lab().hosts().try_for_each(deserted)?;
+    fabric.finish()
 }
 
 /// No container has an interface or an address.

@@ -100,6 +100,7 @@ async fn come_and_go((taken, seed): (Vec<String>, u64), stop: &AtomicBool) -> Re
             _other if book.here[usize::from(number)] => book.goes(number).await?,
             _other => book.comes(number).await?,
         }
+        // The pace of what happens, and no wait for anything.
         let rest = REST.mul_f64(book.chance.random_range(0.0..1.0));
         tokio::time::sleep(rest).await;
     }

@@ -38,12 +38,7 @@ fn network(world: &World) -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::bare(2)?;
-    for number in 1..=2 {
-        let address = format!("fd00:140::{number}/64");
-        fabric.node(number).ok(["ip", "address", "add", &address, "dev", "eth0", "nodad"])?;
-        fabric.node(number).ok(["ip6tables", "-P", "FORWARD", "DROP"])?;
-    }
+    let mut fabric = Fabric::bare_of_both(2)?;
     fabric.give_agents(&["--iface=eth0", "--ip-masq"]);
     fabric.start_etcd()?;
     let init = ["network", "init", "--force", "--network", "fd00:88::/48", "--backend"];

@@ -24,6 +24,33 @@ fn host_gw() -> Result<()> {
     network(&World { backend: "host-gw", devices: ["eth0", "eth0"], mtu: 1500 })
 }
 
+/// Nothing but subnets: others carry the packets.
+#[test]
+fn alloc() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = fabric()?;
+    let config = r#"{"Network":"10.88.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:88::/48","Backend":{"Type":"alloc"}}"#;
+    let put = ["env", "ETCDCTL_API=3", "etcdctl", "put", "/coreos.com/network/config", config];
+    fabric.node(1).ok(put)?;
+    fabric.start_agents(1..=2)?;
+    fabric.knows(1, 2)?;
+    fabric.knows(2, 2)?;
+    let found = [ends(fabric.node(1))?, ends(fabric.node(2))?];
+    leases(&fabric, &found)?;
+    for number in 1..=2 {
+        let host = fabric.node(number);
+        let text = fs::read_to_string(host.path(SUBNET_FILE))?;
+        ensure!(text.contains("FLANNEL_MTU=1500\n"), "{text}");
+        let rows = host.sh(
+            "ip route show proto 84; ip -6 route show proto 84; ip -o link show | grep flannel || true",
+        )?;
+        ensure!(rows.trim().is_empty(), "{rows}");
+    }
+    fabric.finish()
+}
+
 /// What is expected.
 struct World {
     backend: &'static str,
@@ -33,12 +60,7 @@ struct World {
 }
 
 fn fabric() -> Result<Fabric> {
-    let mut fabric = Fabric::bare(2)?;
-    for number in 1..=2 {
-        let address = format!("fd00:140::{number}/64");
-        fabric.node(number).ok(["ip", "address", "add", &address, "dev", "eth0", "nodad"])?;
-        fabric.node(number).ok(["ip6tables", "-P", "FORWARD", "DROP"])?;
-    }
+    let mut fabric = Fabric::bare_of_both(2)?;
     fabric.give_agents(&["--iface=eth0", "--ip-masq"]);
     fabric.start_etcd()?;
     Ok(fabric)
