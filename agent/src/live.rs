@@ -170,6 +170,12 @@ impl Live {
             return Verdict::Stays;
         }
         if !config.admits(self.setup.key()) {
+            // Once it has left it would stand with nothing.
+            if let Err(failure) = agent.could_join(&config).await {
+                self.retry = Some(Instant::now() + self.complain(agent, &failure));
+                self.let_go(agent);
+                return Verdict::Stays;
+            }
             let (from, to) = (ranges(&self.setup.config), ranges(&config));
             tracing::warn!(
                 %revision, subnet = %self.setup.key().words(),

@@ -115,6 +115,10 @@ fn what_cannot_be_applied_changes_nothing_and_is_said() {
             r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"udp","Port":7000}}"#,
             "192.0.2.1:7000",
         ),
+        (
+            r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","EnableIPv6":true,"IPv6Network":"fd00:88::/48","Backend":{"Type":"vxlan"}}"#,
+            "u0 has no usable IPv6 address",
+        ),
     ];
     for (text, words) in rows {
         world.configure(text);
@@ -127,7 +131,7 @@ fn what_cannot_be_applied_changes_nothing_and_is_said() {
     world.etcdctl(&["del", &format!("{PREFIX}/config")]);
     wait_for("the loss", || status("config_error").contains("was deleted"));
     goes("without a configuration", "via 10.88.9.0 dev flannel.1");
-    assert_eq!(twilld.count("ERROR"), 5, "each once: {}", twilld.said());
+    assert_eq!(twilld.count("ERROR"), 6, "each once: {}", twilld.said());
     world.configure(VXLAN);
     wait_for("peace", || status("config_error").starts_with("null"));
     drop(taken);

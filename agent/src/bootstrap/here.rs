@@ -41,6 +41,12 @@ impl<S: Store> Agent<S> {
         }
     }
 
+    /// Fails if this host could not join a network of such families as it is now.
+    pub(crate) async fn could_join(&self, config: &NetworkConfig) -> Result<(), Failure> {
+        let families: Vec<Family> = families(config).collect();
+        self.here(&families).await.map(drop)
+    }
+
     pub(super) async fn here(&self, families: &[Family]) -> Result<Here, Failure> {
         let read = Instant::now();
         let (mut uplinks, mut routes): (Vec<Uplink>, _) = (Vec::new(), Vec::new());

@@ -154,7 +154,11 @@ impl Host {
 
     fn with_best_address(&self, link: &Link) -> Result<Uplink, Error> {
         let own = self.addresses.iter().filter(|address| address.index == link.index);
-        let usable = own.filter(|address| !address.flags.contains(AddressFlags::Deprecated));
+        // One of IPv6 that every interface gives itself says nothing to who does not name the link with it.
+        let usable = own.filter(|address| {
+            let of_link = address.local.is_ipv6() && is_link_local(address.local);
+            !of_link && !address.flags.contains(AddressFlags::Deprecated)
+        });
         // Of equals the first is taken, in the kernel's order.
         let best = usable.min_by_key(|address| {
             let permanent = address.flags.contains(AddressFlags::Permanent);
