@@ -103,7 +103,7 @@ impl DataPaths {
         }
         self.switched |= match setup.family() {
             Family::V4 => sysctl::ensure_forwarding()?,
-            Family::V6 => sysctl::ensure_ipv6_forwarding(&setup.uplink.name)?,
+            Family::V6 => sysctl::ensure_ipv6_forwarding(&[&setup.uplink.name])?,
         };
         if setup.takes_plain_packets() {
             self.ensure_settings(&setup.uplink.name, setup.family())?;

@@ -108,6 +108,6 @@ fn code(error: &endpoint::Error) -> Code {
         E::NotJoined { .. } | E::Stranded { .. } | E::Lacking { .. } | E::Spoilt { .. } => {
             Code::NotAsAdded
         }
-        E::Vanished { .. } | E::Network(_) => Code::Kernel,
+        E::Vanished { .. } | E::Network(_) | E::Sysctl(_) => Code::Kernel,
     }
 }

@@ -70,12 +70,6 @@ impl Ipv6Blocks {
         of_ipv6.then_some(Self(Blocks { network, subnet }))
     }
 
-    /// The whole overlay network.
-    #[must_use]
-    pub fn network(self) -> Subnet {
-        self.0.network
-    }
-
     /// The host's block of it.
     #[must_use]
     pub fn subnet(self) -> Subnet {

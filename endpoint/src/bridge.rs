@@ -5,10 +5,8 @@ use std::net::IpAddr;
 
 use twill_core::ids::{Family, Subnet};
 use twill_core::subnet_env::{Blocks, SubnetEnv};
-use twill_net::blocking::{
-    Address, Bridge, Kernel, Link, LinkChange, Route, ensure_forwarding, ensure_ipv6,
-    ensure_ipv6_forwarding,
-};
+use twill_net::blocking::{Address, Bridge, Kernel, Link, LinkChange, Route};
+use twill_net::sysctl;
 
 use crate::error::Error;
 use crate::mac::mac_of;
@@ -100,7 +98,7 @@ fn mend(
     }
     for subnet in wanted.env.blocks().map(|blocks| blocks.subnet) {
         if subnet.family() == Family::V6 {
-            ensure_ipv6(&bridge.name)?;
+            sysctl::ensure_ipv6_of_containers(&bridge.name)?;
         }
         let (address, prefix_length) = (subnet.first_host(), subnet.len());
         let gateway = Address { link: bridge.index, address, prefix_length };
@@ -113,24 +111,26 @@ fn mend(
     }
     for Blocks { subnet, .. } in wanted.env.blocks() {
         match subnet.family() {
-            Family::V4 => ensure_forwarding()?,
-            Family::V6 => ensure_ipv6_forwarding(&told_by_a_router(kernel)?)?,
+            Family::V4 => drop(sysctl::ensure_forwarding()?),
+            Family::V6 => forward_ipv6(kernel)?,
         }
     }
     Ok(())
 }
 
-/// The interfaces that have a default route from a router's advertisement.
-fn told_by_a_router(kernel: &mut Kernel) -> Result<Vec<String>, Error> {
+/// The interfaces that have a default route from a router's advertisement are to keep it.
+fn forward_ipv6(kernel: &mut Kernel) -> Result<(), Error> {
     /// `RTPROT_RA`.
     const ADVERTISED: u8 = 9;
-    let mut names = Vec::new();
+    let mut believing = Vec::new();
     for route in kernel.routes()? {
         if route.destination.len() == 0 && route.protocol == ADVERTISED {
-            names.push(name_of(kernel, &route)?);
+            believing.push(name_of(kernel, &route)?);
         }
     }
-    Ok(names)
+    let believing: Vec<&str> = believing.iter().map(String::as_str).collect();
+    sysctl::ensure_ipv6_forwarding(&believing)?;
+    Ok(())
 }
 
 /// Was this the gateway of a subnet that the host had before, and does nobody need it to be moved? The

@@ -185,6 +185,9 @@ pub enum Error {
     /// The kernel's network is not as asked.
     #[error(transparent)]
     Network(#[from] blocking::Error),
+    /// A switch of the kernel cannot be read or set.
+    #[error(transparent)]
+    Sysctl(#[from] twill_net::Error),
     /// The container's namespace is not as it should be.
     #[error(transparent)]
     Netns(#[from] netns::Error),
@@ -226,6 +229,7 @@ impl Error {
             | Self::Stranded { .. }
             | Self::Lacking { .. }
             | Self::Spoilt { .. } => "delete the container or pod, and make it again".to_owned(),
+            Self::Sysctl(error) => return error.hint().map(str::to_owned),
             _no_advice => return None,
         })
     }

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twill_core::device::IfIndex;
 use twill_core::ids::{Family, Mac, Mtu, Subnet};
 use twill_core::subnet_env::SubnetEnv;
-use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair, ensure_ipv6};
+use twill_net::blocking::{Address, Kernel, Link, Route, VethEnd, VethPair};
 use twill_net::netns::Netns;
+use twill_net::sysctl::ensure_ipv6_of_containers;
 
 use crate::error::Error;
 use crate::guard;
@@ -110,7 +111,7 @@ pub(crate) fn default_route(place: Place) -> Option<StaticRoute> {
 
 /// A namespace may be made on a host where IPv6 is off unless asked for.
 pub(crate) fn open_ipv6(netns: &Netns, interface: &Interface) -> Result<(), Error> {
-    Ok(netns.run(|| ensure_ipv6(interface.as_str()))??)
+    Ok(netns.run(|| ensure_ipv6_of_containers(interface.as_str()))??)
 }
 
 /// Removes the pair that the host's end of that name belongs to. None, and an interface of another

@@ -168,7 +168,9 @@ impl Firewall {
     /// Nothing is looked at or written yet.
     #[must_use]
     pub fn new(programs: Programs, engine: Engine) -> Self {
-        Self { programs, engine, table: Nft::default(), settled: false, ipv6: true }
+        // There may be rules of an earlier run, but for a host that was started without IPv6.
+        let ipv6 = Path::new(IPV6).exists();
+        Self { programs, engine, table: Nft::default(), settled: false, ipv6 }
     }
 
     /// What the rules are written with.
@@ -234,16 +236,14 @@ impl Firewall {
         Ok(written)
     }
 
-    /// Nobody is asked about IPv6 where there is none of ours. The first time it may be from an earlier
-    /// run.
+    /// Nobody is asked about IPv6 where there is none of ours.
     fn concerned(&self, policies: &[Policy]) -> impl Iterator<Item = &Iptables> {
-        let unknown = !self.settled && Path::new(IPV6).exists();
-        let ipv6 = self.ipv6 || unknown || wants_ipv6(policies);
+        let ipv6 = self.ipv6 || wants_ipv6(policies);
         self.programs.all().filter(move |iptables| ipv6 || iptables.family == Family::V4)
     }
 }
 
-/// Not there on a host that was started without IPv6.
+/// What the kernel has of IPv6.
 const IPV6: &str = "/proc/sys/net/ipv6";
 
 fn wants_ipv6(policies: &[Policy]) -> bool {

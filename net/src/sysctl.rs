@@ -16,16 +16,32 @@ pub fn ensure_forwarding() -> Result<bool, Error> {
 /// The same for IPv6: `net.ipv6.conf.all.forwarding`.
 ///
 /// To Linux a host that passes IPv6 on is a router, and a router believes no other (`accept_ra`), so
-/// that `uplink` would lose its default route if it has it from one: it is told to go on first.
-pub fn ensure_ipv6_forwarding(uplink: &str) -> Result<bool, Error> {
-    let believes = of_device("ipv6", uplink, "accept_ra");
-    let kept = if read(&believes)? == "1" { ensure(believes, "2")? } else { false };
-    Ok(ensure(of_device("ipv6", "all", "forwarding"), "1")? || kept)
+/// that interfaces would lose default routes that they have from one: of `believing` those that take them
+/// are told to go on first.
+pub fn ensure_ipv6_forwarding(believing: &[&str]) -> Result<bool, Error> {
+    let mut switched = false;
+    for interface in believing {
+        let believes = of_device("ipv6", interface, "accept_ra");
+        if read(&believes)? == "1" {
+            switched |= ensure(believes, "2")?;
+        }
+    }
+    Ok(ensure(of_device("ipv6", "all", "forwarding"), "1")? || switched)
 }
 
 /// Lets `device` carry IPv6, whatever the default is. Tells whether that had to be switched on.
 pub fn ensure_ipv6(device: &str) -> Result<bool, Error> {
     ensure(of_device("ipv6", device, "disable_ipv6"), "0")
+}
+
+/// The same for an interface that containers have, or their bridge: it takes no configuration from whoever
+/// advertises on its link, uses addresses without asking whether others have them (a port of a bridge in
+/// hairpin mode would send the question back), and tells its neighbours when its hardware address changes.
+pub fn ensure_ipv6_of_containers(device: &str) -> Result<(), Error> {
+    for (setting, value) in [("accept_ra", "0"), ("accept_dad", "0"), ("ndisc_notify", "1")] {
+        ensure(of_device("ipv6", device, setting), value)?;
+    }
+    ensure_ipv6(device).map(drop)
 }
 
 /// Lets the host pass on packets that come in through `device`, whatever the default is.
@@ -100,13 +116,17 @@ mod tests {
         for (before, after) in [("0", "0"), ("1", "2"), ("2", "2")] {
             fs::write(of_device("ipv6", "all", "forwarding"), "0").unwrap();
             fs::write(path("accept_ra"), before).unwrap();
-            assert!(ensure_ipv6_forwarding("lo").unwrap(), "{before}");
-            assert!(!ensure_ipv6_forwarding("lo").unwrap(), "{before}: it is on already");
+            assert!(ensure_ipv6_forwarding(&["lo"]).unwrap(), "{before}");
+            assert!(!ensure_ipv6_forwarding(&["lo"]).unwrap(), "{before}: it is on already");
             assert_eq!(read(&path("accept_ra")).unwrap(), after, "{before}");
             assert_eq!(read(&of_device("ipv6", "all", "forwarding")).unwrap(), "1");
         }
         fs::write(path("disable_ipv6"), "1").unwrap();
         assert!(ensure_ipv6("lo").unwrap() && !ensure_ipv6("lo").unwrap());
+        fs::write(path("disable_ipv6"), "1").unwrap();
+        ensure_ipv6_of_containers("lo").unwrap();
+        let settings = ["accept_ra", "accept_dad", "ndisc_notify", "disable_ipv6"];
+        assert_eq!(settings.map(|it| read(&path(it)).unwrap()), ["0", "0", "1", "0"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 use nix::libc;
 use twill_core::device::IfIndex;
@@ -35,16 +34,6 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
-    /// A switch of the kernel cannot be read or set.
-    #[error("cannot set {path} to {value}")]
-    Sysctl {
-        /// The switch.
-        path: PathBuf,
-        /// What it should be.
-        value: &'static str,
-        /// What the kernel says.
-        source: io::Error,
-    },
 }
 
 impl Error {
@@ -52,7 +41,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Refused { source, .. } => source.raw_os_error(),
-            Self::Open { .. } | Self::Netns { .. } | Self::Sysctl { .. } => None,
+            Self::Open { .. } | Self::Netns { .. } => None,
         }
     }
 

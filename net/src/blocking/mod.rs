@@ -9,7 +9,6 @@ mod message;
 mod rows;
 pub(crate) mod socket;
 mod source;
-mod switches;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
@@ -22,7 +21,6 @@ pub use self::error::{Error, Operation};
 pub use self::rows::{Address, Bridge, Link, LinkChange, Route, VethEnd, VethPair};
 use self::socket::Conversation;
 pub use self::source::Source;
-pub use self::switches::{ensure_forwarding, ensure_ipv6, ensure_ipv6_forwarding};
 use crate::netns::Netns;
 
 /// The loopback interface has this number in every namespace.

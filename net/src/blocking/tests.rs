@@ -4,6 +4,7 @@ use twill_core::ids::{Mac, Mtu, Subnet};
 
 use super::*;
 use crate::netns::{self, Scratch};
+use crate::sysctl::ensure_ipv6_of_containers;
 
 #[test]
 fn a_pair_joins_two_namespaces_in_one_step() {
@@ -87,7 +88,7 @@ fn both_families_side_by_side() {
     let mut host = Kernel::here().unwrap();
     host.ensure_bridge(&bridge()).unwrap();
     let index = host.link("br-test").unwrap().unwrap().index;
-    ensure_ipv6("br-test").unwrap();
+    ensure_ipv6_of_containers("br-test").unwrap();
     let gateway = |link| Address { link, address: "fd00:9::1".parse().unwrap(), prefix_length: 64 };
     host.ensure_address(gateway(index)).unwrap();
     host.add_veth(&pair(index), &container).unwrap();
@@ -95,7 +96,7 @@ fn both_families_side_by_side() {
     let mut inside = Kernel::of(&container).unwrap();
     let off = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
     container.run(|| fs::write(off, "1")).unwrap().unwrap();
-    container.run(|| ensure_ipv6("eth0")).unwrap().unwrap();
+    container.run(|| ensure_ipv6_of_containers("eth0")).unwrap().unwrap();
     let link = inside.link("eth0").unwrap().unwrap().index;
     let ipv4 = Address { link, address: [10, 9, 0, 2].into(), prefix_length: 24 };
     let ipv6 = Address { link, address: "fd00:9::2".parse().unwrap(), prefix_length: 64 };
@@ -127,24 +128,6 @@ fn both_families_side_by_side() {
     assert!(inside.addresses().unwrap().contains(&ipv4));
     let left = inside.routes().unwrap();
     assert!(left.contains(&defaults[0]) && !left.contains(&defaults[1]), "{left:?}");
-}
-
-#[test]
-fn forwarding_is_switched_on_and_stays_on() {
-    let Some(_scratch) = Scratch::enter() else { return };
-    ensure_forwarding().unwrap();
-    ensure_forwarding().unwrap();
-    let value = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
-    assert_eq!(value.trim(), "1");
-
-    let mut kernel = Kernel::here().unwrap();
-    kernel.ensure_bridge(&bridge()).unwrap();
-    let conf = |name: &str| format!("/proc/sys/net/ipv6/conf/{name}");
-    fs::write(conf("br-test/accept_ra"), "1").unwrap();
-    ensure_ipv6_forwarding(&["br-test".to_owned()]).unwrap();
-    ensure_ipv6_forwarding(&[]).unwrap();
-    let read = |name: &str| fs::read_to_string(conf(name)).unwrap().trim().to_owned();
-    assert_eq!((read("all/forwarding"), read("br-test/accept_ra")), ("1".into(), "2".into()));
 }
 
 #[test]

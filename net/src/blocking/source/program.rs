@@ -103,18 +103,18 @@ fn neighbour_discovery(sources: &[Source]) -> Vec<Instruction> {
 /// Does `then`, which ends the program, if what was loaded is `operand`; goes on otherwise.
 fn if_equal(operand: u32, then: &[Instruction]) -> Vec<Instruction> {
     let hop = Instruction { code: JUMP_IF_EQUAL, if_true: 1, if_false: 0, operand };
-    [&[hop, over(then)], then].concat()
+    [&[hop, over(then.len())], then].concat()
 }
 
 /// The other way round.
 fn unless_equal(operand: u32, then: &[Instruction]) -> Vec<Instruction> {
     let hop = Instruction { code: JUMP_IF_EQUAL, if_true: 0, if_false: 1, operand };
-    [&[hop, over(then)], then].concat()
+    [&[hop, over(then.len())], then].concat()
 }
 
-/// Goes on with what comes behind `these`.
-fn over(these: &[Instruction]) -> Instruction {
-    plain(JUMP, u32::try_from(these.len()).unwrap_or(u32::MAX))
+/// Goes on with what comes behind so many.
+fn over(steps: usize) -> Instruction {
+    plain(JUMP, u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 /// Goes on if the address at `offset` is in no source's block, or if it is that of the first source in
@@ -123,7 +123,7 @@ fn kept(sources: &[Source], offset: u32) -> Vec<Instruction> {
     let mut rest: Vec<Instruction> = Vec::new();
     for source in sources.iter().rev() {
         let parts = parts(source, offset);
-        let mut steps = vec![over(&[&[DROP], &rest[..]].concat()), DROP];
+        let mut steps = vec![over(1 + rest.len()), DROP];
         // From the back, since each comparison jumps over what comes behind it: to the drop, …
         for part in parts.iter().rev().filter(|part| part.mask != u32::MAX) {
             let past = steps.len() - 1;
