@@ -100,7 +100,8 @@ fn code(error: &endpoint::Error) -> Code {
         E::AddressOutside { .. }
         | E::AddressReserved { .. }
         | E::NoSuchFamily { .. }
-        | E::TwoOfAFamily { .. } => Code::InvalidConfiguration,
+        | E::TwoOfAFamily { .. }
+        | E::TooSmallForIpv6 { .. } => Code::InvalidConfiguration,
         E::AddressTaken { .. } => Code::AddressTaken,
         E::SameNamespace { .. } | E::Netns(_) => Code::InvalidNetns,
         E::InterfaceExists { .. } => Code::InterfaceExists,

@@ -12,8 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use boot::BootId;
 pub use network_name::NetworkName;
-pub use subnet::Subnet;
-pub(crate) use subnet::bits;
+pub use subnet::{Subnet, bits, of_bits};
 
 /// Text that is not the value it should be.
 #[derive(Clone, Debug, thiserror::Error, Eq, PartialEq)]

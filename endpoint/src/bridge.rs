@@ -11,6 +11,7 @@ use twill_net::sysctl;
 use crate::error::Error;
 use crate::mac::mac_of;
 use crate::overlap;
+use crate::pool::Record;
 use crate::request::Interface;
 
 /// What the bridge has to be.
@@ -103,6 +104,11 @@ fn mend(
         let (address, prefix_length) = (subnet.first_host(), subnet.len());
         let gateway = Address { link: bridge.index, address, prefix_length };
         if !addresses.contains(&gateway) {
+            // IPv6 has one row for an address, whatever the length.
+            let other = |row: &&Address| row.link == bridge.index && row.address == address;
+            for row in addresses.iter().filter(other) {
+                kernel.drop_address(*row)?;
+            }
             kernel.ensure_address(gateway)?;
         }
     }
@@ -133,6 +139,35 @@ fn forward_ipv6(kernel: &mut Kernel) -> Result<(), Error> {
     Ok(())
 }
 
+/// A container that moved has left these: where nobody else is to be moved from, the gateway goes, as
+/// nothing but its record said that there was such a subnet.
+pub(crate) fn leave(
+    kernel: &mut Kernel,
+    target: &Record,
+    old: &[Record],
+    moving: &BTreeSet<IpAddr>,
+) -> Result<(), Error> {
+    let Some(bridge) = kernel.link(target.bridge.as_str())? else { return Ok(()) };
+    let kept = |subnet: &Subnet| {
+        target.places().any(|place| place.subnet.overlaps(*subnet))
+            || moving.iter().any(|address| subnet.contains(*address))
+    };
+    let left: BTreeSet<Subnet> =
+        old.iter().flat_map(Record::places).map(|place| place.subnet).collect();
+    let addresses = kernel.addresses()?;
+    for subnet in left.into_iter().filter(|subnet| !kept(subnet)) {
+        let gateway = Address {
+            link: bridge.index,
+            address: subnet.first_host(),
+            prefix_length: subnet.len(),
+        };
+        if addresses.contains(&gateway) {
+            kernel.drop_address(gateway)?;
+        }
+    }
+    Ok(())
+}
+
 /// Was this the gateway of a subnet that the host had before, and does nobody need it to be moved? The
 /// subnet may be another host's by now, and its containers are not reached as long as this is here.
 /// Other addresses on the bridge are the administrator's.
@@ -140,8 +175,12 @@ fn is_stale(row: &Address, wanted: &Wanted<'_>) -> bool {
     let Some(block) = Subnet::containing(row.address, row.prefix_length) else { return false };
     let was_gateway = row.address == block.first_host();
     let mut blocks = wanted.env.blocks();
-    let of_the_overlay = wanted.env.blocks().any(|Blocks { network, .. }| network.holds(block))
-        || wanted.given.iter().any(|address| block.contains(*address));
+    let mut networks = wanted.env.blocks().map(|blocks| blocks.network);
+    let of_the_overlay = match networks.find(|network| network.overlaps(block)) {
+        Some(network) => network.holds(block),
+        // Of a network that was.
+        None => wanted.given.iter().any(|address| block.contains(*address)),
+    };
     let needed = wanted.moving.iter().any(|address| block.contains(*address));
     blocks.all(|blocks| blocks.subnet != block) && was_gateway && of_the_overlay && !needed
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use twill_core::ids::{Family, Subnet};
+use twill_core::ids::{Family, Mtu, Subnet};
 use twill_core::subnet_env;
 use twill_net::{blocking, netns};
 
@@ -52,6 +52,12 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
+    },
+    /// The interface is to carry less than IPv6 needs.
+    #[error("an MTU of {mtu} is too small for the subnet of IPv6 that this host has")]
+    TooSmallForIpv6 {
+        /// What was asked for.
+        mtu: Mtu,
     },
     /// Every address is in use.
     #[error("all {usable} addresses of this host's subnet {subnet} are in use")]
@@ -215,6 +221,7 @@ impl Error {
                     .to_owned()
             }
             Self::AddressTaken { .. } => "choose another address, or none".to_owned(),
+            Self::TooSmallForIpv6 { .. } => "choose 1280 or more, or none: the host's".to_owned(),
             Self::GatewayElsewhere { interface, .. } => format!(
                 "join containers to that bridge, or remove it: `ip link delete {interface}`"
             ),

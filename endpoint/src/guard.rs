@@ -3,9 +3,10 @@
 //! Both rules are the port's: they are there before the container's interface has an address, and go
 //! with the pair.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use twill_core::ids::Mac;
+use twill_core::ids::{Mac, Subnet};
+use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Kernel, Link, Source};
 
 use crate::error::Error;
@@ -17,9 +18,35 @@ use crate::request::Place;
 pub(crate) fn keep(host: &mut Kernel, port: &Link, records: &[&Record]) -> Result<(), Error> {
     let kept = records.iter().filter(|record| record.spoof_check);
     let places: BTreeSet<Place> = kept.flat_map(|record| record.places()).collect();
-    let sources: Vec<Source> =
-        places.into_iter().map(|Place { address, subnet }| Source { address, subnet }).collect();
-    if !sources.is_empty() && !host.guard_sources(port.index, &sources)? {
+    let own = |Place { address, subnet }| Source { address: Some(address), subnet };
+    limit(host, port, &places.into_iter().map(own).collect::<Vec<_>>())
+}
+
+/// Of containers that did not follow the host into its blocks of now, or not yet: there they have nothing.
+pub(crate) fn keep_out(
+    host: &mut Kernel,
+    records: &[Record],
+    env: &SubnetEnv,
+) -> Result<(), Error> {
+    let mut ports: BTreeMap<&str, BTreeSet<Place>> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.spoof_check) {
+        ports.entry(&record.host_interface).or_default().extend(record.places());
+    }
+    for (name, places) in ports {
+        let lacks = |subnet: &Subnet| places.iter().all(|place| place.subnet != *subnet);
+        let lacking: Vec<Subnet> = env.blocks().map(|blocks| blocks.subnet).filter(lacks).collect();
+        // Who is gone, or goes, takes the filter along.
+        let Some(port) = host.link(name)?.filter(|_port| !lacking.is_empty()) else { continue };
+        let own = places.iter().map(|place| (Some(place.address), place.subnet));
+        let sources = own.chain(lacking.into_iter().map(|subnet| (None, subnet)));
+        let sources = sources.map(|(address, subnet)| Source { address, subnet });
+        limit(host, &port, &sources.collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+fn limit(host: &mut Kernel, port: &Link, sources: &[Source]) -> Result<(), Error> {
+    if !sources.is_empty() && !host.guard_sources(port.index, sources)? {
         tracing::warn!(
             port = %port.name,
             "what the container sends is not filtered by its source: the kernel lacks \

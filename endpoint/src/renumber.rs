@@ -63,20 +63,23 @@ impl Host {
         for record in &old {
             pool.release(&Entry::of(record))?;
         }
+        bridge::leave(&mut host, &target, &old, &moving(&pool, &env)?)?;
         Ok(Some(Placement { places: target.places().collect(), mac, mtu: env.mtu }))
     }
 
     /// Gives the bridges of all containers the gateway address and the MTU of now, and takes away
     /// the gateways of former subnets, with the routes there, whoever is left in them: another host
-    /// may have them by now.
+    /// may have them by now. Containers that are kept to their addresses and did not follow may use none
+    /// of the host's blocks of now.
     pub fn renumber_bridges(&self) -> Result<(), Error> {
         let pool = self.pool();
         let locked = pool.lock(&boot_id()?)?;
         let given = locked.all_last_given()?;
         let env = self.read_env()?;
         let mut host = Kernel::here()?;
-        let used: BTreeSet<Interface> =
-            self.records()?.into_iter().map(|record| record.bridge).collect();
+        let records = self.records()?;
+        guard::keep_out(&mut host, &records, &env)?;
+        let used: BTreeSet<Interface> = records.into_iter().map(|record| record.bridge).collect();
         let usual = Interface::usual();
         for name in used.into_iter().chain([usual]).collect::<BTreeSet<_>>() {
             // A bridge that is not there is made for the next container.
@@ -144,7 +147,7 @@ fn take(
     let given = locked.all_last_given()?;
     bridge::ensure(host, &Wanted { name: &old.bridge, env, moving: &moving, given: &given })?;
     let record = Record { address, subnet, ipv6, ..old.clone() };
-    locked.write(&record)?;
+    locked.write(&record, Some(old))?;
     Ok(record)
 }
 

@@ -63,9 +63,12 @@ pub(crate) fn reserve(
         made_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         spoof_check: request.spoof_check,
     };
-    locked.write(&record)?;
+    locked.write(&record, None)?;
     Ok(Reserved { env, record, bridge })
 }
+
+/// What a link that carries IPv6 must carry (RFC 8200 section 5); below it Linux takes IPv6 off.
+const LEAST_IPV6: u32 = 1280;
 
 /// An address, and what it was given under.
 #[derive(Debug)]
@@ -79,6 +82,10 @@ pub(crate) struct Reserved {
 pub(crate) fn check(request: &Request<'_>, env: &SubnetEnv) -> Result<(), Error> {
     if request.netns.identity()? == Netns::current()?.identity()? {
         return Err(Error::SameNamespace { netns: request.netns.path().to_owned() });
+    }
+    let ipv6 = env.blocks().any(|blocks| blocks.subnet.family() == Family::V6);
+    if let Some(mtu) = request.mtu.filter(|mtu| ipv6 && mtu.bytes() < LEAST_IPV6) {
+        return Err(Error::TooSmallForIpv6 { mtu });
     }
     for (index, address) in request.addresses.iter().copied().enumerate() {
         let family = Family::of(address);

@@ -79,11 +79,7 @@ impl Subnet {
         let host_bits = u32::from(self.family().bits() - self.len());
         let distance = blocks.checked_shl(host_bits).filter(|by| by >> host_bits == blocks)?;
         let bits = bits(self.base()).checked_add(distance)?;
-        let base = match self.base() {
-            IpAddr::V4(_) => Ipv4Addr::from_bits(u32::try_from(bits).ok()?).into(),
-            IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
-        };
-        Self::new(base, self.len())
+        Self::new(of_bits(self.family(), bits)?, self.len())
     }
 
     /// How many blocks of this length there are from this one to `last`, with both.
@@ -114,23 +110,26 @@ impl Subnet {
 }
 
 /// The number that an address is.
-pub(crate) fn bits(address: IpAddr) -> u128 {
+#[must_use]
+pub fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_bits().into(),
         IpAddr::V6(address) => address.to_bits(),
     }
 }
 
+/// The address of that number; `None` if it is too large for the family.
+#[must_use]
+pub fn of_bits(family: Family, bits: u128) -> Option<IpAddr> {
+    Some(match family {
+        Family::V4 => Ipv4Addr::from_bits(u32::try_from(bits).ok()?).into(),
+        Family::V6 => Ipv6Addr::from_bits(bits).into(),
+    })
+}
+
 /// The address behind it; `None` behind the last one of its family.
 fn after(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(address) => {
-            address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into())
-        }
-        IpAddr::V6(address) => {
-            address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into())
-        }
-    }
+    of_bits(Family::of(address), bits(address).checked_add(1)?)
 }
 
 impl fmt::Display for Subnet {

@@ -1,9 +1,9 @@
 //! Decides which address a container gets. Pure.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use twill_core::ids::{Family, Subnet};
+use twill_core::ids::{Family, Subnet, bits, of_bits};
 
 /// What is known when an address is chosen.
 #[derive(Clone, Copy, Debug)]
@@ -52,20 +52,6 @@ fn usable(subnet: Subnet) -> Option<(u128, u128)> {
     let last = bits(subnet.last());
     let last = if subnet.family() == Family::V4 { last.checked_sub(1)? } else { last };
     (first <= last).then_some((first, last))
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_bits().into(),
-        IpAddr::V6(address) => address.to_bits(),
-    }
-}
-
-fn of_bits(family: Family, bits: u128) -> Option<IpAddr> {
-    Some(match family {
-        Family::V4 => Ipv4Addr::from_bits(bits.try_into().ok()?).into(),
-        Family::V6 => Ipv6Addr::from_bits(bits).into(),
-    })
 }
 
 #[cfg(test)]

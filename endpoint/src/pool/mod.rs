@@ -29,7 +29,7 @@ pub use self::record::{NetnsRecord, Record};
 use twill_core::ids::Family;
 
 use crate::error::Error;
-use crate::request::Owner;
+use crate::request::{Owner, Place};
 
 /// The pool of one host.
 #[derive(Debug)]
@@ -152,10 +152,11 @@ impl Locked<'_> {
         given.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Gives addresses away for good.
-    pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
+    /// Gives addresses away for good; those of `kept` its owner has already.
+    pub(crate) fn write(&self, record: &Record, kept: Option<&Record>) -> Result<(), Error> {
         let name = Entry::of(record).to_string();
-        for place in record.places() {
+        let has = |place: &Place| kept.is_some_and(|kept| kept.places().any(|it| it == *place));
+        for place in record.places().filter(|place| !has(place)) {
             // Fixed width and in place: one write, no second file. If we die before the record is
             // there, an address is passed over once.
             let (offset, width) = line(place.family());

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::world::{
     World, all, eventually, gateways, inside, ip, kernel, links, owner, request, talk,
 };
-use twill_core::ids::Family;
-use twill_endpoint::{Error, Place};
+use twill_core::ids::{Family, Mtu};
+use twill_endpoint::{Error, Place, Request};
 use twill_net::blocking::{Address, Kernel, Route};
 use twill_net::netns::Netns;
 
@@ -249,4 +249,69 @@ fn records_of_one_family_become_records_of_two() {
     wish.addresses = addresses;
     world.host.attach(&wish).unwrap();
     assert_eq!(world.records().len(), 2);
+}
+
+#[test]
+fn an_interface_that_could_not_carry_ipv6_is_refused_in_words() {
+    let Some(world) = World::new(BOTH) else { return };
+    let web = world.container();
+    let wish = Request { mtu: Mtu::new(1200), ..request("web", &web) };
+    let error = world.host.attach(&wish).unwrap_err();
+    let words = "an MTU of 1200 is too small for the subnet of IPv6 that this host has";
+    assert_eq!(error.to_string(), words);
+    assert!(error.hint().is_some());
+    assert_eq!((links(), world.records().len()), (Vec::<String>::new(), 0));
+    world.lease("10.88.2.1/24");
+    world.host.attach(&wish).unwrap();
+}
+
+#[test]
+fn who_gets_ipv6_gives_no_address_of_ipv4_again() {
+    let Some(world) = World::new("10.88.2.1/24") else { return };
+    let [web, db, next] = [(); 3].map(|()| world.container());
+    let all_of = |name, netns| all(&world.host.attach(&request(name, netns)).unwrap());
+    assert_eq!(all_of("web", &web), [ip("10.88.2.2")]);
+    assert_eq!(all_of("db", &db), [ip("10.88.2.3")]);
+    world.host.detach(&owner("db")).unwrap();
+    world.lease(BOTH);
+    world.host.renumber(&owner("web")).unwrap().unwrap();
+    assert_eq!(
+        all_of("next", &next),
+        [ip("10.88.2.4"), ip("fd00:88:0:2::3")],
+        "what was db's rests"
+    );
+}
+
+#[test]
+fn gateways_of_subnets_and_networks_that_were_go_and_no_others() {
+    let Some(world) = World::new(BOTH) else { return };
+    let web = world.container();
+    world.host.attach(&request("web", &web)).unwrap();
+    let link = kernel().link("twill0").unwrap().unwrap().index;
+    // An administrator's, around what the host has.
+    let own = Address { link, address: ip("10.0.0.1"), prefix_length: 8 };
+    kernel().ensure_address(own).unwrap();
+    let follow = |text: &str| {
+        fs::write(&world.host.subnet_env, text).unwrap();
+        world.host.renumber(&owner("web")).unwrap().unwrap();
+        world.host.renumber_bridges().unwrap();
+        let mut found = gateways();
+        found.sort_unstable();
+        found
+    };
+    let env = |ipv4: &str, ipv6: [&str; 2]| {
+        format!(
+            "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET={ipv4}\nFLANNEL_IPV6_NETWORK={}\n\
+             FLANNEL_IPV6_SUBNET={}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+            ipv6[0], ipv6[1]
+        )
+    };
+    // Another network of IPv6, of which the next env says nothing any more.
+    let found = follow(&env("10.88.2.1/24", ["fd00:99::/48", "fd00:99:0:7::1/64"]));
+    assert_eq!(found, [ip("10.0.0.1"), ip("10.88.2.1"), ip("fd00:99:0:7::1")]);
+    // The same first address, another length.
+    let found = follow(&env("10.88.2.1/24", ["fd00:99::/48", "fd00:99:0:7::1/72"]));
+    assert_eq!(found, [ip("10.0.0.1"), ip("10.88.2.1"), ip("fd00:99:0:7::1")]);
+    let found = follow(&env("10.88.3.1/24", ["fd00:99::/48", "fd00:99:0:8::1/64"]));
+    assert_eq!(found, [ip("10.0.0.1"), ip("10.88.3.1"), ip("fd00:99:0:8::1")]);
 }

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use twill_core::ids::Mac;
 use twill_endpoint::{Attachment, Request};
-use twill_net::blocking::{Address, Kernel, LinkChange};
+use twill_net::blocking::{Address, Kernel, LinkChange, Route};
 use twill_net::netns::Netns;
 
 use crate::world::{World, eventually, first, ip, owner, request, talk};
@@ -228,4 +228,38 @@ fn a_container_that_moves_takes_its_rules_along() {
     let joined = world.host.attach(&wish).unwrap();
     assert_eq!(joined.container.mac, thief.joined.container.mac);
     talk(&next, first(&joined).0);
+}
+
+/// It was joined when there was no IPv6, or in another subnet, and nobody brings it along.
+#[test]
+fn a_container_that_stays_behind_has_nothing_in_the_blocks_of_now() {
+    for (spoof_check, then, now) in [
+        (true, SUBNET, "10.88.2.1/24 fd00:88:0:2::1/64"),
+        (false, SUBNET, "10.88.2.1/24 fd00:88:0:2::1/64"),
+        (true, MOVED, SUBNET),
+    ] {
+        let Some(world) = World::new(then) else { return };
+        let thief = Thief::new(&world, spoof_check);
+        world.lease(now);
+        let (_victim, victims) = join(&world, "victim", spoof_check);
+        world.host.renumber_bridges().unwrap();
+        let taken = victims.places.last().copied().unwrap();
+        let on = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+        thief.netns.run(|| fs::write(on, "0")).unwrap().unwrap();
+        thief.take(taken.address);
+        let host = UdpSocket::bind((taken.gateway(), 0)).unwrap();
+        host.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let to = host.local_addr().unwrap();
+        let mut inside = Kernel::of(&thief.netns).unwrap();
+        let link = inside.link("eth0").unwrap().unwrap().index;
+        let way = Route { destination: taken.subnet, gateway: None, link: Some(link), protocol: 3 };
+        inside.configure(link, &[], &[way]).unwrap();
+        // An address of IPv6 is tried for a second before it may be used.
+        eventually("it has the address", || {
+            let sent = thief.netns.run(|| UdpSocket::bind((taken.address, 0))?.send_to(b"x", to));
+            sent.unwrap().is_ok()
+        });
+        let heard = host.recv_from(&mut [0; 8]).is_ok();
+        assert_eq!(heard, !spoof_check, "check: {spoof_check}, {then} then {now}");
+    }
 }

@@ -25,12 +25,12 @@ use self::program::{Instruction, program};
 use super::error::{Error, Operation};
 use super::{Kernel, Step};
 
-/// An address of a container, and the block in which it has no other.
+/// The one address that a container has in a block, if it has any.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source {
     /// What it may send from.
-    pub address: IpAddr,
-    /// Where it may send from nothing else.
+    pub address: Option<IpAddr>,
+    /// Where it may send from nothing else. Of the same family.
     pub subnet: Subnet,
 }
 

@@ -55,7 +55,7 @@ mod at {
 /// A frame that is too short for what is loaded passes; it holds no whole header.
 pub(super) fn program(sources: &[Source]) -> Vec<Instruction> {
     let of = |family: Family| -> Vec<Source> {
-        let own = |source: &&Source| Family::of(source.address) == family;
+        let own = |source: &&Source| source.subnet.family() == family;
         sources.iter().filter(own).copied().collect()
     };
     let (ipv4, ipv6) = (of(Family::V4), of(Family::V6));
@@ -123,11 +123,14 @@ fn kept(sources: &[Source], offset: u32) -> Vec<Instruction> {
     let mut rest: Vec<Instruction> = Vec::new();
     for source in sources.iter().rev() {
         let parts = parts(source, offset);
-        let mut steps = vec![over(1 + rest.len()), DROP];
-        // From the back, since each comparison jumps over what comes behind it: to the drop, …
-        for part in parts.iter().rev().filter(|part| part.mask != u32::MAX) {
-            let past = steps.len() - 1;
-            steps.splice(0..0, [plain(LOAD_WORD, part.offset), equal_or_past(part.own, past)]);
+        let mut steps = vec![DROP];
+        if source.address.is_some() {
+            steps.insert(0, over(1 + rest.len()));
+            // From the back, since each comparison jumps over what comes behind it: to the drop, …
+            for part in parts.iter().rev().filter(|part| part.mask != u32::MAX) {
+                let past = steps.len() - 1;
+                steps.splice(0..0, [plain(LOAD_WORD, part.offset), equal_or_past(part.own, past)]);
+            }
         }
         // … and to the next source.
         for part in parts.iter().rev().filter(|part| part.mask != 0) {
@@ -151,7 +154,9 @@ struct Part {
 }
 
 fn parts(source: &Source, offset: u32) -> Vec<Part> {
-    let [base, last, own] = [source.subnet.base(), source.subnet.last(), source.address].map(words);
+    let Source { address, subnet } = *source;
+    let own = address.unwrap_or(subnet.base());
+    let [base, last, own] = [subnet.base(), subnet.last(), own].map(words);
     let blocks = base.into_iter().zip(last).map(|(base, last)| (base, !(base ^ last)));
     let parts = blocks.zip(own).zip((offset..).step_by(4));
     parts.map(|(((base, mask), own), offset)| Part { offset, mask, base, own }).collect()
@@ -208,7 +213,8 @@ mod tests {
     }
 
     fn source(address: &str, subnet: &str) -> Source {
-        Source { address: address.parse().expect("one"), subnet: subnet.parse().expect("one") }
+        let address = (!address.is_empty()).then(|| address.parse().expect("one"));
+        Source { address, subnet: subnet.parse().expect("one") }
     }
 
     fn frame(protocol: u16, offset: u32, bytes: &[u8]) -> Vec<u8> {
@@ -230,7 +236,9 @@ mod tests {
         let ipv4 = [source("10.88.2.7", "10.88.2.0/24"), source("10.88.3.9", "10.88.3.0/28")];
         let ipv6 = [source("fd00::7", "fd00::/120"), source("fd00::1:9", "fd00::1:0/124")];
         let wide = [source("fd00:0:0:1::7", "fd00:0:0:1::/64")];
-        for sources in [&ipv4[..1], &ipv4[1..], &ipv4, &ipv6[..1], &ipv6[1..], &ipv6, &wide] {
+        let none = [ipv4[0], source("", "10.88.3.0/24"), ipv6[0], source("", "fd00:0:0:1::/64")];
+        for sources in [&ipv4[..1], &ipv4[1..], &ipv4, &ipv6[..1], &ipv6[1..], &ipv6, &wide, &none]
+        {
             let program = program(sources);
             let mut addresses: Vec<String> = Vec::new();
             for last in 0..=255_u8 {
@@ -243,10 +251,10 @@ mod tests {
             addresses.extend(["::", "fe80::1", "fd00:0:0:1:5::7"].map(str::to_owned));
             for text in addresses {
                 let address: IpAddr = text.parse().expect("an address");
-                let same = |source: &&Source| source.address.is_ipv4() == address.is_ipv4();
+                let same = |source: &&Source| source.subnet.family() == Family::of(address);
                 let block =
                     sources.iter().filter(same).find(|source| source.subnet.contains(address));
-                let wanted = block.is_none_or(|source| source.address == address);
+                let wanted = block.is_none_or(|source| source.address == Some(address));
                 let kinds: &[(u16, u32)] =
                     if address.is_ipv4() { &[(0x0800, 26), (0x0806, 28)] } else { &[(0x86dd, 22)] };
                 for (protocol, offset) in kinds {
