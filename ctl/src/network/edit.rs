@@ -340,6 +340,48 @@ mod tests {
         ]);
     }
 
+    #[test]
+    fn ipv6_comes_beside_ipv4_and_goes() {
+        let both = r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"},"EnableIPv6":true,"IPv6Network":"fd00:88::/48","IPv6SubnetLen":64,"IPv6SubnetMin":"fd00:88:0:1::","IPv6SubnetMax":"fd00:88:0:ffff::"}"#;
+        let alone = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:88::/48","Backend":{"Type":"vxlan"}}"#;
+        let block = |text: &str| Some(OrDefault::Value(text.parse().unwrap()));
+        check([
+            (
+                "it comes",
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"}}"#,
+                Wish { ipv6_network: block("fd00:88::/48"), ..nothing() },
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"},"EnableIPv6":true,"IPv6Network":"fd00:88::/48"}"#,
+            ),
+            (
+                "it becomes another, and bounds that spelled defaults out go",
+                both,
+                Wish { ipv6_network: block("fd00:99::/48"), ..nothing() },
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"},"EnableIPv6":true,"IPv6Network":"fd00:99::/48","IPv6SubnetLen":64}"#,
+            ),
+            (
+                "it goes",
+                both,
+                Wish { ipv6_network: Some(OrDefault::Default), ..nothing() },
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"}}"#,
+            ),
+            (
+                "IPv6 alone has the options of a network",
+                alone,
+                Wish { subnet_len: Some(OrDefault::Value(56)), ..nothing() },
+                r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:88::/48","Backend":{"Type":"vxlan"},"IPv6SubnetLen":56}"#,
+            ),
+        ]);
+        for (name, before, wish) in [
+            ("IPv4 for IPv6", both, Wish { ipv6_network: block("10.9.0.0/16"), ..nothing() }),
+            ("IPv6 for IPv4", both, Wish { network: "fd00::/48".parse().ok(), ..nothing() }),
+            ("beside nothing", alone, Wish { ipv6_network: block("fd00::/48"), ..nothing() }),
+        ] {
+            let failure = edit(before.as_bytes(), &wish, None).expect_err(name);
+            assert_eq!(failure.exit_code(), 2, "{name}");
+            assert!(failure.to_string().contains("\nhint: "), "{name}: {failure}");
+        }
+    }
+
     /// Rows are a name, what is there, what is asked for, and what comes of it.
     #[track_caller]
     fn check<const N: usize>(rows: [(&str, &str, Wish, &str); N]) {

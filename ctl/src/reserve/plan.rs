@@ -234,8 +234,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn with_both_families_a_pair_of_one_number_is_reserved() {
+        let text = br#"{"Network":"10.88.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:88::/48",
+            "Backend":{"Type":"vxlan"}}"#;
+        let config = NetworkConfig::parse(text).unwrap();
+        let theirs = [lease("10.88.34.0-24&fd00:88:0:9::-64", Some(7), FLANNEL)];
+        let node = Holder::Node(id(1));
+        for subnet in ["10.88.50.0/24", "fd00:88:0:32::/64"] {
+            let Plan::New(key, _) = decide_in(&config, subnet, node, &theirs).unwrap() else {
+                panic!("it is free: {subnet}")
+            };
+            assert_eq!(key.to_string(), "10.88.50.0-24&fd00:88:0:32::-64");
+        }
+        for (name, subnet, words) in [
+            ("another's", "fd00:88:0:9::/64", "is owned by 192.0.2.2"),
+            ("half of it another's", "10.88.9.0/24", "overlaps 10.88.34.0/24, fd00:88:0:9::/64"),
+            ("without a number in IPv4", "fd00:88:0:100::/64", "no host can have"),
+        ] {
+            let text = decide_in(&config, subnet, node, &theirs).expect_err(name).to_string();
+            assert!(text.contains(words) && text.contains("\nhint: "), "{name}: {text}");
+        }
+    }
+
     fn decide(subnet: &str, holder: Holder, leases: &[Lease]) -> Result<Plan, Failure> {
         let config = Draft::new("10.88.0.0/16".parse().unwrap()).build().unwrap();
+        decide_in(&config, subnet, holder, leases)
+    }
+
+    fn decide_in(
+        config: &NetworkConfig,
+        subnet: &str,
+        holder: Holder,
+        leases: &[Lease],
+    ) -> Result<Plan, Failure> {
         let spoilt = Malformed {
             key: "10.88.60.0-24".to_owned(),
             lease: "10.88.60.0-24".parse().ok(),
@@ -253,7 +285,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             started: 1_700_000_000,
         }];
-        let world = World { config: &config, listing: &listing, nodes: &nodes };
+        let world = World { config, listing: &listing, nodes: &nodes };
         plan(subnet.parse().unwrap(), holder, &world)
     }
 
