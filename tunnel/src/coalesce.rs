@@ -13,12 +13,10 @@ use std::ops::Range;
 use twill_core::ids::Family;
 
 use crate::checksum::Sum;
-use crate::packet::{HEADER6, Head, Part, TCP, UDP, put};
+use crate::packet::{HEADER6, Head, LONGEST, Part, TCP, UDP, put};
 use crate::vnet::{Train, Vnet};
 use follower::Follower;
 
-/// No packet is longer, joined or not.
-const LONGEST: usize = 65_535;
 /// Kernels before 6.9 take no more datagrams in one.
 const MOST_DATAGRAMS: usize = 64;
 /// How many flows are remembered at a time; a flow that is forgotten begins anew.
@@ -181,7 +179,7 @@ impl Group {
             Train::Udp
         };
         let places = (count(transport), count(own.headers()));
-        Vnet::train((train, self.head.family()), places, count(own.size()))
+        Vnet::train((train, self.head.family()), places, count(own.payload()))
     }
 
     /// The bytes to write behind the device's header.

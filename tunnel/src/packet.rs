@@ -7,10 +7,18 @@ use twill_core::ids::Family;
 use crate::checksum;
 use crate::counters::Event;
 
+/// No packet is longer, joined or not.
+pub(crate) const LONGEST: usize = 65_535;
 /// The shortest header of IPv4.
 pub(crate) const HEADER: usize = 20;
 /// The header of IPv6.
 pub(crate) const HEADER6: usize = 40;
+/// The shortest header of TCP.
+pub(crate) const TCP_HEADER: usize = 20;
+/// The header of UDP.
+pub(crate) const UDP_HEADER: usize = 8;
+/// TCP's flag that says: hand it on now.
+pub(crate) const PUSH: u8 = 0x08;
 /// Position of the time to live; the protocol follows and shares its checksum word.
 const TTL: usize = 8;
 const CHECKSUM: usize = 10;

@@ -11,14 +11,11 @@ use twill_core::ids::Family;
 
 use crate::checksum::Sum;
 use crate::counters::Event;
-use crate::packet::{Head, TCP, UDP, long, put, word};
+use crate::packet::{Head, PUSH, TCP, TCP_HEADER, UDP, UDP_HEADER, long, put, word};
 use crate::vnet::{Train, Vnet};
 
 const FIN: u8 = 0x01;
-const PUSH: u8 = 0x08;
 const CONGESTION_REDUCED: u8 = 0x80;
-const UDP_HEADER: usize = 8;
-const TCP_HEADER: usize = 20;
 
 /// What one read from the device amounts to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,15 +3,11 @@
 use twill_core::ids::Family;
 
 use crate::checksum::Sum;
-use crate::packet::{HEADER6, Head, Part, TCP, UDP, long, word};
+use crate::packet::{HEADER6, Head, PUSH, Part, TCP, TCP_HEADER, UDP, UDP_HEADER, long, word};
 
-const PUSH: u8 = 0x08;
 const ACKNOWLEDGED: u8 = 0x10;
 /// Heard of congestion: the same in every packet of a train.
 const ECHO: u8 = 0x40;
-const DONT_FRAGMENT: u16 = 0x4000;
-const TCP_HEADER: usize = 20;
-const UDP_HEADER: usize = 8;
 
 /// What a packet says about its place in its flow; of a group, what its last packet says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,10 +60,9 @@ impl Follower {
         if !is_right(head, packet) {
             return None;
         }
-        let may_be_cut = head.family() == Family::V4 && word(packet, 6) & DONT_FRAGMENT == 0;
         Some(Self {
             sequence,
-            identification: may_be_cut.then(|| word(packet, 4)),
+            identification: head.may_be_cut.then(|| word(packet, 4)),
             headers: transport + header,
             payload: segment.len() - header,
             push,
@@ -130,12 +125,8 @@ impl Follower {
         self.headers
     }
 
+    /// The length of its payload; in a group, of that of every packet but the last.
     pub(super) fn payload(&self) -> usize {
-        self.payload
-    }
-
-    /// The payload of every packet but the last.
-    pub(super) fn size(&self) -> usize {
         self.payload
     }
 
