@@ -180,8 +180,8 @@ pub(crate) struct Masquerade {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::Args)]
 #[command(next_help_heading = "Backend udp")]
 pub(crate) struct Udp {
-    /// Queues of the device of `udp`, 1 to 16, each with two threads; by itself half as many as there are
-    /// cores, at most 4
+    /// Queues of the device of `udp`, 1 to 16, each with a thread; by itself half as many as there are
+    /// cores, at most 8
     #[arg(long = "udp-queues", value_name = "NUMBER", value_parser = queues)]
     pub(crate) queues: Option<NonZeroUsize>,
     /// What datagrams of `udp` show of the packet inside: nothing as flannel's, its priority (DSCP), or also

@@ -19,7 +19,7 @@ use crate::vnet;
 /// loses small packets while we wait for a core.
 const QUEUE: u32 = 256;
 /// More queues than this only take cores from those whom they serve.
-const MOST_QUEUES: usize = 4;
+const MOST_QUEUES: usize = 8;
 
 /// What the kernel leaves to us, and takes from us, in one piece.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -95,6 +95,12 @@ impl Device {
             (true, false) => Offload::Tcp,
             (false, _) => Offload::Nothing,
         };
+        if offload == Offload::Tcp {
+            tracing::info!(
+                device = name,
+                "datagrams come one by one: the kernel joins only streams"
+            );
+        }
         if offload != Offload::Nothing
             && let Err(error) = devices[0].set_tx_queue_len(QUEUE)
         {

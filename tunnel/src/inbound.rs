@@ -1,43 +1,14 @@
-//! From the other hosts to the device: one thread's loop.
-
-use arc_swap::Cache;
-use nix::errno::Errno;
+//! From the other hosts to the device.
 
 use crate::coalesce::Batch;
 use crate::counters::Event;
 use crate::device::Queue;
 use crate::path;
 use crate::peers::Peers;
-use crate::socket::{Arrival, ROOM, Socket, TRAINS, reason};
+use crate::socket::{Arrival, ROOM, Socket, TRAINS};
 use crate::tunnel::Shared;
-use crate::wait::{Rest, pause};
 
-/// Carries packets until told to stop: the owner does that too when the device is gone, and until then
-/// there is nobody to write to.
-pub(crate) fn run(shared: &Shared, queue: usize) {
-    let mut peers = Cache::new(&shared.peers);
-    let mut inbound = Inbound::new(shared, queue);
-    let mut rest = Rest::new();
-    while !shared.is_stopping() {
-        let came = match inbound.carry(peers.load()) {
-            Ok(()) => {
-                rest.over();
-                Ok(())
-            }
-            Err(Errno::EINTR) => Ok(()),
-            Err(Errno::EAGAIN) => {
-                rest.wait(&shared.stop, inbound.socket).map_err(|_error| Errno::EIO)
-            }
-            Err(errno) => Err(errno),
-        };
-        if let Err(errno) = came {
-            shared.counters.add(reason(errno));
-            pause(&shared.stop);
-        }
-    }
-}
-
-struct Inbound<'a> {
+pub(crate) struct Inbound<'a> {
     shared: &'a Shared,
     queue: &'a Queue,
     socket: &'a Socket,
@@ -47,28 +18,27 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    fn new(shared: &'a Shared, queue: usize) -> Self {
+    pub(crate) fn new(shared: &'a Shared, (queue, socket): (&'a Queue, &'a Socket)) -> Self {
         Self {
             shared,
-            queue: shared.device.queue(queue),
-            socket: &shared.sockets[queue],
+            queue,
+            socket,
             buffer: vec![0; ROOM * TRAINS],
             arrivals: Vec::with_capacity(TRAINS),
             batch: Batch::new(shared.device.joins()),
         }
     }
 
-    /// Carries what the socket has now.
-    fn carry(&mut self, peers: &Peers) -> nix::Result<()> {
+    /// Carries what the socket has now. Was there anything for the device?
+    pub(crate) fn carry(&mut self, peers: &Peers) -> nix::Result<bool> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let received = self.socket.receive(&mut self.buffer, &mut arrivals);
         for (number, arrival) in arrivals.iter().enumerate() {
             self.take(peers, (number * ROOM, arrival));
         }
         self.arrivals = arrivals;
-        received?;
-        self.hand_over();
-        Ok(())
+        let any = self.hand_over();
+        received.map(|()| any)
     }
 
     /// Judges each packet of an arrival.
@@ -100,8 +70,8 @@ impl<'a> Inbound<'a> {
         self.shared.counters.received(count, bytes);
     }
 
-    /// Writes what passed, in its order.
-    fn hand_over(&mut self) {
+    /// Writes what passed, in its order. Was there any?
+    fn hand_over(&mut self) -> bool {
         for group in self.batch.groups() {
             let vnet = group.seal(&mut self.buffer).encode();
             let header = &vnet[..self.queue.header()];
@@ -109,6 +79,8 @@ impl<'a> Inbound<'a> {
                 self.shared.counters.add_many(Event::DeviceRefused, group.count());
             }
         }
+        let any = !self.batch.groups().is_empty();
         self.batch.clear();
+        any
     }
 }

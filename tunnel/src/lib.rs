@@ -6,8 +6,8 @@
 //! hands over the train as one, which we join into one super-packet for the device.
 //!
 //! What a packet deserves is decided in [`Peers`] and the private `path` module; how it is cut and joined
-//! in `segment`, `train` and `coalesce`. None of them owns a file. Two plain threads per queue, `outbound`
-//! and `inbound`, carry packets to and from these decisions.
+//! in `segment`, `train` and `coalesce`. None of them owns a file. A plain thread per queue, the `carrier`, takes
+//! packets `outbound` and `inbound` to and from these decisions.
 //!
 //! ```text
 //! container ─► bridge ─► flannel0 ─► judge, cut, form a train ─► socket ─► peer
@@ -17,6 +17,7 @@
 mod blocks;
 #[doc(hidden)]
 pub mod bytes;
+mod carrier;
 mod checksum;
 mod coalesce;
 mod counters;

@@ -42,7 +42,7 @@ pub(crate) struct Buffers<'a> {
 
 impl Train {
     /// May a datagram of `len` bytes follow?
-    pub(crate) fn takes(&self, way: Way, len: usize) -> bool {
+    fn takes(&self, way: Way, len: usize) -> bool {
         let Some(own) = self.way else { return true };
         own == way
             && self.last == self.size
@@ -53,7 +53,7 @@ impl Train {
     }
 
     /// Adds a datagram that it takes.
-    pub(crate) fn push(&mut self, way: Way, segment: Segment) {
+    fn push(&mut self, way: Way, segment: Segment) {
         let len = segment.len();
         if self.way.is_none() {
             (self.way, self.size) = (Some(way), len);
@@ -61,11 +61,6 @@ impl Train {
         self.last = len;
         self.bytes += len;
         self.segments.push(segment);
-    }
-
-    /// Where it goes; `None` if it is empty.
-    pub(crate) fn way(&self) -> Option<Way> {
-        self.way
     }
 
     /// The length of every datagram but the last.
@@ -101,10 +96,49 @@ impl Train {
         })
     }
 
-    /// Empties it.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.segments.clear();
         *self = Self { segments: std::mem::take(&mut self.segments), ..Self::default() };
+    }
+}
+
+/// Trains in the order in which they leave.
+#[derive(Debug, Default)]
+pub(crate) struct Trains {
+    /// Only the first `used` are to leave; the others lend their room.
+    all: Vec<Train>,
+    used: usize,
+}
+
+impl Trains {
+    /// Adds a datagram behind all others.
+    pub(crate) fn board(&mut self, way: Way, segment: Segment) {
+        let last = self.all[..self.used].last_mut();
+        if let Some(train) = last.filter(|train| train.takes(way, segment.len())) {
+            return train.push(way, segment);
+        }
+        if self.used == self.all.len() {
+            self.all.push(Train::default());
+        }
+        self.all[self.used].push(way, segment);
+        self.used += 1;
+    }
+
+    /// The train of this number, from 0, and where it goes.
+    pub(crate) fn get(&self, number: usize) -> Option<(Way, &Train)> {
+        let train = self.all[..self.used].get(number)?;
+        Some((train.way?, train))
+    }
+
+    /// How many trains there are.
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Forgets them.
+    pub(crate) fn clear(&mut self) {
+        self.all[..self.used].iter_mut().for_each(Train::clear);
+        self.used = 0;
     }
 }
 
@@ -115,7 +149,7 @@ mod tests {
     #[test]
     fn takes_what_the_kernel_can_cut_again() {
         let mut train = Train::default();
-        assert!(train.takes(way(1), 65_000) && train.way().is_none());
+        assert!(train.takes(way(1), 65_000));
         add(&mut train, 100);
         assert!(train.takes(way(1), 100), "another of the size");
         assert!(train.takes(way(1), 99), "a shorter one");
@@ -131,6 +165,25 @@ mod tests {
         train.clear();
         (0..43).for_each(|_n| add(&mut train, 1500));
         assert!(train.takes(way(1), 967) && !train.takes(way(1), 968), "all that fits a datagram");
+    }
+
+    #[test]
+    fn trains_leave_in_the_order_of_their_packets() {
+        let mut trains = Trains::default();
+        for round in 0..2 {
+            for (host, start, len) in [(1, 0, 9), (1, 9, 4), (1, 13, 4), (2, 17, 4), (1, 21, 4)] {
+                trains.board(way(host), Segment::whole(start..start + len));
+            }
+            let each = |number| {
+                let (way, train) = trains.get(number)?;
+                Some((way, train.count(), train.bytes()))
+            };
+            let wanted = [(way(1), 2, 13), (way(1), 1, 4), (way(2), 1, 4), (way(1), 1, 4)];
+            let all: Vec<_> = (0..).map_while(each).collect();
+            assert_eq!((trains.len(), all), (4, wanted.to_vec()), "round {round}");
+            trains.clear();
+            assert!(trains.get(0).is_none() && trains.len() == 0);
+        }
     }
 
     #[test]

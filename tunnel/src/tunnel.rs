@@ -15,7 +15,7 @@ use crate::counters::Counters;
 use crate::marks::Marks;
 use crate::path::Local;
 use crate::socket::Socket;
-use crate::{Device, Error, Peers, inbound, outbound};
+use crate::{Device, Error, Peers, carrier};
 
 /// This host's end of the tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +45,7 @@ pub enum Accept {
     Anyone,
 }
 
-/// A running tunnel, two threads for each queue of its device. Dropping it stops them; the device stays, see
+/// A running tunnel, a thread for each queue of its device. Dropping it stops them; the device stays, see
 /// [`Device`].
 #[derive(Debug)]
 pub struct Tunnel {
@@ -80,19 +80,9 @@ impl Tunnel {
             .map_err(|source| Error::Listen { address, source })?;
         let name = device.name().to_owned();
         let cannot = |source| Error::Start { name: name.clone(), source };
-        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|errno| cannot(errno.into()))?;
-        let shared = Arc::new(Shared {
-            device,
-            sockets,
-            endpoint,
-            peers: ArcSwap::default(),
-            counters: Arc::default(),
-            stop,
-            stopping: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(device, sockets, endpoint).map_err(cannot)?);
         let queues = shared.device.queues();
-        let mut tunnel = Self { shared, threads: Vec::with_capacity(2 * queues) };
+        let mut tunnel = Self { shared, threads: Vec::with_capacity(queues) };
         let lost = Arc::new(Mutex::new(Some(lost)));
         // If a thread cannot start, dropping the tunnel stops those before it.
         for queue in 0..queues {
@@ -117,10 +107,9 @@ impl Tunnel {
         queue: usize,
         lost: &Arc<Mutex<Option<impl FnOnce(Error) + Send + 'static>>>,
     ) -> io::Result<()> {
-        self.spawn(format!("udp-to-tun-{queue}"), move |shared| inbound::run(shared, queue))?;
         let lost = Arc::clone(lost);
-        self.spawn(format!("tun-to-udp-{queue}"), move |shared| {
-            let Err(source) = outbound::run(shared, queue) else { return };
+        self.spawn(format!("tunnel-{queue}"), move |shared| {
+            let Err(source) = carrier::run(shared, queue) else { return };
             // The first queue that finds out tells it.
             let lost = lost.lock().ok().and_then(|mut lost| lost.take());
             if let Some(lost) = lost {
@@ -157,6 +146,17 @@ impl Drop for Tunnel {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        device: Device,
+        sockets: Vec<Socket>,
+        endpoint: Endpoint,
+    ) -> io::Result<Self> {
+        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let (peers, counters, stopping) =
+            (ArcSwap::default(), Arc::default(), AtomicBool::default());
+        Ok(Self { device, sockets, endpoint, peers, counters, stop, stopping })
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }

@@ -105,6 +105,38 @@ fn new_peers_stop_no_packet() {
     }
 }
 
+#[test]
+fn a_full_socket_holds_up_nothing_that_comes() {
+    let Some(scratch) = Scratch::enter() else { return };
+    let tunnel = host(&scratch);
+    echo(&tunnel, 1400);
+    // What the socket holds takes minutes to leave; half of it, until there is room again.
+    run("tc", "qdisc add dev u0 root tbf rate 256kbit burst 3000 limit 100mb");
+    let socket = UdpSocket::bind("10.5.1.1:0").expect("a container's socket");
+    socket.connect("10.5.2.1:7").expect("a destination");
+    socket.set_read_timeout(Some(LIMIT)).expect("a deadline");
+    let start = Instant::now();
+    while dropped("flannel0") == 0 {
+        assert!(
+            start.elapsed() < LIMIT,
+            "the device's queue does not fill: {:?}",
+            tunnel.counters()
+        );
+        for _time in 0..100 {
+            let _full = socket.send(&[7; 1400]).is_err();
+        }
+    }
+    let counters = tunnel.counters();
+    let before = counters.count(Event::Received);
+    while counters.count(Event::Received) < before + 20 {
+        assert!(start.elapsed() < LIMIT, "nothing comes: {counters:?}");
+        socket.recv(&mut [0; 2048]).expect("what left before comes back");
+    }
+    assert_eq!(counters.count(Event::SocketError), 0, "{counters:?}");
+    // And it can be stopped as it is.
+    drop(tunnel);
+}
+
 /// There and back; a datagram is sent again if it is lost.
 fn echo(tunnel: &Tunnel, len: usize) {
     let socket = UdpSocket::bind("10.5.1.1:0").expect("a container's socket");
@@ -176,9 +208,21 @@ fn turn_round(socket: &UdpSocket) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test's own hands in the kernel")]
+/// How many packets the device's queue had no room for.
+fn dropped(device: &str) -> u64 {
+    let said = run("ip", &format!("-s -j link show dev {device}"));
+    let said: serde_json::Value = serde_json::from_str(&said).expect("json");
+    said[0]["stats64"]["tx"]["dropped"].as_u64().expect("a number")
+}
+
 fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output().expect("iproute2");
+    run("ip", words);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own hands in the kernel")]
+fn run(program: &str, words: &str) -> String {
+    let output = Command::new(program).args(words.split(' ')).output().expect("iproute2");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "ip {words}: {text}");
+    assert!(output.status.success(), "{program} {words}: {text}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
