@@ -4,6 +4,7 @@
 //! says: a mistake in one network takes nothing away from another. Of networks that come at the same
 //! time the one that is named first goes first.
 
+pub mod catalogue;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +133,19 @@ impl Ledger {
     #[must_use]
     pub fn new(order: Vec<NetworkName>) -> Self {
         Self { order, ..Self::default() }
+    }
+
+    /// From now on these go first, in this order. Who is not among them waits for all of them.
+    pub fn arrange(&mut self, order: Vec<NetworkName>) {
+        self.order = order;
+    }
+
+    /// The host is in that network no more: it has nothing, and if it comes again it comes for the first
+    /// time.
+    pub fn forget(&mut self, network: &NetworkName) {
+        self.order.retain(|name| name != network);
+        self.claims.remove(network);
+        self.passed.remove(network);
     }
 
     /// What a network had when the host was up last: it is served before anybody can claim the same.

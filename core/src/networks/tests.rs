@@ -119,6 +119,25 @@ fn the_first_named_goes_first() {
 }
 
 #[test]
+fn a_network_that_is_forgotten_holds_nobody_up_and_comes_for_the_first_time() {
+    let mut ledger = ledger();
+    ledger.claim(&named("a"), claims(A)).unwrap();
+    ledger.claim(&named("b"), claims(A)).unwrap_err();
+    ledger.forget(&named("a"));
+    ledger.claim(&named("b"), claims(A)).unwrap();
+    // It comes again, behind the others.
+    ledger.arrange(["b", "c", "a"].map(named).into());
+    let turns = |ledger: &Ledger| ["a", "b", "c"].map(|name| ledger.is_its_turn(&named(name)));
+    assert_eq!(turns(&ledger), [false, true, true]);
+    ledger.pass(&named("c"));
+    assert_eq!(turns(&ledger), [true, true, true]);
+    ledger.claim(&named("a"), claims(A)).unwrap_err();
+    // One that nobody has arranged waits for all who are.
+    ledger.forget(&named("c"));
+    assert!(ledger.is_its_turn(&named("c")));
+}
+
+#[test]
 fn lists_of_names() {
     for (text, names) in
         [("", &[][..]), ("blue", &["blue"]), ("b,a", &["b", "a"]), (" a , b-2 ", &["a", "b-2"])]
@@ -126,6 +145,9 @@ fn lists_of_names() {
         let networks: Networks = text.parse().expect(text);
         assert_eq!(networks.names(), names.iter().map(|name| named(name)).collect::<Vec<_>>());
         assert_eq!(networks.to_string(), names.join(","));
+        let admits = |name| networks.admit(&named(name));
+        assert_eq!(admits("a"), names.is_empty() || names.contains(&"a"), "{text}");
+        assert_eq!(networks.place(&named("other")), names.len(), "{text}");
     }
     for (text, why) in [
         ("a,a", "network a is named twice"),

@@ -26,6 +26,18 @@ impl Networks {
     pub fn names(&self) -> &[NetworkName] {
         &self.0
     }
+
+    /// For a host that is to be in no others, if it names any.
+    #[must_use]
+    pub fn admit(&self, name: &NetworkName) -> bool {
+        self.0.is_empty() || self.0.contains(name)
+    }
+
+    /// Where that name stands, or behind all.
+    #[must_use]
+    pub fn place(&self, name: &NetworkName) -> usize {
+        self.0.iter().position(|known| known == name).unwrap_or(self.0.len())
+    }
 }
 
 impl FromStr for Networks {
