@@ -124,7 +124,9 @@ pub enum Operation {
     Renew,
     Revoke,
     ListNodes,
+    ListNetworks,
     Watch,
+    WatchNetworks,
 }
 
 impl Error {
@@ -193,7 +195,9 @@ impl fmt::Display for Operation {
             Self::Renew => "renew the lease",
             Self::Revoke => "revoke the lease",
             Self::ListNodes => "list the node records under",
+            Self::ListNetworks => "list the networks under",
             Self::Watch => "watch the leases under",
+            Self::WatchNetworks => "watch the networks under",
         })
     }
 }

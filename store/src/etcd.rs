@@ -6,6 +6,7 @@ mod discover;
 mod files;
 mod inspect;
 mod members;
+mod networks;
 mod picture;
 mod question;
 mod reserve;

@@ -115,6 +115,8 @@ impl<S: Store> Follow<S> {
             Seen::Question(question, at) => {
                 Ok(is_newer(&mut self.beside.1, at).then_some(Update::Question(question)))
             }
+            // Nobody asked for it.
+            Seen::Network(_) => Ok(None),
             Seen::Compacted => {
                 self.watch = None;
                 self.told = None;
@@ -125,7 +127,7 @@ impl<S: Store> Follow<S> {
 
     async fn list(&mut self) -> Result<Update, Error> {
         let listing = match self.scope {
-            Scope::Leases => self.store.leases().await?,
+            Scope::Leases | Scope::Networks => self.store.leases().await?,
             Scope::Host(node) => {
                 let Picture { config, listing, question } = self.store.picture(node).await?;
                 self.queue = [Update::Config(config), Update::Question(question)].into();

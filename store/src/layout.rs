@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
-use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::ids::{LeaseId, NetworkName, NodeId, Revision};
 use twill_core::lease::{Event, Key, KeyError, Lease, LeaseValue, Malformed};
 use twill_core::node::NodeRecord;
 
 use crate::model::{Nodes, UnreadableNode};
+
+/// The last part of the key of a network's configuration.
+pub(crate) const CONFIG: &str = "config";
 
 /// The keys of one network.
 #[derive(Clone, Debug)]
@@ -40,8 +43,19 @@ impl Layout {
         &self.prefix
     }
 
+    /// Of which network that lies under a name of its own this key is the configuration.
+    pub(crate) fn network_of<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let (name, rest) = key.strip_prefix(&self.prefix)?.split_once('/')?;
+        (rest == CONFIG).then_some(name)
+    }
+
+    /// The configuration of that one.
+    pub(crate) fn config_of(&self, network: &NetworkName) -> String {
+        format!("{}{network}/{CONFIG}", self.prefix)
+    }
+
     pub(crate) fn config(&self) -> String {
-        format!("{}config", self.prefix)
+        format!("{}{CONFIG}", self.prefix)
     }
 
     /// With the slash at the end: flannel leaves it out and sees `subnets-old/` too.

@@ -12,6 +12,7 @@ mod layout;
 mod memory;
 mod model;
 mod reservation;
+mod survey;
 mod times;
 
 pub use backoff::Backoff;
@@ -20,18 +21,20 @@ pub use etcd::{Discovery, Etcd, EtcdWatch, Options, Password, Raw, Tls, User};
 pub use follow::{Follow, Update};
 pub use memory::{Memory, MemoryWatch};
 pub use model::{
-    Alive, Asked, Bid, Claimed, ConfigText, Expected, Held, Nodes, Picture, Question, Renewal,
-    Revoked, Scope, Seen, UnreadableNode, Written,
+    Alive, Asked, Bid, Claimed, ConfigText, Expected, Held, Nodes, Past, Picture, Question,
+    Renewal, Revoked, Scope, Seen, UnreadableNode, Written,
 };
 pub use reservation::{Reserve, Rewritten};
+pub use survey::{Sight, Survey};
 pub use times::{Life, Times};
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
-use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::ids::{LeaseId, NetworkName, NodeId, Revision};
 use twill_core::lease::{Key, Lease, Listing};
+use twill_core::networks::catalogue::Catalogue;
 use twill_core::ownership::Challenge;
 
 /// What the agent and `twillctl` need of etcd. Every call has a deadline of its own.
@@ -123,6 +126,20 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
         key: Key,
         revision: Revision,
     ) -> impl Future<Output = Result<Revoked, Error>> + Send;
+}
+
+/// What an agent needs besides that follows all networks under one prefix.
+pub trait Directory: Store {
+    /// Every network that has a configuration under the prefix and a name, at one moment.
+    fn networks(&self) -> impl Future<Output = Result<Catalogue, Error>> + Send;
+
+    /// Was that network's configuration written at that revision? An etcd that was put back from a copy, or
+    /// that lost everything, has another past than the one that a host remembers.
+    fn past(
+        &self,
+        name: &NetworkName,
+        written: Revision,
+    ) -> impl Future<Output = Result<Past, Error>> + Send;
 }
 
 /// One connection's view of what happens, in etcd's order.

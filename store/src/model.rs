@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use twill_core::ids::{LeaseId, NodeId, Revision};
 use twill_core::lease::{Event, Key, Lease, LeaseValue, Listing};
+use twill_core::networks::catalogue::Turn;
 use twill_core::node::NodeRecord;
 use twill_core::ownership::Challenge;
 use twill_core::pick::Over;
@@ -140,6 +141,8 @@ pub enum Scope {
     Leases,
     /// That, the network's configuration, and questions to the host with this node id.
     Host(NodeId),
+    /// The configurations of all networks that lie side by side under the prefix, each under its name.
+    Networks,
 }
 
 /// What came of a bid or a renewal.
@@ -155,6 +158,17 @@ pub enum Claimed {
     Lost,
     /// The configuration is another one than the bid was made under: read it again.
     Outdated,
+}
+
+/// What etcd knows of a moment at which a host saw something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Past {
+    /// It was so.
+    Same,
+    /// Something else was there, or that moment is still to come.
+    Other,
+    /// It has forgotten what was then.
+    Forgotten,
 }
 
 /// What came of a revocation.
@@ -193,6 +207,8 @@ pub enum Seen {
     Config(Option<ConfigText>, Revision),
     /// A question to this host was written, answered or withdrawn, at that revision.
     Question(Option<Question>, Revision),
+    /// A network came, was changed or went.
+    Network(Turn),
     /// etcd forgot what happened in between; list again. The watch has ended.
     Compacted,
 }

@@ -84,7 +84,7 @@ impl<S: Store> Tenant<S> {
                         }
                     }
                     Seen::Compacted => std::future::pending().await,
-                    Seen::Event(_) | Seen::Config(..) => {}
+                    Seen::Event(_) | Seen::Config(..) | Seen::Network(_) => {}
                 }
             }
         };

@@ -131,6 +131,18 @@ impl Cause {
             if status.message().contains("lease already exists"))
     }
 
+    /// Does etcd say that it has forgotten what was then?
+    pub(crate) fn is_compacted(&self) -> bool {
+        matches!(self, Self::Client(ClientError::GRpcStatus(status))
+            if status.message().contains("required revision has been compacted"))
+    }
+
+    /// Does etcd say that this moment is still to come?
+    pub(crate) fn is_future(&self) -> bool {
+        matches!(self, Self::Client(ClientError::GRpcStatus(status))
+            if status.message().contains("required revision is a future revision"))
+    }
+
     /// Does etcd say that it has no such lease?
     pub(crate) fn is_lease_not_found(&self) -> bool {
         match self {

@@ -6,6 +6,7 @@ use etcd_client::{
     Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream,
 };
 use twill_core::ids::{LeaseId, Revision};
+use twill_core::networks::catalogue::{Entry, Turn};
 use twill_core::ownership::Challenge;
 
 use super::call::{Endpoints, LARGEST_ANSWER};
@@ -22,12 +23,13 @@ pub struct EtcdWatch {
     waiting: VecDeque<Seen>,
 }
 
-/// What is watched. The last two are for the agent alone.
+/// What is watched.
 #[derive(Clone, Debug)]
-struct Keys {
-    leases: String,
-    config: Option<String>,
-    double: Option<String>,
+enum Keys {
+    /// The last two are for the agent alone.
+    Network { leases: String, config: Option<String>, double: Option<String> },
+    /// All that lies under the prefix: etcd has no other way to tell of names that nobody knows yet.
+    Networks(Layout),
 }
 
 impl EtcdWatch {
@@ -36,14 +38,15 @@ impl EtcdWatch {
         (after, scope): (Revision, Scope),
     ) -> Result<Self, Error> {
         let keys = Keys::new(&endpoints.layout, scope);
+        let (operation, key) = keys.place();
         let (stream, first) = endpoints
-            .call((Operation::Watch, keys.leases.as_str()), |client| {
+            .call((operation, key), |client| {
                 let client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
                 open(client, (keys.clone(), after))
             })
             .await?;
         let endpoint = endpoints.current_url();
-        let place = Place { operation: Operation::Watch, key: keys.leases.clone(), endpoint };
+        let place = Place { operation, key: key.to_owned(), endpoint };
         let mut watch = Self { stream, keys, place, waiting: VecDeque::new() };
         let mut first = first.ok_or_else(|| watch.closed("the stream ended".to_owned()))?;
         // A store that is younger than what we know was put back from a copy: it would let us wait
@@ -94,9 +97,10 @@ async fn open(
     (keys, after): (Keys, Revision),
 ) -> Result<(WatchStream, Option<Vec<WatchResponse>>), Cause> {
     let options = || WatchOptions::new().with_start_revision(after.0.saturating_add(1));
-    let mut stream = client.watch(keys.leases, Some(options().with_prefix())).await?;
+    let (_operation, all) = keys.place();
+    let mut stream = client.watch(all, Some(options().with_prefix())).await?;
     let mut missing = 1;
-    for key in keys.config.into_iter().chain(keys.double) {
+    for key in keys.single() {
         stream.watch(key, Some(options())).await?;
         missing += 1;
     }
@@ -118,28 +122,62 @@ impl Keys {
     fn new(layout: &Layout, scope: Scope) -> Self {
         let leases = layout.leases();
         match scope {
-            Scope::Leases => Self { leases, config: None, double: None },
+            Scope::Leases => Self::Network { leases, config: None, double: None },
             Scope::Host(node) => {
-                Self { leases, config: Some(layout.config()), double: Some(layout.double(node)) }
+                let (config, double) = (Some(layout.config()), Some(layout.double(node)));
+                Self::Network { leases, config, double }
             }
+            Scope::Networks => Self::Networks(layout.clone()),
         }
+    }
+
+    /// What begins all keys that are many, and what they are watched for.
+    fn place(&self) -> (Operation, &str) {
+        match self {
+            Self::Network { leases, .. } => (Operation::Watch, leases),
+            Self::Networks(layout) => (Operation::WatchNetworks, layout.root()),
+        }
+    }
+
+    /// The other ones.
+    fn single(&self) -> impl Iterator<Item = &str> {
+        let (config, double) = match self {
+            Self::Network { config, double, .. } => (config.as_deref(), double.as_deref()),
+            Self::Networks(_) => (None, None),
+        };
+        config.into_iter().chain(double)
     }
 
     fn seen(&self, event: &Event) -> Option<Seen> {
         let found = event.kv()?;
         let revision = Revision(found.mod_revision());
         let put = event.event_type() == EventType::Put;
+        let (leases, config, double) = match self {
+            Self::Network { leases, config, double } => (leases, config, double),
+            Self::Networks(layout) => {
+                let key = String::from_utf8_lossy(found.key());
+                let name = layout.network_of(&key)?.to_owned();
+                let turn =
+                    if put { Turn::Put(name, entry(found)) } else { Turn::Gone(name, revision) };
+                return Some(Seen::Network(turn));
+            }
+        };
         let is =
             |key: &Option<String>| key.as_ref().is_some_and(|key| key.as_bytes() == found.key());
-        if is(&self.config) {
+        if is(config) {
             return Some(Seen::Config(put.then(|| config_text(found)), revision));
         }
-        if is(&self.double) {
+        if is(double) {
             return Some(Seen::Question(Some(found).filter(|_| put).and_then(question), revision));
         }
-        let row = row(&self.leases, found);
+        let row = row(leases, found);
         Some(Seen::Event(if put { row.put() } else { row.gone() }))
     }
+}
+
+/// When a configuration was written, whatever it says.
+pub(super) fn entry(row: &KeyValue) -> Entry {
+    Entry { created: Revision(row.create_revision()), written: Revision(row.mod_revision()) }
 }
 
 /// `None` if somebody else wrote something else there.

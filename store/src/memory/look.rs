@@ -1,10 +1,11 @@
 //! What a watcher of the store in memory sees.
 
-use twill_core::ids::Revision;
+use twill_core::ids::{NetworkName, Revision};
+use twill_core::networks::catalogue::{Catalogue, Entry as Network, Turn};
 
 use super::state::{Change, Entry, question};
 use super::{Memory, MemoryWatch};
-use crate::{ConfigText, Error, Operation, Scope, Seen};
+use crate::{ConfigText, Directory, Error, Operation, Past, Scope, Seen};
 
 impl MemoryWatch {
     /// The next change that concerns the watcher, if it has happened already.
@@ -27,6 +28,13 @@ impl MemoryWatch {
 impl Memory {
     fn seen(&self, change: &Change, scope: Scope) -> Option<Seen> {
         let revision = Revision(change.revision);
+        if scope == Scope::Networks {
+            let name = self.layout.network_of(&change.key)?.to_owned();
+            return Some(Seen::Network(match &change.entry {
+                Some(entry) => Turn::Put(name, network(entry)),
+                None => Turn::Gone(name, revision),
+            }));
+        }
         if let Scope::Host(node) = scope {
             if change.key == self.layout.config() {
                 let text = |entry: &Entry| ConfigText { text: entry.value.clone(), revision };
@@ -38,10 +46,42 @@ impl Memory {
             }
         }
         let name = change.key.strip_prefix(&self.layout.leases())?;
-        let end = Entry { value: Vec::new(), revision: change.revision, lease: None };
+        let (value, created, revision) = (Vec::new(), change.revision, change.revision);
+        let end = Entry { value, created, revision, lease: None };
         Some(Seen::Event(match &change.entry {
             Some(entry) => entry.row(name).put(),
             None => end.row(name).gone(),
         }))
     }
+}
+
+impl Directory for Memory {
+    async fn networks(&self) -> Result<Catalogue, Error> {
+        let state = self.reach(Operation::ListNetworks, self.layout.root())?;
+        let mut catalogue = Catalogue::new(Revision(state.revision));
+        for (key, entry) in &state.rows {
+            if let Some(name) = self.layout.network_of(key) {
+                catalogue.insert(name, network(entry));
+            }
+        }
+        Ok(catalogue)
+    }
+
+    async fn past(&self, name: &NetworkName, written: Revision) -> Result<Past, Error> {
+        let key = self.layout.config_of(name);
+        let state = self.reach(Operation::ReadConfig, &key)?;
+        let (forgotten, _count) = state.forgotten;
+        let is = |change: &&Change| change.key == key && change.revision == written.0;
+        let told = state.history.iter().find(is).and_then(|change| change.entry.as_ref());
+        Ok(match told {
+            _gone if written.0 < forgotten => Past::Forgotten,
+            Some(_entry) => Past::Same,
+            None if state.rows.get(&key).is_some_and(|row| row.revision == written.0) => Past::Same,
+            None => Past::Other,
+        })
+    }
+}
+
+fn network(entry: &Entry) -> Network {
+    Network { created: Revision(entry.created), written: Revision(entry.revision) }
 }

@@ -30,6 +30,8 @@ pub(super) struct State {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) value: Vec<u8>,
+    /// When the key came to be there, and when it was written last.
+    pub(super) created: i64,
     pub(super) revision: i64,
     pub(super) lease: Option<i64>,
 }
@@ -77,8 +79,8 @@ impl State {
     pub(super) fn put_all(&mut self, puts: &[Put]) -> Revision {
         self.revision += 1;
         for Put { key, value, lease } in puts {
-            let value = value.as_bytes().to_vec();
-            let entry = Entry { value, revision: self.revision, lease: *lease };
+            let (value, revision) = (value.as_bytes().to_vec(), self.revision);
+            let entry = Entry { value, created: self.created(key), revision, lease: *lease };
             self.record(key, Some(entry.clone()));
             self.rows.insert(key.clone(), entry);
         }
@@ -87,10 +89,16 @@ impl State {
 
     pub(super) fn put(&mut self, key: &str, value: Vec<u8>, lease: Option<i64>) -> Revision {
         self.revision += 1;
-        let entry = Entry { value, revision: self.revision, lease };
+        let (created, revision) = (self.created(key), self.revision);
+        let entry = Entry { value, created, revision, lease };
         self.record(key, Some(entry.clone()));
         self.rows.insert(key.to_owned(), entry);
         Revision(self.revision)
+    }
+
+    /// Of a key that is being written.
+    fn created(&self, key: &str) -> i64 {
+        self.rows.get(key).map_or(self.revision, |entry| entry.created)
     }
 
     pub(super) fn listing(&self, prefix: &str) -> Listing {

@@ -8,14 +8,14 @@ use twill_core::ids::{LeaseId, Mac, NodeId, Subnet, Underlay, Vni};
 use twill_core::lease::{Lease, LeaseBackend, LeaseValue, Vtep};
 use twill_core::node::NodeRecord;
 use twill_core::pick::Over;
-use twill_store::{Bid, Claimed, Etcd, Held, Memory, Options, Renewal, Times};
+use twill_store::{Bid, Claimed, Directory, Etcd, Held, Memory, Options, Renewal, Times};
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 pub(crate) const PREFIX: &str = "/coreos.com/network";
 
 /// What a test does besides the store: as another program, or as time.
 pub(crate) trait World {
-    type Store: Times;
+    type Store: Times + Directory;
     fn store(&self) -> Self::Store;
     async fn put_raw(&self, key: &str, value: &str);
     async fn delete_raw(&self, key: &str);

@@ -1,0 +1,92 @@
+//! All networks under one prefix, for as long as anybody asks.
+
+use futures::FutureExt;
+use tokio::time::Instant;
+use twill_core::networks::catalogue::Catalogue;
+
+use crate::{Backoff, Directory, Error, Scope, Seen, Watch};
+
+/// What there is to know.
+#[derive(Debug)]
+pub enum Sight {
+    /// The networks as they are now. It may be the same as before.
+    All(Catalogue),
+    /// etcd does not answer, or the watch broke. [`Survey`] tries again by itself.
+    Away(Error),
+}
+
+/// Lists, watches, waits, and begins again with a listing: after a break, and when etcd has forgotten what
+/// was in between.
+#[derive(Debug)]
+pub struct Survey<S: Directory> {
+    store: S,
+    /// As it was told last; `None` when there has to be another listing.
+    known: Option<Catalogue>,
+    watch: Option<(S::Watch, Instant)>,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+}
+
+impl<S: Directory> Survey<S> {
+    /// Starts with a listing.
+    #[must_use]
+    pub fn new(store: S) -> Self {
+        let (known, watch, not_before) = (None, None, None);
+        Self { store, known, watch, backoff: Backoff::default(), not_before }
+    }
+
+    /// Waits for the next change, as long as it takes.
+    ///
+    /// Cancel safe: a change is either told or still to come.
+    pub async fn next(&mut self) -> Sight {
+        loop {
+            match self.step().await {
+                Ok(Some(catalogue)) => return Sight::All(catalogue),
+                Ok(None) => {}
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<Catalogue>, Error> {
+        if let Some(moment) = self.not_before {
+            tokio::time::sleep_until(moment).await;
+            self.not_before = None;
+        }
+        let Some(known) = &mut self.known else {
+            let all = self.store.networks().await?;
+            self.known = Some(all.clone());
+            return Ok(Some(all));
+        };
+        let Some((watch, _since)) = &mut self.watch else {
+            let watch = self.store.watch(known.revision, Scope::Networks).await?;
+            self.watch = Some((watch, Instant::now()));
+            return Ok(None);
+        };
+        // What came together is one change.
+        let mut seen = Some(watch.next().await?);
+        while let Some(step) = seen {
+            match step {
+                Seen::Network(turn) => known.fold(turn),
+                Seen::Compacted => {
+                    (self.known, self.watch) = (None, None);
+                    return Ok(None);
+                }
+                // Nobody asked for it.
+                Seen::Event(_) | Seen::Config(..) | Seen::Question(..) => {}
+            }
+            seen = watch.next().now_or_never().transpose()?;
+        }
+        Ok(Some(known.clone()))
+    }
+
+    fn fail(&mut self, error: Error) -> Sight {
+        // A watch that stood for a while was good; one that breaks at once must not spin.
+        if self.watch.take().is_some_and(|(_, since)| since.elapsed() > Backoff::LONGEST) {
+            self.backoff.reset();
+        }
+        self.not_before = Some(Instant::now() + self.backoff.next_wait());
+        self.known = None;
+        Sight::Away(error)
+    }
+}
