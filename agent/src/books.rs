@@ -58,6 +58,16 @@ impl Books {
         }
     }
 
+    /// These go first, in this order.
+    pub(crate) fn arrange(&self, order: Vec<NetworkName>) {
+        self.change(|ledger| ledger.arrange(order));
+    }
+
+    /// The host is in that network no more.
+    pub(crate) fn forget(&self, network: &NetworkName) {
+        self.change(|ledger| ledger.forget(network));
+    }
+
     /// Hears of every change.
     pub(crate) fn changes(&self) -> watch::Receiver<Ledger> {
         self.0.subscribe()

@@ -15,7 +15,6 @@ use twill_core::validity::span;
 use twill_net::Kernel;
 use twill_store::{Held, Store};
 
-use crate::blueprint::Whole;
 use crate::failure::Failure;
 use crate::flags::Flags;
 use crate::follow::Told;
@@ -135,16 +134,6 @@ impl Membership {
 }
 
 impl<S: Store> Agent<S> {
-    /// On a host in several networks: what this one had when the host was up last stays its own until it
-    /// says what it needs now, rules of the firewall as well.
-    pub(crate) async fn recall_use(&self) {
-        let Some(name) = &self.name else { return };
-        if let Ok(whole) = Whole::from_disk(&self.flags, &self.kernel).await {
-            self.host.books.had(name, whole.setup.uses());
-            self.host.wall.put(Some(name), whole.own);
-        }
-    }
-
     /// Waits for a configuration, as long as it takes, and takes a subnet, or looks after the one that
     /// the host has already. Nothing but the lease and leftovers of an earlier configuration is
     /// changed.

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::flags::{Files, Flags};
 use crate::lock::Lock;
 use crate::memory;
+use crate::setup::routes_into;
 use crate::shelf::Shelf;
 
 /// What the agent keeps of a network in the state directory, what says whose a device is at the end.
@@ -28,7 +29,7 @@ pub(crate) const STATE: [&str; 5] =
 
 /// One of them.
 #[derive(Debug)]
-struct Departed {
+pub(crate) struct Departed {
     name: Option<NetworkName>,
     flags: Flags,
 }
@@ -61,8 +62,7 @@ pub(crate) async fn clear(flags: &Flags, (kernel, programs): (&Kernel, &Programs
 }
 
 fn departed(flags: &Flags) -> Vec<Departed> {
-    let names = flags.etcd.networks.names();
-    let known = flags.files.known_networks().into_iter().filter(|name| !names.contains(name));
+    let known = flags.files.known_networks().into_iter().filter(|name| !flags.may_be_in(name));
     let mut departed: Vec<Departed> = known
         .map(|name| {
             let flags = flags.of(&name);
@@ -70,35 +70,58 @@ fn departed(flags: &Flags) -> Vec<Departed> {
         })
         .collect();
     let state = &flags.files.state_dir;
-    if !names.is_empty() && STATE.iter().any(|file| state.join(file).exists()) {
+    if flags.are_named() && STATE.iter().any(|file| state.join(file).exists()) {
         departed.push(Departed { name: None, flags: flags.clone() });
     }
     departed
 }
 
 impl Departed {
+    /// That network, as its flags read.
+    pub(crate) fn new(name: NetworkName, flags: Flags) -> Self {
+        Self { name: Some(name), flags }
+    }
+
     async fn clear(&self, (kernel, programs): (&Kernel, &Programs)) -> Result<(), Failure> {
-        let state = &self.flags.files.state_dir;
-        // Its commands may have something to take away.
+        self.run_commands(kernel).await;
+        self.drop_ways((kernel, programs)).await?;
+        self.drop_files()
+    }
+
+    /// Its commands may have something to take away.
+    pub(crate) async fn run_commands(&self, kernel: &Kernel) {
         if let Ok(whole) = Whole::from_disk(&self.flags, kernel).await {
-            extension::shut_down(&whole.setup, &state.join("extension")).await;
+            let record = self.flags.files.state_dir.join("extension");
+            extension::shut_down(&whole.setup, &record).await;
         }
-        let serving = Shelf::new(state).serving();
+    }
+
+    /// What packets went by, and the table of peers. Which those are is in the files.
+    pub(crate) async fn drop_ways(
+        &self,
+        (kernel, programs): (&Kernel, &Programs),
+    ) -> Result<(), Failure> {
+        let serving = Shelf::new(&self.flags.files.state_dir).serving();
         self.drop_routes(kernel).await?;
         self.drop_devices(kernel, serving.as_ref()).await?;
         if let Some(mut keeper) = programs.gatekeeper(&Table::of(self.name.as_ref())) {
             keeper.ensure(&[]).await?;
         }
-        let Files { subnet_file, docker_options_file, .. } = &self.flags.files;
+        Ok(())
+    }
+
+    /// What containers were told, and at last what says whose a device is.
+    pub(crate) fn drop_files(&self) -> Result<(), Failure> {
+        let Files { subnet_file, docker_options_file, state_dir, .. } = &self.flags.files;
         for file in [subnet_file, docker_options_file] {
             remove(file)?;
         }
         for file in STATE {
-            remove(&state.join(file))?;
+            remove(&state_dir.join(file))?;
         }
         if self.name.is_some() {
             // Somebody else's files keep it, and that is as it should be.
-            drop(fs::remove_dir(state));
+            drop(fs::remove_dir(state_dir));
         }
         Ok(())
     }
@@ -110,6 +133,15 @@ impl Departed {
             if route.block().is_some_and(|block| networks.iter().any(|range| range.overlaps(block)))
             {
                 kernel.drop_marked_route(route).await?;
+            }
+        }
+        // A lock that nobody holds says nothing any more.
+        let known = Lock::devices()?;
+        for name in networks.iter().map(|range| routes_into(*range)) {
+            if known.contains(&name)
+                && let Ok(lock) = Lock::device(&name)
+            {
+                lock.remove()?;
             }
         }
         Ok(())

@@ -45,8 +45,8 @@ impl Doctor {
         let _alone = self.busy.lock().await;
         let all = self.boards.all();
         let agent = |(name, board)| of_network(name, agent(board));
-        let mut findings: Vec<_> =
-            all.iter().map(|(name, board)| (name.as_ref(), board)).flat_map(agent).collect();
+        let mut findings = self.following();
+        findings.extend(all.iter().map(|(name, board)| (name.as_ref(), board)).flat_map(agent));
         findings.extend(host());
         // Before that there is nothing of ours to look at.
         let wholes = all.iter().filter_map(|(name, board)| Some((name, board.whole().ok()?)));
@@ -54,6 +54,19 @@ impl Doctor {
             of_network(name.as_ref(), network(&self.kernel, &whole).await)
         });
         findings.extend(join_all(networks).await.into_iter().flatten());
+        findings
+    }
+}
+
+impl Doctor {
+    /// What is wrong with the list of networks, on a host that follows it.
+    fn following(&self) -> Vec<Finding> {
+        let Some(following) = self.boards.followed() else { return Vec::new() };
+        let hint = "`twillctl status`, `journalctl -u twilld`";
+        let fail = |why: String| Finding::fail("networks", why, hint);
+        let warn = |why: String| Finding::warn("networks", why, hint);
+        let mut findings: Vec<_> = following.unready().into_iter().map(fail).collect();
+        findings.extend(following.degraded().into_iter().map(warn));
         findings
     }
 }

@@ -105,6 +105,12 @@ impl Wall {
         guard.ensure(policies).await
     }
 
+    /// Takes the rules of a network away that the host is in no more; without any, all that are ours.
+    pub(crate) async fn leave(&self, name: &NetworkName) -> Result<(), twill_net::Error> {
+        self.policies.send_if_modified(|policies| policies.remove(&Some(name.clone())).is_some());
+        self.bring().await.map(drop)
+    }
+
     /// Looks again each `period`, and at once when somebody changed the host's rules, for ever.
     pub(crate) async fn keep(self, period: Duration, boards: Boards) {
         let mut policies = self.policies.subscribe();
@@ -137,7 +143,7 @@ impl Wall {
             match done {
                 Ok(repaired) => {
                     for (_name, board) in boards.all() {
-                        self.tell(board).await;
+                        self.tell(&board).await;
                     }
                     if repaired.count(boards.meters(), meant) {
                         tracing::warn!("firewall rules or forwarding had been changed, put back");
@@ -162,6 +168,12 @@ impl Wall {
 impl Guard {
     async fn ensure(&mut self, policies: Policies) -> Result<Repaired, twill_net::Error> {
         self.stood = None;
+        if policies.is_empty() {
+            self.chosen = None;
+            self.programs.clear().await?;
+            self.stood = Some(policies);
+            return Ok(Repaired { rules: false, forwarding: false });
+        }
         // That of IPv6 depends on the uplink, and is seen to with the devices.
         let ipv4 = policies.values().flatten().any(|policy| policy.family() == Family::V4);
         let forwarding = ipv4 && sysctl::ensure_forwarding()?;

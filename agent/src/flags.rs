@@ -4,6 +4,7 @@
 
 mod argv;
 mod environment;
+mod etcd;
 mod networks;
 mod value;
 
@@ -18,13 +19,13 @@ use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
 use twill_core::firewall::gate::{Accept, Sources};
 use twill_core::ids::Family;
-use twill_core::networks::Networks;
 
 use crate::hook;
 
 pub(crate) use argv::hide_password;
+pub(crate) use etcd::Etcd;
 pub(crate) use networks::networks_in;
-pub(crate) use value::{AcceptFrom, Engine, List, LogFormat, Secret, Shown};
+pub(crate) use value::{AcceptFrom, Engine, LogFormat, Shown};
 use value::{go_bool, lease_ttl, queues, renew_margin, seconds};
 
 /// Agent of the Twill overlay network: leases a subnet for this host from etcd and keeps the
@@ -72,46 +73,6 @@ pub(crate) struct Flags {
 
     #[command(flatten)]
     later: Later,
-}
-
-/// Where the network's configuration and leases live.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "etcd")]
-pub(crate) struct Etcd {
-    /// Comma-separated list of etcd endpoints
-    #[arg(long = "etcd-endpoints", value_name = "URLS")]
-    #[arg(default_value = "http://127.0.0.1:4001,http://127.0.0.1:2379")]
-    pub(crate) endpoints: List,
-    /// Domain whose SRV records name the endpoints instead: _etcd-client-ssl._tcp, else
-    /// _etcd-client._tcp
-    #[arg(long = "etcd-discovery-srv", value_name = "DOMAIN", conflicts_with = "endpoints")]
-    pub(crate) discovery_srv: Option<String>,
-    /// Prefix of every key
-    #[arg(long = "etcd-prefix", value_name = "KEY", default_value = "/coreos.com/network")]
-    pub(crate) prefix: String,
-    /// Comma-separated names of networks, when this host is to be in several: each lies under
-    /// PREFIX/NAME
-    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true)]
-    pub(crate) networks: Networks,
-    /// Key of the client certificate
-    #[arg(long = "etcd-keyfile", value_name = "FILE", requires = "certfile")]
-    pub(crate) keyfile: Option<PathBuf>,
-    /// Client certificate
-    #[arg(long = "etcd-certfile", value_name = "FILE", requires = "keyfile")]
-    pub(crate) certfile: Option<PathBuf>,
-    /// Authority that etcd's own certificate must come from
-    #[arg(long = "etcd-cafile", value_name = "FILE")]
-    pub(crate) cafile: Option<PathBuf>,
-    /// User name for etcd
-    #[arg(long = "etcd-username", value_name = "NAME")]
-    pub(crate) username: Option<String>,
-    /// Password for etcd; better in a file: on the command line others can see it for a moment, and in
-    /// the unit for ever
-    #[arg(long = "etcd-password", value_name = "WORD", hide_env_values = true)]
-    pub(crate) password: Option<Secret>,
-    /// File whose first line is the password for etcd
-    #[arg(long = "etcd-password-file", value_name = "FILE", conflicts_with = "password")]
-    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// Which interface and address carry the tunnel.
@@ -200,8 +161,8 @@ pub(crate) struct Files {
     /// Where Docker's unit reads its options
     #[arg(long, value_name = "FILE", default_value = "/run/flannel/docker")]
     pub(crate) docker_options_file: PathBuf,
-    /// With --networks, where container runtimes read this host's subnet in each of them: NAME.env, and
-    /// NAME.docker for Docker's options
+    /// With --networks or --watch-networks, where container runtimes read this host's subnet in each of
+    /// them: NAME.env, and NAME.docker for Docker's options
     #[arg(long, value_name = "DIR", default_value = "/run/twill/networks")]
     pub(crate) subnet_dir: PathBuf,
     /// Where this host's identity is kept over reboots
@@ -212,7 +173,7 @@ pub(crate) struct Files {
     pub(crate) socket: PathBuf,
     /// Program that brings running containers to another subnet or MTU, run at the start and whenever
     /// one of them changes; without this option `twill network sync` of the twill that is installed
-    /// with twilld, or with --networks none; `none` for none
+    /// with twilld, or with several networks none; `none` for none
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) subnet_hook: Option<hook::Choice>,
 }

@@ -18,8 +18,11 @@ use crate::failure::Failure;
 use crate::flags::{Files, Flags};
 use crate::trouble::Trouble;
 
+mod hooks;
 pub(crate) mod runner;
 
+pub(crate) use hooks::Hooks;
+use hooks::Speaker;
 use runner::Runner;
 
 /// How long one run may take: a host has hundreds of containers, and each takes milliseconds.
@@ -63,6 +66,8 @@ pub(crate) enum Running {
     Here(JoinHandle<()>),
     /// Another process, with the rights that this one gives up.
     Beside(watch::Sender<bool>, JoinHandle<()>),
+    /// The same, which does it for every network that comes.
+    Shared(Speaker, JoinHandle<()>),
 }
 
 /// What is run.
@@ -93,11 +98,7 @@ impl Hook {
 
     /// Starts to listen, if there is a program to run. While this process has all the rights that it
     /// was given: entering containers takes more of them than the agent keeps.
-    pub(crate) fn start(
-        &self,
-        network: Option<&NetworkName>,
-        flags: &Flags,
-    ) -> Result<Running, Failure> {
+    fn start(&self, network: Option<&NetworkName>, flags: &Flags) -> Result<Running, Failure> {
         let executable = std::env::current_exe().ok();
         let Some(command) = Command::new(&flags.files, executable.as_deref()) else {
             return Ok(Running::Nothing);
@@ -126,11 +127,24 @@ impl Running {
                 stop.send_replace(true);
                 drop(task.await);
             }
+            Self::Shared(speaker, task) => {
+                task.abort();
+                drop(task.await);
+                speaker.leave().await;
+            }
         }
     }
 }
 
 impl Command {
+    /// Of networks that come: the administrator's, if there is one.
+    fn of_several(files: &Files) -> Option<Self> {
+        match files.subnet_hook {
+            Some(Choice::Program(_)) => Self::new(files, None),
+            Some(Choice::Nothing) | None => None,
+        }
+    }
+
     /// Unless told otherwise, the runtime that was installed with the agent, if it was.
     fn new(files: &Files, executable: Option<&Path>) -> Option<Self> {
         let subnet_file = files.subnet_file.clone();

@@ -4,13 +4,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use twill_core::firewall::choose::Wish;
-use twill_core::ids::NodeId;
+use twill_core::ids::{NetworkName, NodeId};
+use twill_net::Kernel;
 use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Programs;
 
+use crate::blueprint::Whole;
 use crate::books::Books;
 use crate::failure::Failure;
 use crate::firewall::Wall;
+use crate::flags::Flags;
 use crate::identity::Identity;
 use crate::status::Boards;
 
@@ -38,10 +41,19 @@ impl Host {
     ) -> Self {
         let node = watch::Sender::new(identity.node);
         let (identity, started) = (Mutex::new(identity), crate::status::now());
-        let names = boards.all().iter().filter_map(|(name, _board)| name.clone());
+        let names = boards.all().into_iter().filter_map(|(name, _board)| name);
         let books = Books::new(names.collect());
         let wall = Wall::new(&programs, wish, boards.meters());
         Self { identity, node, capabilities, programs, wall, books, started }
+    }
+
+    /// In several networks: what this one had when the host was up last stays its own until it says what it
+    /// needs now, rules of the firewall as well.
+    pub(crate) async fn recall_use(&self, name: &NetworkName, flags: &Flags, kernel: &Kernel) {
+        if let Ok(whole) = Whole::from_disk(flags, kernel).await {
+            self.books.had(name, whole.setup.uses());
+            self.wall.put(Some(name), whole.own);
+        }
     }
 
     /// Another host is `was` as well. From now on this one is another in all of its networks, unless one of

@@ -107,10 +107,14 @@ fn chosen(boards: &Boards, query: Option<&str>) -> Result<Boards, (StatusCode, S
     let Some(name) = parameter(query, "network") else { return Ok(boards.clone()) };
     let found = name.parse::<NetworkName>().ok().and_then(|name| boards.only(&name));
     found.ok_or_else(|| {
-        let names = boards.all().iter().filter_map(|(name, _board)| Some(name.as_ref()?.as_str()));
+        let names = boards.all().into_iter().filter_map(|(name, _board)| Some(name?.to_string()));
         let names = names.collect::<Vec<_>>().join(", ");
-        let serves = if names.is_empty() { "one that has no name".to_owned() } else { names };
-        (StatusCode::NOT_FOUND, format!("this host is in no network {name:?}, but in {serves}\n"))
+        let but = match (names.as_str(), boards.unnamed()) {
+            ("", Some(_board)) => "but in one that has no name",
+            ("", None) => "and in no other one",
+            (names, _) => &format!("but in {names}"),
+        };
+        (StatusCode::NOT_FOUND, format!("this host is in no network {name:?}, {but}\n"))
     })
 }
 
@@ -185,9 +189,9 @@ async fn healthz(State(boards): State<Boards>) -> (StatusCode, String) {
 }
 
 fn troubles(boards: &Boards) -> String {
-    let unready = boards.words(Board::unready).into_iter();
+    let unready = boards.unready().into_iter();
     let unready = unready.map(|reason| format!("\nnot ready: {reason}"));
-    let degraded = boards.words(Board::degraded).into_iter();
+    let degraded = boards.degraded().into_iter();
     unready.chain(degraded.map(|reason| format!("\ndegraded: {reason}"))).collect()
 }
 
@@ -196,7 +200,7 @@ async fn readyz(State(boards): State<Boards>, RawQuery(query): RawQuery) -> (Sta
         Ok(boards) => boards,
         Err(unknown) => return unknown,
     };
-    let reasons = boards.words(Board::unready);
+    let reasons = boards.unready();
     if reasons.is_empty() {
         return (StatusCode::OK, "flanneld is ready".to_owned() + &troubles(&boards));
     }

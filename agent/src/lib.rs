@@ -33,6 +33,7 @@ mod network;
 mod offline;
 pub mod ownership;
 mod patience;
+mod prefix;
 mod publish;
 mod reconcile;
 mod session;
@@ -44,6 +45,8 @@ mod stay;
 mod supervise;
 mod trace;
 mod trouble;
+mod visit;
+mod visits;
 mod wake;
 
 use std::process::ExitCode;

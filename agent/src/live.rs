@@ -124,6 +124,8 @@ impl Live {
         let told = self.inlets.config.borrow_and_update().clone();
         match told {
             None => {}
+            // Whoever follows the networks has this host leave.
+            Some(None) if agent.flags.etcd.watch_networks => {}
             Some(None) => _ = self.complain(agent, &agent.deleted()),
             // Also back to that: etcd may have been put back from a copy.
             Some(Some(text)) if text.revision == self.newest().written => self.is_content(agent),

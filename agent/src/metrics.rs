@@ -96,6 +96,25 @@ impl Meters {
         Self::of(self.all.clone(), Some(network))
     }
 
+    /// The host is in that network no more.
+    pub(crate) fn forget(&self, network: &NetworkName) {
+        let All { passes, healed, etcd_requests, etcd_errors, .. } = &self.all;
+        for (counts, name, values) in [
+            (passes, "outcome", &OUTCOMES[..]),
+            (healed, "kind", &KINDS),
+            (etcd_requests, "method", &etcd::METHODS),
+            (etcd_errors, "method", &etcd::METHODS),
+        ] {
+            for value in values {
+                counts.remove(&Labels::of(Some(network)).and(name, *value));
+            }
+        }
+        self.all.pass_time.remove(network);
+        self.all.etcd_time.remove(network);
+        self.all.reconnects.remove(network);
+        self.all.listings.remove(network);
+    }
+
     /// Every series is there from the start: what is absent at first cannot be seen to grow.
     fn of(all: All, network: Option<&NetworkName>) -> Self {
         counts(&all.passes, network, ("outcome", &OUTCOMES));

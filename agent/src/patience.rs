@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 use crate::wake::heard;
 
 /// The wait itself, the next try, and some air.
-const MORE_TIME: NotifyState<'_> = NotifyState::ExtendTimeoutUsec(30_000_000);
+pub(crate) const MORE_TIME: NotifyState<'_> = NotifyState::ExtendTimeoutUsec(30_000_000);
 
 /// From one try to the next at least.
 const SHORTEST: Duration = Duration::from_millis(100);

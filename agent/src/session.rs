@@ -28,6 +28,7 @@ use crate::ownership::{Belief, Keeper, Left, Tenant, Wish, mine};
 use crate::patience::tell_systemd_of;
 use crate::publish::{self, publish};
 use crate::reconcile::{Reconciler, Uprooted, Wires};
+use crate::stay::Order;
 
 /// How long a pass may take to end when the agent stops.
 const LAST_PASS: Duration = Duration::from_secs(2);
@@ -122,8 +123,8 @@ impl<S: Store> Session<S> {
         self.membership.wish.node
     }
 
-    /// Runs until the host has to join again, or until `stop`.
-    pub(crate) async fn run(self, agent: &Agent<S>, mut stop: watch::Receiver<bool>) -> End
+    /// Runs until the host has to join again, or until it is told to stop.
+    pub(crate) async fn run(self, agent: &Agent<S>, mut orders: watch::Receiver<Order>) -> End
     where
         S::Watch: std::fmt::Debug,
     {
@@ -152,7 +153,7 @@ impl<S: Store> Session<S> {
             .tells(held.clone())
             .run((seen, says), membership.confirmed);
         let end = tokio::select! {
-            _stopped = stop.wait_for(|stop| *stop) => End::Stopped,
+            _stopped = orders.wait_for(|order| order.ends()) => End::Stopped,
             left = keeper => End::Left(left),
             _died = others.join_next() => End::Died,
             never = memory.run() => match never {},

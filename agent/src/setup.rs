@@ -274,10 +274,15 @@ impl Half {
     fn claims(&self) -> Vec<String> {
         let claim = |served: &Served| match served.device_of(self.family()) {
             Some(device) => device,
-            None => format!("routes-{}-{}", self.config.network.base(), self.config.network.len()),
+            None => routes_into(self.config.network),
         };
         self.serving.all().map(claim).collect()
     }
+}
+
+/// What is locked by whoever has routes of ours into that network, without a device of their own.
+pub(crate) fn routes_into(network: Subnet) -> String {
+    format!("routes-{}-{}", network.base(), network.len())
 }
 
 fn too_small(error: TooSmall, uplink: &Uplink) -> Failure {

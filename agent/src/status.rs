@@ -1,6 +1,7 @@
 //! What the agent knows about itself at this moment, for `/status`, `/readyz` and `/metrics`.
 
 mod boards;
+mod following;
 mod notices;
 mod roster;
 
@@ -16,10 +17,11 @@ use twill_core::status::{EtcdState, Ignored, Source, Status};
 
 use crate::blueprint::{Sources, Whole};
 use crate::metrics::Meters;
-use boards::Entry;
+use boards::Shared;
 use notices::{Ends, Notices, seconds};
 
 pub(crate) use boards::Boards;
+pub(crate) use following::Following;
 pub(crate) use notices::now;
 
 /// How long ago is worth telling, of packets that were refused.
@@ -31,7 +33,7 @@ pub(crate) struct Board {
     notices: Arc<Mutex<Notices>>,
     meters: Meters,
     /// Those of all networks of this host.
-    beside: Weak<Vec<Entry>>,
+    beside: Weak<Shared>,
 }
 
 impl Board {
@@ -96,6 +98,13 @@ impl Board {
         notices.published = false;
         notices.looks = None;
         notices.waiting = Some("joining the network again".to_owned());
+    }
+
+    /// The host is to be in the network no more.
+    pub(crate) fn leaves(&self) {
+        self.leaving();
+        self.notices().waiting =
+            Some("leaving the network: its configuration was deleted".to_owned());
     }
 
     /// This host's lease ends after that time; a reservation never.

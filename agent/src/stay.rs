@@ -8,11 +8,40 @@ use crate::failure::Failure;
 use crate::ownership::Left;
 use crate::session::{End, Session};
 
+/// What a host is to do in a network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Order {
+    /// Nothing yet: nobody knows whether the network is still there.
+    Wait,
+    /// To be in it.
+    Serve,
+    /// To stop, and to leave everything as it is.
+    Stop,
+    /// To stop for good: nothing is to be left.
+    Leave,
+}
+
+/// What the last session left behind that a stay ended with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Last {
+    /// The network was served until the end, and the administrator's commands know that it is over.
+    Served,
+    /// It was being joined.
+    Joining,
+}
+
+impl Order {
+    /// Is this stay over?
+    pub(crate) fn ends(self) -> bool {
+        matches!(self, Self::Stop | Self::Leave)
+    }
+}
+
 /// Returns when told to stop; an error means that the start was refused.
 pub(crate) async fn stay<S: Store>(
     agent: &Agent<S>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), Failure>
+    mut orders: watch::Receiver<Order>,
+) -> Result<Last, Failure>
 where
     S::Watch: std::fmt::Debug,
 {
@@ -20,12 +49,12 @@ where
     loop {
         let session = tokio::select! {
             session = start(agent, (first, past.clone())) => session?,
-            _stopped = stop.wait_for(|stop| *stop) => return Ok(()),
+            _stopped = orders.wait_for(|order| order.ends()) => return Ok(Last::Joining),
         };
         first = false;
         let node = session.node();
-        past = match Box::pin(session.run(agent, stop.clone())).await {
-            End::Stopped => return Ok(()),
+        past = match Box::pin(session.run(agent, orders.clone())).await {
+            End::Stopped => return Ok(Last::Served),
             End::Uprooted(next) => {
                 agent.board.leaving();
                 // etcd's answers go to the address that this host had.

@@ -6,8 +6,9 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::process::{Process, wait_for};
-use support::{PREFIX, World, get, ip, try_command, write_program};
+use support::process::wait_for;
+use support::several::{env, is_ready, rules, stand};
+use support::{World, get, ip, try_command, write_program};
 
 const BLUE: &str =
     r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan"}}"#;
@@ -19,45 +20,6 @@ const BLUE_PEER: &str = r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendTyp
 const GREEN_PEER: &str = r#"{"PublicIP":"192.0.2.8","PublicIPv6":null}"#;
 
 const BOTH: &str = "--networks=blue,green";
-
-impl World {
-    fn network(&self, name: &str, text: &str) {
-        self.etcdctl(&["put", &format!("{PREFIX}/{name}/config"), text]);
-    }
-
-    fn peer_in(&self, name: &str, key: &str, value: &str) {
-        self.etcdctl(&["put", &format!("{PREFIX}/{name}/subnets/{key}"), value]);
-    }
-
-    /// The only lease in a network that is not a peer's.
-    fn lease_in(&self, name: &str) -> String {
-        let told = self.etcdctl(&["get", "--prefix", &format!("{PREFIX}/{name}/subnets/")]);
-        let lines: Vec<&str> = told.lines().collect();
-        let own = lines.chunks_exact(2).filter(|pair| pair[1].contains("TwillNodeID"));
-        let keys: Vec<_> = own.map(|pair| pair[0].rsplit('/').next().expect("a key")).collect();
-        assert_eq!(keys.len(), 1, "{told}");
-        keys[0].to_owned()
-    }
-}
-
-fn env(name: &str) -> String {
-    fs::read_to_string(format!("/run/twill/networks/{name}.env")).unwrap_or_default()
-}
-
-/// Are all of these there?
-fn stand(twilld: &mut Process, names: &[&str]) {
-    for name in names {
-        twilld.says(&format!("network{{name={name}}}: bootstrap done"));
-    }
-}
-
-fn rules() -> String {
-    ["iptables-save", "nft list tables"].map(|line| try_command(line).expect(line)).concat()
-}
-
-fn is_ready(query: &str) -> bool {
-    get(&format!("/readyz{query}")).ends_with("\r\n\r\nflanneld is ready")
-}
 
 /// Everything that flows depend on; counters and times left out.
 fn plane() -> (usize, String, String) {

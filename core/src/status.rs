@@ -79,8 +79,24 @@ pub struct InIpv6 {
 pub struct HostStatus {
     /// [`SCHEMA`] of the agent.
     pub schema: u32,
-    /// Each network, in the order of the agent's option.
+    /// Each network, in the order of the agent's option, or in that in which they came.
     pub networks: Vec<NetworkStatus>,
+    /// How it learns of them, if it follows all that lie under a prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watched>,
+}
+
+/// What a host that follows all networks under a prefix knows of them.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Watched {
+    /// The prefix.
+    pub prefix: String,
+    /// Does the watch stand?
+    pub etcd: EtcdState,
+    /// Why not.
+    pub error: Option<String>,
+    /// Names there that no network can have, in words.
+    pub refused: Vec<String>,
 }
 
 /// One of several networks.

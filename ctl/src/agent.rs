@@ -96,7 +96,7 @@ pub(crate) fn of(network: Option<&NetworkName>, path: &str) -> String {
 
 fn unknown(answer: &Answer) -> Failure {
     let what = String::from_utf8_lossy(&answer.body);
-    Failure::new(Kind::NotFound, what.trim()).hint("the names are those of twilld's --networks")
+    Failure::new(Kind::NotFound, what.trim()).hint("`twillctl status` names those that it is in")
 }
 
 /// Is there an agent that does its work? One that is stopped takes connections and says nothing.

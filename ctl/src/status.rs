@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::StatusCode;
 use serde::Serialize;
 use twill_core::ids::NetworkName;
-use twill_core::status::{EtcdState, HostStatus, InIpv6, NetworkStatus, Status};
+use twill_core::status::{EtcdState, HostStatus, InIpv6, NetworkStatus, Status, Watched};
 
 use crate::agent::{self, Answer, Told, not_yet};
 use crate::args::Output;
@@ -52,6 +52,13 @@ pub(crate) async fn show(
 fn all(several: &HostStatus, answer: &Answer, (output, now): (Output, u64)) -> Report {
     let mut report = Report::default();
     let mut sections = Vec::new();
+    if let Some(watch) = &several.watch {
+        sections.push(followed(watch));
+        if watch.etcd == EtcdState::Away && several.networks.is_empty() {
+            report.notes.push(format!("the networks under {} are not known yet", watch.prefix));
+            report.code = NOT_READY;
+        }
+    }
     for NetworkStatus { name, ready, unready, status } in &several.networks {
         if !ready {
             report.notes.push(format!("network {name} is not ready: {}", unready.join("; ")));
@@ -69,6 +76,21 @@ fn all(several: &HostStatus, answer: &Answer, (output, now): (Output, u64)) -> R
         Output::Table => sections.join("\n"),
     };
     report
+}
+
+/// How it stands with the list of networks.
+fn followed(watch: &Watched) -> String {
+    let how = match (watch.etcd, &watch.error) {
+        (EtcdState::Connected, _) => "followed".to_owned(),
+        (EtcdState::Away, Some(error)) => format!("not followed: {error}"),
+        (EtcdState::Away, None) => "not asked for yet".to_owned(),
+    };
+    let mut text = table::pairs(vec![("Networks", format!("all under {}, {how}", watch.prefix))]);
+    if !watch.refused.is_empty() {
+        let rows = watch.refused.iter().map(|why| [why.clone()]).collect();
+        text = text + "\n" + &table::columns(["LEFT OUT"], rows);
+    }
+    text
 }
 
 fn converged(status: &Status) -> bool {
@@ -210,6 +232,7 @@ mod tests {
         let several = HostStatus {
             schema: SCHEMA,
             networks: vec![network("blue", &[], Some(status())), network("green", &[why], None)],
+            watch: None,
         };
         let body = serde_json::to_vec(&several).unwrap().into();
         let answer = Answer { status: StatusCode::OK, body };
@@ -219,6 +242,37 @@ mod tests {
         assert_eq!(report.code, NOT_READY);
         let well = HostStatus { networks: several.networks[..1].to_vec(), ..several };
         assert_eq!(all(&well, &answer, (Output::Table, NOW)).code, 0);
+    }
+
+    #[test]
+    fn a_host_whose_networks_come_and_go() {
+        let watch = Watched {
+            prefix: "/coreos.com/network".to_owned(),
+            etcd: EtcdState::Away,
+            error: Some("cannot list the networks: no answer".to_owned()),
+            refused: vec!["`a b` is not a name for a network".to_owned()],
+        };
+        let blue = NetworkStatus {
+            name: "blue".parse().unwrap(),
+            ready: true,
+            unready: vec![],
+            status: None,
+        };
+        let blue = NetworkStatus { status: Some(status()), ..blue };
+        let networks = vec![blue];
+        let several = HostStatus { schema: SCHEMA, networks, watch: Some(watch.clone()) };
+        let body = serde_json::to_vec(&several).unwrap().into();
+        let answer = Answer { status: StatusCode::OK, body };
+        let report = all(&several, &answer, (Output::Table, NOW));
+        golden::check("status-followed.txt", &report.data);
+        assert_eq!(report.code, 0, "what it is in is well");
+        let nowhere = HostStatus { networks: Vec::new(), ..several };
+        assert_eq!(all(&nowhere, &answer, (Output::Table, NOW)).code, NOT_READY);
+        let watch = Watched { etcd: EtcdState::Connected, error: None, refused: vec![], ..watch };
+        let nowhere = HostStatus { watch: Some(watch), ..nowhere };
+        let report = all(&nowhere, &answer, (Output::Table, NOW));
+        assert_eq!(report.data, "Networks  all under /coreos.com/network, followed\n");
+        assert_eq!(report.code, 0, "and knows that it is in none");
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn containers_reach_their_own_network_and_no_other(engine: &str) -> Result<()> {
     let hosts = [fabric.node(1).clone(), fabric.node(2).clone()];
     let agents = [fabric.spawn_agent(&hosts[0])?, fabric.spawn_agent(&hosts[1])?];
     for (host, agent) in hosts.iter().zip(&agents) {
-        knows_one_peer_in_each(host, agent)?;
+        knows(host, agent, &NETWORKS.map(|(name, ..)| name))?;
     }
     let mut pods = Vec::new();
     for (number, host) in (1..).zip(&hosts) {
@@ -65,6 +65,59 @@ fn containers_reach_their_own_network_and_no_other(engine: &str) -> Result<()> {
             ensure!(!left.contains(word), "{word} is left on {}: {left}", host.name());
         }
         ensure!(!host.path("/run/twill/networks").exists());
+    }
+    fabric.finish()
+}
+
+/// Two hosts that are told of no network, and one that comes and goes while another one carries packets.
+#[test]
+fn a_network_that_comes_carries_packets_and_leaves_nothing_when_it_goes() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = Fabric::bare(2)?;
+    fabric.start_etcd()?;
+    let init = |(name, range, options): (&'static str, &'static str, &'static [&'static str])| {
+        [&["--network-name", name, "network", "init", "--network", range][..], options].concat()
+    };
+    fabric.ctl(&init(NETWORKS[0]))?;
+    fabric.give_agents(&["--watch-networks", "--ip-masq"]);
+    let hosts = [fabric.node(1).clone(), fabric.node(2).clone()];
+    let agents = [fabric.spawn_agent(&hosts[0])?, fabric.spawn_agent(&hosts[1])?];
+    let all_know = |networks: &[&str]| -> Result<()> {
+        hosts.iter().zip(&agents).try_for_each(|(host, agent)| knows(host, agent, networks))
+    };
+    all_know(&["blue"])?;
+    let blue = [pod(&hosts[0], "blue", "blue1")?, pod(&hosts[1], "blue", "blue2")?];
+    ping(&blue[0], blue[1].address)?;
+    // As it was, but for the bridge and the network of the pods.
+    let look = |host: &Host| {
+        host.sh("ip -o link | cut -d' ' -f2 | cut -d@ -f1; ip route; ip neigh show nud permanent; nft list tables; \
+                 ls /run/twill/networks /var/lib/twill/agent/networks")
+    };
+    let before = [look(&hosts[0])?, look(&hosts[1])?];
+    fabric.ctl(&init(NETWORKS[1]))?;
+    all_know(&["blue", "green"])?;
+    let green = [pod(&hosts[0], "green", "green1")?, pod(&hosts[1], "green", "green2")?];
+    ping(&green[0], green[1].address)?;
+    ensure!(ping(&blue[0], green[1].address).is_err(), "they are apart");
+    ping(&blue[1], blue[0].address)?;
+    for (host, name) in hosts.iter().zip(["green1", "green2"]) {
+        host.ok(["ip", "netns", "del", name])?;
+        host.ok(["ip", "link", "del", "twill-green"])?;
+    }
+    etcdctl(&fabric, "del /coreos.com/network/green/config")?;
+    for (host, before) in hosts.iter().zip(&before) {
+        let same = || look(host).is_ok_and(|now| now == *before);
+        wait_until(&format!("nothing is left on {}", host.name()), READY, same)
+            .with_context(|| format!("{before}\n\nand now\n{}", look(host).unwrap_or_default()))?;
+    }
+    let left = etcdctl(&fabric, "get --prefix --keys-only /coreos.com/network/green/")?;
+    ensure!(left.trim().is_empty(), "in etcd: {left}");
+    ping(&blue[0], blue[1].address)?;
+    agents.into_iter().try_for_each(|agent| agent.terminate(READY).map(drop))?;
+    for host in &hosts {
+        host.ok(["twillctl", "host", "cleanup", "--yes", "--force"])?;
     }
     fabric.finish()
 }
@@ -112,7 +165,13 @@ fn tells(host: &Host, (blue, green): (&Endpoint, &Endpoint)) -> Result<()> {
     Ok(())
 }
 
-fn knows_one_peer_in_each(host: &Host, agent: &Daemon) -> Result<()> {
+fn etcdctl(fabric: &Fabric, words: &str) -> Result<String> {
+    let endpoints = fabric.endpoints();
+    fabric.node(1).sh(&format!("ETCDCTL_API=3 etcdctl --endpoints={endpoints} {words}"))
+}
+
+/// Its peer in each of these.
+fn knows(host: &Host, agent: &Daemon, networks: &[&str]) -> Result<()> {
     let known = || -> Result<bool> {
         let peers = host.ok(["twillctl", "peers", "-o", "json"])?;
         let peers: Value = serde_json::from_str(&peers)?;
@@ -120,7 +179,7 @@ fn knows_one_peer_in_each(host: &Host, agent: &Daemon) -> Result<()> {
             let mut rows = peers.as_array().into_iter().flatten();
             rows.any(|row| row["network"] == network && row["state"] == "in-place")
         };
-        Ok(NETWORKS.iter().all(|(name, ..)| placed(name)))
+        Ok(networks.iter().all(|name| placed(name)))
     };
     wait_until(&format!("{} knows its peers", host.name()), READY, || {
         !agent.is_running() || known().unwrap_or_default()

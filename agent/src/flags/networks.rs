@@ -4,18 +4,36 @@ use std::path::{Path, PathBuf};
 
 use twill_core::ids::NetworkName;
 
-use super::{Files, Flags};
+use super::{Etcd, Files, Flags};
 use crate::hook::Choice;
 
 impl Flags {
-    /// Each network that this host is to be in, with its flags; a single one that has no name unless there
-    /// are others.
+    /// Each network that this host is to be in, with its flags, as far as that is known without etcd; a
+    /// single one that has no name unless there may be others.
     pub(crate) fn of_networks(&self) -> Vec<(Option<NetworkName>, Self)> {
-        let names = self.etcd.networks.names();
-        if names.is_empty() {
-            return vec![(None, self.clone())];
-        }
-        names.iter().map(|name| (Some(name.clone()), self.of(name))).collect()
+        let names = match self.etcd.networks.names() {
+            _any if self.etcd.watch_networks => self.known_networks(),
+            [] => return vec![(None, self.clone())],
+            names => names.to_vec(),
+        };
+        names.into_iter().map(|name| (Some(name.clone()), self.of(&name))).collect()
+    }
+
+    /// Of those that the state directory knows of, the ones that this host may be in.
+    pub(crate) fn known_networks(&self) -> Vec<NetworkName> {
+        let known = self.files.known_networks().into_iter();
+        known.filter(|name| self.may_be_in(name)).collect()
+    }
+
+    /// Is that network one that the administrator wants, if it is there?
+    pub(crate) fn may_be_in(&self, name: &NetworkName) -> bool {
+        let Etcd { networks, watch_networks, .. } = &self.etcd;
+        if *watch_networks { networks.admit(name) } else { networks.names().contains(name) }
+    }
+
+    /// Have this host's networks names?
+    pub(crate) fn are_named(&self) -> bool {
+        self.etcd.watch_networks || !self.etcd.networks.names().is_empty()
     }
 
     /// As they are for one of several networks.

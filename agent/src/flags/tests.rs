@@ -72,6 +72,34 @@ fn several_networks_have_prefixes_and_files_of_their_own() {
 }
 
 #[test]
+fn networks_that_come_and_go_are_those_of_the_option_if_it_names_any() {
+    let name = |text: &str| text.parse::<twill_core::ids::NetworkName>().unwrap();
+    for (arguments, variables, blue, red) in [
+        (&["--watch-networks"][..], &[][..], true, true),
+        (&["-watch-networks", "-networks=blue"], &[], true, false),
+        (&[], &[("FLANNELD_WATCH_NETWORKS", "true")], true, true),
+        (&["--watch-networks=false"], &[("TWILLD_WATCH_NETWORKS", "true")], false, false),
+        (&["--networks=red"], &[], false, true),
+    ] {
+        let flags = parse(arguments, variables).unwrap().flags;
+        let admits = (flags.may_be_in(&name("blue")), flags.may_be_in(&name("red")));
+        assert_eq!(admits, (blue, red), "{arguments:?}");
+    }
+    // Without etcd it is known of those that this host has something of.
+    let state = tempfile::tempdir().unwrap();
+    for name in ["blue", "red", "not a name"] {
+        std::fs::create_dir_all(state.path().join("networks").join(name)).unwrap();
+    }
+    let directory = format!("--state-dir={}", state.path().display());
+    let flags = parse(&["--watch-networks", &directory], &[]).unwrap().flags;
+    assert!(flags.are_named());
+    let names: Vec<_> = flags.of_networks().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [Some(name("blue")), Some(name("red"))]);
+    assert!(!parse(&[&directory], &[]).unwrap().flags.are_named());
+    refused("what is no bool", &["--watch-networks=perhaps"], &[], "perhaps");
+}
+
+#[test]
 fn whose_packets_are_taken() {
     for (arguments, wanted) in [
         (&["--preserve-client-ip"][..], Accept::Peers(Sources::OwnAndOutside)),
@@ -171,7 +199,7 @@ fn refusals_name_the_thing() {
 fn the_password_is_never_printed() {
     let variables = [("TWILLD_ETCD_PASSWORD", "geheim")];
     let parsed = parse(&["--etcd-username=root"], &variables).unwrap();
-    assert_eq!(parsed.flags.etcd.password.as_ref().map(Secret::reveal), Some("geheim"));
+    assert_eq!(parsed.flags.etcd.password.as_ref().map(value::Secret::reveal), Some("geheim"));
     assert!(!format!("{parsed:?}").contains("geheim"));
 }
 

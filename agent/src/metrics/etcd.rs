@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twill_core::ids::{LeaseId, NodeId, Revision};
+use twill_core::ids::{LeaseId, NetworkName, NodeId, Revision};
 use twill_core::lease::{Key, Lease, Listing};
+use twill_core::networks::catalogue::Catalogue;
 use twill_core::ownership::Challenge;
 use twill_store::{
-    Alive, Asked, Bid, Claimed, ConfigText, Error, Expected, Held, Nodes, Picture, Question,
-    Renewal, Reserve, Revoked, Rewritten, Scope, Store, Written,
+    Alive, Asked, Bid, Claimed, ConfigText, Directory, Error, Expected, Held, Nodes, Past, Picture,
+    Question, Renewal, Reserve, Revoked, Rewritten, Scope, Store, Written,
 };
 
 use super::Meters;
 
 /// The calls that an agent makes, in the words of [`Store`].
-pub(super) const METHODS: [&str; 16] = [
+pub(super) const METHODS: [&str; 18] = [
     "answer",
     "ask",
     "claim",
@@ -22,7 +23,9 @@ pub(super) const METHODS: [&str; 16] = [
     "discard",
     "keep_alive",
     "leases",
+    "networks",
     "nodes",
+    "past",
     "picture",
     "release",
     "renew",
@@ -136,6 +139,16 @@ impl<S: Store> Store for Counted<S> {
 
     async fn discard(&self, key: Key, revision: Revision) -> Result<Revoked, Error> {
         self.count("discard", self.store.discard(key, revision)).await
+    }
+}
+
+impl<S: Directory> Directory for Counted<S> {
+    async fn networks(&self) -> Result<Catalogue, Error> {
+        self.count("networks", self.store.networks()).await
+    }
+
+    async fn past(&self, name: &NetworkName, written: Revision) -> Result<Past, Error> {
+        self.count("past", self.store.past(name, written)).await
     }
 }
 

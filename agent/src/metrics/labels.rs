@@ -9,7 +9,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, LabelSetEncoder,
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use twill_core::ids::NetworkName;
 
-/// Names and values, at least one of them. Names of networks are the administrator's of this very host.
+/// Names and values, at least one of them. Names of networks are the administrator's.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Labels(Vec<(&'static str, Cow<'static, str>)>);
 
@@ -42,6 +42,12 @@ impl<M: Clone> Each<M> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(network.cloned(), metric.clone());
         metric
+    }
+
+    /// That network has none any more.
+    pub(super) fn remove(&self, network: &NetworkName) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&Some(network.clone()));
     }
 }
 

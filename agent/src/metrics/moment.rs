@@ -25,7 +25,8 @@ type Of<'a, T> = (Option<&'a NetworkName>, T);
 
 impl Collector for Moment {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.0.all();
+        let all = &self.0.all()[..];
+        self.following(&mut to, all.len())?;
         let of = |value: fn(&Board) -> bool| -> Vec<Of<'_, u64>> {
             all.iter().map(|(name, board)| (name.as_ref(), value(board).number())).collect()
         };
@@ -39,6 +40,19 @@ impl Collector for Moment {
         of_status(&mut to, &joined.collect::<Vec<_>>())?;
         refused(&mut to, all)?;
         tunnels(&mut to, all)
+    }
+}
+
+impl Moment {
+    /// Of a host whose networks come and go: of the others everybody knows how many they are.
+    fn following(&self, to: &mut DescriptorEncoder<'_>, networks: usize) -> fmt::Result {
+        let Some(following) = self.0.followed() else { return Ok(()) };
+        let help = "Networks that this host is in, or is about to join or leave";
+        gauge(to, ("networks", help), networks)?;
+        let help = "Networks that are left out for their names";
+        gauge(to, ("networks_refused", help), following.refused())?;
+        let help = "1 if the watch on the networks under the prefix stands";
+        gauge(to, ("networks_watched", help), following.is_connected())
     }
 }
 

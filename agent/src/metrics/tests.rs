@@ -10,6 +10,8 @@ fn exported() -> BTreeSet<(String, String)> {
     let board = crate::status::everything();
     board.meters().tunnels(vec![("flannel0".to_owned(), Arc::default())]);
     let mut names = types(&page(&board));
+    let following = Page::of(&Boards::following("/p")).text().expect("a page").1;
+    names.extend(types(&following));
     // The kernel of the machine that tests may have no such device.
     names.extend(process::device_names().map(|name| (name, "counter".to_owned())));
     names
@@ -195,4 +197,7 @@ fn each_of_several_networks_has_its_own_numbers() {
     let names: Vec<&str> = page.lines().filter(|line| line.starts_with("# TYPE")).collect();
     let once: BTreeSet<&str> = names.iter().copied().collect();
     assert_eq!(names.len(), once.len(), "a name is declared once: {page}");
+    boards.remove(&"a".parse().unwrap());
+    let (_form, page) = Page::of(&boards).text().unwrap();
+    assert!(!page.contains("network=\"a\"") && page.contains("network=\"b\""), "{page}");
 }

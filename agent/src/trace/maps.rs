@@ -33,7 +33,7 @@ impl Maps {
 
     /// By the word of the agent that runs.
     pub(super) fn of_now(boards: &Boards) -> Result<Self, Refusal> {
-        let (mut maps, mut missing) = (Vec::new(), String::new());
+        let (mut maps, mut missing) = (Vec::new(), "this host is in no network".to_owned());
         for (name, board) in boards.all() {
             match board.whole() {
                 Ok(whole) => maps.push((name.clone(), whole)),

@@ -5,6 +5,7 @@
 pub(crate) mod lease;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod several;
 
 use std::cell::Cell;
 use std::fs;
@@ -195,6 +196,13 @@ pub(crate) fn write_program(path: &str, text: &str) {
     fs::write(&new, text).expect("written");
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("executable");
     fs::rename(new, path).expect("in place");
+}
+
+/// Types a line, as into a shell.
+pub(crate) fn shell(line: &str) {
+    let mut command = Command::new("sh");
+    command.env("PATH", PATH).env("ETCDCTL_API", "3").args(["-c", line]);
+    run(&mut command).unwrap_or_else(|error| panic!("{line}: {error}"));
 }
 
 /// Types a line of words.
