@@ -32,6 +32,7 @@ mod sealed;
 pub mod security;
 pub mod signals;
 pub mod table;
+pub mod template;
 pub mod terminal;
 
 pub use error::{Error, Result};
