@@ -55,12 +55,26 @@ enum Command {
     Logs(commands::logs::Args),
     /// Ask containers to end, then make them
     Stop(commands::stop::Args),
+    /// Stop containers and start them again
+    Restart(commands::restart::Args),
     /// Send a signal to containers
     Kill(commands::kill::Args),
+    /// Halt every process of containers
+    Pause(commands::pause::Args),
+    /// Let the processes of paused containers go on
+    Unpause(commands::unpause::Args),
     /// Wait until containers have ended and print their exit codes
     Wait(commands::wait::Args),
     /// Remove containers
     Rm(commands::rm::Args),
+    /// Give a container another name
+    Rename(commands::rename::Args),
+    /// Show where the ports of a container are reached
+    Port(commands::port::Args),
+    /// Show the processes of a container
+    Top(commands::top::Args),
+    /// Change the limits of containers
+    Update(commands::update::Args),
     /// Show all that is known about containers or images, as JSON
     Inspect(commands::inspect::Args),
     /// Take in images from an archive of `docker save` or an OCI layout
@@ -110,6 +124,13 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Attach(args) => commands::attach::run(&args, paths),
         Command::Logs(args) => commands::logs::run(&args, paths),
         Command::Stop(args) => commands::stop::run(&args, paths),
+        Command::Restart(args) => commands::restart::run(&args, paths),
+        Command::Pause(args) => commands::pause::run(&args, paths),
+        Command::Unpause(args) => commands::unpause::run(&args, paths),
+        Command::Rename(args) => commands::rename::run(&args, paths),
+        Command::Port(args) => commands::port::run(&args, paths),
+        Command::Top(args) => commands::top::run(&args, paths),
+        Command::Update(args) => commands::update::run(&args, paths),
         Command::Kill(args) => commands::kill::run(&args, paths),
         Command::Wait(args) => commands::wait::run(&args, paths),
         Command::Rm(args) => commands::rm::run(&args, paths),

@@ -64,6 +64,9 @@ pub enum Error {
     /// A value on the command line that no command can use.
     #[error("{0}")]
     Usage(String),
+    /// No list can be filtered by that.
+    #[error("invalid filter '{0}'")]
+    InvalidFilter(String),
     /// The way to the overlay.
     #[error("cannot {operation} the network")]
     Network {
@@ -102,9 +105,35 @@ pub enum Error {
     /// The command needs a running container.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// The command needs a container whose processes are not halted.
+    #[error("container {name} is paused, unpause the container before {verb}")]
+    Paused {
+        /// Its name.
+        name: String,
+        /// What was to be done.
+        verb: &'static str,
+    },
+    /// What is halted runs already.
+    #[error("cannot start a paused container, try unpause instead")]
+    StartPaused(String),
+    /// Nothing halts twice.
+    #[error("container {0} is already paused")]
+    AlreadyPaused(String),
+    /// Only what is halted goes on.
+    #[error("container {0} is not paused")]
+    NotPaused(String),
+    /// The new name is the old one.
+    #[error("Renaming a container with the same name as its current name")]
+    SameName,
     /// One container has one monitor.
     #[error("container \"/{0}\" is running already")]
     AlreadyRunning(String),
+    /// The command needs a container that rests.
+    #[error("cannot remove container \"/{name}\": container is paused and must be unpaused first")]
+    StillPaused {
+        /// Its name.
+        name: String,
+    },
     /// The command needs a container that rests.
     #[error(
         "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
@@ -153,7 +182,13 @@ impl Error {
                 "`twill images` lists what is here; `twill load -i FILE` or `twill import FILE NAME` adds one".into(),
             ),
             Self::NoSuchContainer(_) => Some("`twill ps -a` lists all containers".into()),
-            Self::StillRunning { name } => Some(format!("`twill rm -f {name}`")),
+            Self::StillRunning { name } | Self::StillPaused { name } => {
+                Some(format!("`twill rm -f {name}`"))
+            }
+            Self::Paused { name, .. } | Self::AlreadyPaused(name) | Self::StartPaused(name) => {
+                Some(format!("`twill unpause {name}` lets it go on"))
+            }
+            Self::NotRunning(name) => Some(format!("`twill start {name}` starts it")),
             Self::Start { hint, .. } => hint.clone(),
             Self::Network { source, .. } => source.hint(),
             Self::Image(source) => source.hint(),

@@ -1,5 +1,7 @@
 //! Numbers and times as people read them, in Docker's words (docker/go-units).
 
+use jiff::Timestamp;
+
 /// A size in decimal units with three digits: `1.99MB`, `512B`, `120kB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
@@ -25,6 +27,21 @@ fn rounded(thousandths: u128) -> u128 {
         _ => 1000,
     };
     (thousandths + step / 2) / step * step
+}
+
+/// How long ago, roughly: `3 minutes ago`.
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
+    format!("{} ago", span(now, then))
+}
+
+/// The time between two moments, roughly. A clock that was set back makes no negative times.
+pub fn span(now: Timestamp, then: Timestamp) -> String {
+    duration(now.duration_since(then).try_into().unwrap_or_default())
+}
+
+/// A moment as Go prints it: `2026-01-02 03:04:05 +0000 UTC`.
+pub fn moment(when: Timestamp) -> String {
+    when.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
 }
 
 /// A span of time, roughly: `Less than a second`, `About a minute`, `3 weeks`.

@@ -56,9 +56,9 @@ fn layers(record: &Record) -> String {
 
 fn state(state: &State) -> Value {
     json!({
-        "Status": state.status.as_str(),
+        "Status": state.word(),
         "Running": state.status == Status::Running,
-        "Paused": false,
+        "Paused": state.paused,
         "Restarting": false,
         "OOMKilled": state.out_of_memory,
         "Dead": false,
@@ -76,6 +76,7 @@ fn time(when: Option<Timestamp>) -> String {
 }
 
 fn host_config(record: &Record) -> Value {
+    let limits = &record.resources;
     json!({
         "Binds": null,
         "LogConfig": {"Type": "json-file", "Config": {}},
@@ -87,6 +88,14 @@ fn host_config(record: &Record) -> Value {
         "ReadonlyRootfs": false,
         "ShmSize": 64 << 20,
         "CgroupParent": record.cgroup_parent,
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "Memory": limits.memory.unwrap_or(0),
+        "MemoryReservation": limits.memory_reservation.unwrap_or(0),
+        "MemorySwap": limits.memory_and_swap().unwrap_or(0),
+        "NanoCpus": limits.nano_cpus.unwrap_or(0),
+        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
+        "PidsLimit": limits.pids_limit,
         "MaskedPaths": MASKED_PATHS,
         "ReadonlyPaths": READONLY_PATHS,
     })
@@ -167,32 +176,16 @@ pub fn image(image: &Image) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::record::sample;
     use crate::container::{ImageOf, Ip};
     use crate::process::Process;
 
     fn record() -> Record {
         Record {
-            id: "a".repeat(64),
-            name: "web".into(),
-            created: Timestamp::UNIX_EPOCH,
-            image: ImageOf {
-                name: "bb".into(),
-                id: "sha256:0".into(),
-                layers: vec!["/low".into(), "/top".into()],
-            },
+            image: ImageOf { layers: vec!["/low".into(), "/top".into()], ..sample().image },
             command: vec!["e".into(), "c".into()],
             entrypoint: 1,
-            env: vec!["A=1".into()],
-            workdir: "/".into(),
-            user: String::new(),
-            hostname: "host".into(),
-            network: Network::Bridge,
-            tty: false,
-            open_stdin: false,
-            auto_remove: false,
-            cgroup_parent: "/twill".into(),
-            stop_signal: 15,
-            labels: std::collections::BTreeMap::new(),
+            ..sample()
         }
     }
 

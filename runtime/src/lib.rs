@@ -22,6 +22,7 @@ pub mod exec;
 pub mod human;
 pub mod image;
 pub mod inspect;
+pub mod listing;
 pub mod logs;
 pub mod monitor;
 pub mod output;

@@ -4,16 +4,29 @@
 const CELL: usize = 10;
 const GAP: usize = 3;
 
-/// Rows below a heading; every row has as many cells as the heading.
+/// Rows, the first usually a heading.
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    /// The least width of a cell with its gap.
+    cell: usize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { rows: Vec::new(), cell: CELL }
+    }
 }
 
 impl Table {
     /// An empty table.
     pub fn new(heading: &[&str]) -> Self {
-        Self { rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()] }
+        Self::with_cell(CELL, heading)
+    }
+
+    /// The same with cells of another least width.
+    pub fn with_cell(cell: usize, heading: &[&str]) -> Self {
+        Self { rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()], cell }
     }
 
     /// Adds a row at the end.
@@ -26,7 +39,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count() + GAP).max().unwrap_or(0).max(CELL)
+            cells.map(|cell| cell.chars().count() + GAP).max().unwrap_or(0).max(self.cell)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         self.rows.iter().map(move |row| {

@@ -28,6 +28,8 @@ pub struct Inputs<'a> {
     pub files: &'a Path,
     /// The most descriptors that we may allow; the kernel refuses more.
     pub open_files_limit: u64,
+    /// Does the kernel count swap?
+    pub counts_swap: bool,
     /// Its cgroups, on cgroup v1.
     pub cgroups_v1: &'a [PathBuf],
 }
@@ -179,12 +181,49 @@ fn linux(inputs: &Inputs<'_>) -> Value {
     json!({
         "namespaces": namespaces,
         "cgroupsPath": record.cgroup(),
-        "resources": {"devices": devices()},
+        "resources": resources(inputs),
         "sysctl": sysctl,
         "seccomp": seccomp::profile(),
         "maskedPaths": MASKED_PATHS,
         "readonlyPaths": READONLY_PATHS,
     })
+}
+
+/// What is not limited is left out: libcontainer writes what it finds.
+fn resources(inputs: &Inputs<'_>) -> Value {
+    let limits = &inputs.record.resources;
+    let mut resources = json!({"devices": devices()});
+    let mut put = |name: &str, values: Value| {
+        let values: serde_json::Map<String, Value> = values
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if !values.is_empty() {
+            resources[name] = Value::Object(values);
+        }
+    };
+    // Where the kernel does not count swap, there is nothing to be limited.
+    let swap = limits.memory_and_swap().filter(|_| inputs.counts_swap);
+    put(
+        "memory",
+        json!({"limit": limits.memory, "reservation": limits.memory_reservation, "swap": swap}),
+    );
+    let quota = limits.cpu_quota();
+    put(
+        "cpu",
+        json!({
+            "shares": limits.cpu_shares,
+            "quota": quota.map(|(quota, _)| quota),
+            "period": quota.map(|(_, period)| period),
+            "cpus": limits.cpuset_cpus,
+            "mems": limits.cpuset_mems,
+        }),
+    );
+    put("pids", json!({"limit": limits.pids_limit.filter(|limit| *limit > 0)}));
+    resources
 }
 
 /// Every device may be made, few may be used; libcontainer adds the usual ones.

@@ -18,7 +18,7 @@ pub struct Args {
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
-    let Container { record, .. } = each::running(&store, &args.container)?;
+    let Container { record, .. } = each::active(&store, &args.container, "attach")?;
     let signals = Signals::take()?;
     let wishes = Wishes { input: record.open_stdin && !args.no_stdin, tty: record.tty };
     match Session::join(paths, &record, Some(wishes))?.sit(wishes, &signals)? {

@@ -47,6 +47,12 @@ pub struct Args {
     /// Cgroup below which the container gets its own
     #[arg(long, env = "TWILL_CGROUP_PARENT", value_name = "PATH", default_value = "/twill")]
     pub cgroup_parent: String,
+    /// Label, for filters and for people
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
+    /// How much of the host it may use.
+    #[command(flatten)]
+    pub limits: super::update::Limits,
     /// The image, then the command that replaces the image's own
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     pub image_and_command: Vec<String>,
@@ -75,6 +81,8 @@ impl Args {
             interactive: self.interactive,
             auto_remove: self.rm,
             cgroup_parent: self.cgroup_parent.clone(),
+            labels: self.label.clone(),
+            resources: self.limits.resources(),
         }
     }
 }

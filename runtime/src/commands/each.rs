@@ -36,6 +36,15 @@ pub fn running(store: &Store<'_>, name: &str) -> Result<Container> {
     Err(Error::NotRunning(container.record.name))
 }
 
+/// Finds a container that runs and is not halted.
+pub fn active(store: &Store<'_>, name: &str, verb: &'static str) -> Result<Container> {
+    let container = running(store, name)?;
+    if container.state.paused {
+        return Err(Error::Paused { name: container.record.name, verb });
+    }
+    Ok(container)
+}
+
 /// One line for the failure, one for the way out.
 pub fn complain(error: &Error) {
     output::note(format_args!("twill: {}", error.chain()));

@@ -1,17 +1,25 @@
 //! `twill images`: what is in the store.
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use crate::commands::Code;
-use crate::image::{Image, Reference, Store};
-use crate::table::Table;
-use crate::{Paths, human, output};
-
-const NONE: &str = "<none>";
+use crate::image::{Reference, Store};
+use crate::listing::images::{self, LISTING, Row, WITH_DIGESTS};
+use crate::listing::{FORMAT_HELP, Filters, Format};
+use crate::template::Data;
+use crate::{Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[command(after_help = "Examples:
+  twill images                              all of them
+  twill images busybox                      every tag of one
+  twill images -q -f dangling=true          ids of those without a name
+  twill images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+
+Fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size
+Filters: dangling, label, reference (with * and ?), before and since (an image)")]
 pub struct Args {
     /// Show all images; there are no hidden ones, so this changes nothing
     #[arg(short, long)]
@@ -22,99 +30,42 @@ pub struct Args {
     /// Print ids in full
     #[arg(long)]
     pub no_trunc: bool,
+    /// Show the column of digests
+    #[arg(long)]
+    pub digests: bool,
+    /// Only those that fit
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
     /// How to print
-    #[arg(long, value_enum, default_value = "table")]
+    #[arg(long, value_name = "FORMAT", default_value = "table", long_help = FORMAT_HELP)]
     pub format: Format,
     /// Only images of this name; without a tag, of any tag
     #[arg(value_name = "NAME[:TAG]")]
     pub name: Option<String>,
 }
 
-/// How to print.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-pub enum Format {
-    /// Columns for people
-    Table,
-    /// One JSON object a line, with Docker's keys
-    Json,
-}
-
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let wanted = args.name.as_deref().map(Wanted::parse).transpose()?;
-    let images = Store::open(paths)?.list()?;
-    let mut rows: Vec<Row<'_>> = images.iter().flat_map(rows).collect();
-    rows.retain(|row| wanted.as_ref().is_none_or(|wanted| wanted.fits(row)));
+    let filters = Filters::parse(&args.filter, &images::FILTERS)?;
+    let store = Store::open(paths)?;
+    let images = store.list()?;
+    let created = |name: &str| store.resolve(name).ok().and_then(|image| image.created);
+    let mut rows: Vec<Row<'_>> = images.iter().flat_map(images::rows).collect();
+    rows.retain(|row| {
+        wanted.as_ref().is_none_or(|wanted| wanted.fits(row)) && row.fits(&filters, created)
+    });
     if args.quiet {
         let mut ids: Vec<String> = rows.iter().map(|row| row.id(args.no_trunc)).collect();
         ids.dedup();
         ids.iter().for_each(output::line);
-    } else if args.format == Format::Json {
-        rows.iter().map(|row| row.json(args.no_trunc)).for_each(output::line);
-    } else {
-        let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-        for row in &rows {
-            table.push(row.cells(args.no_trunc));
-        }
-        table.lines().for_each(output::line);
+        return Ok(Code::OK);
     }
+    let now = Timestamp::now();
+    let listing = if args.digests { WITH_DIGESTS } else { LISTING };
+    let rows: Vec<Data> = rows.iter().map(|row| row.data(now, args.no_trunc)).collect();
+    listing.print(&args.format, &rows)?;
     Ok(Code::OK)
-}
-
-/// One name of an image, or an image without names.
-struct Row<'a> {
-    image: &'a Image,
-    name: Option<&'a Reference>,
-}
-
-fn rows(image: &Image) -> Vec<Row<'_>> {
-    if image.names.is_empty() {
-        return vec![Row { image, name: None }];
-    }
-    image.names.iter().map(|name| Row { image, name: Some(name) }).collect()
-}
-
-impl Row<'_> {
-    fn repository(&self) -> &str {
-        self.name.map_or(NONE, Reference::repository)
-    }
-
-    fn tag(&self) -> &str {
-        self.name.and_then(Reference::tag).unwrap_or(NONE)
-    }
-
-    fn id(&self, whole: bool) -> String {
-        if whole { self.image.id.to_string() } else { self.image.id.short() }
-    }
-
-    fn created_since(&self) -> String {
-        let Some(created) = self.image.created else { return "N/A".to_owned() };
-        let age = Timestamp::now().duration_since(created);
-        // A clock that went back, or an image from a faster one.
-        let age = std::time::Duration::try_from(age).unwrap_or_default();
-        format!("{} ago", human::duration(age))
-    }
-
-    fn cells(&self, whole: bool) -> Vec<String> {
-        vec![
-            self.repository().to_owned(),
-            self.tag().to_owned(),
-            self.id(whole),
-            self.created_since(),
-            human::size(self.image.size),
-        ]
-    }
-
-    fn json(&self, whole: bool) -> serde_json::Value {
-        json!({
-            "CreatedAt": self.image.created.map(|created| created.to_string()),
-            "CreatedSince": self.created_since(),
-            "ID": self.id(whole),
-            "Repository": self.repository(),
-            "Size": human::size(self.image.size),
-            "Tag": self.tag(),
-        })
-    }
 }
 
 /// What the user asks for.

@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     Ok(each::container(&store, &args.containers, |container, name| {
-        end::signal(&container, args.signal)?;
+        end::signal(&store, &container, args.signal)?;
         output::line(name);
         Ok(())
     }))

@@ -12,13 +12,20 @@ pub mod load;
 pub mod logs;
 pub mod monitor;
 pub mod network;
+pub mod pause;
+pub mod port;
 pub mod ps;
+pub mod rename;
+pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod start;
 pub mod stop;
 pub mod tag;
+pub mod top;
+pub mod unpause;
+pub mod update;
 pub mod wait;
 
 /// How a command that did not fail ends the process.

@@ -3,12 +3,27 @@
 use jiff::Timestamp;
 
 use crate::commands::Code;
-use crate::container::{Container, State, Status, Store, reap};
-use crate::table::Table;
-use crate::{Paths, human, output};
+use crate::container::{Container, Status, Store, reap, size};
+use crate::listing::containers::{self, LISTING, Size, Style, WITH_SIZES, Wanted};
+use crate::listing::{FORMAT_HELP, Filters, Format};
+use crate::template::Data;
+use crate::{Paths, image, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[command(after_help = "Examples:
+  twill ps -a                                   those that have ended, too
+  twill ps -q -f status=exited                  ids of those that have ended
+  twill ps -f name=web -f label=tier=front      each key has to fit, one value of each key
+  twill ps --format '{{.Names}}: {{.Status}}'   as a template says
+  twill ps --format 'table {{.ID}}\\t{{.Label \"tier\"}}'
+  twill ps -l                                   the one that was made last
+
+Fields: .ID .Names .Image .Command .CreatedAt .RunningFor .State .Status .Ports .Networks .Labels
+.Label \"NAME\" .Mounts .LocalVolumes .Size
+Filters: id, name (regular expressions), label, status (created, running, paused, exited, restarting,
+dead), exited (a code), ancestor (an image), before and since (a container), network, volume, health")]
 pub struct Args {
     /// Also those that do not run
     #[arg(short, long)]
@@ -19,95 +34,65 @@ pub struct Args {
     /// Cut nothing short
     #[arg(long)]
     pub no_trunc: bool,
+    /// The one that was made last, running or not
+    #[arg(short, long)]
+    pub latest: bool,
+    /// So many that were made last, running or not
+    #[arg(short = 'n', long, value_name = "NUMBER", allow_negative_numbers = true, default_value_t = -1, hide_default_value = true)]
+    pub last: i64,
+    /// Show what each has written, and that with its image
+    #[arg(short, long)]
+    pub size: bool,
+    /// Only those that fit
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table", long_help = FORMAT_HELP)]
+    pub format: Format,
 }
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
-    let mut containers = reap::settle_all(&store)?;
-    containers.retain(|container| args.all || container.state.status == Status::Running);
+    let wanted = wanted(&store, &args.filter)?;
+    let mut all = reap::settle_all(&store)?;
+    let last =
+        usize::try_from(if args.latest { 1 } else { args.last }).ok().filter(|last| *last > 0);
+    let runs = |one: &Container| one.state.status == Status::Running;
+    let everyone = args.all || last.is_some() || wanted.asks_for_all();
+    all.retain(|container| (everyone || runs(container)) && wanted.fits(container));
+    all.truncate(last.unwrap_or(usize::MAX));
     if args.quiet {
-        for Container { record, .. } in &containers {
+        for Container { record, .. } in &all {
             output::line(if args.no_trunc { &record.id } else { record.short_id() });
         }
         return Ok(Code::OK);
     }
-    let now = Timestamp::now();
-    let mut table =
-        Table::new(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]);
-    for Container { record, state } in &containers {
-        table.push(vec![
-            if args.no_trunc { record.id.clone() } else { record.short_id().to_owned() },
-            record.image.name.clone(),
-            command(&record.command, args.no_trunc),
-            ago(now, record.created),
-            status(state, now),
-            // Publishing ports is not built yet.
-            String::new(),
-            record.name.clone(),
-        ]);
-    }
-    table.lines().for_each(output::line);
+    let sizes = args.size || args.format.mentions("Size");
+    let listing = if args.size { WITH_SIZES } else { LISTING };
+    listing.print(&args.format, &rows(paths, &all, (sizes, args.no_trunc))?)?;
     Ok(Code::OK)
 }
 
-/// Quoted, and cut to twenty characters. What an image wrote there reaches no terminal as it is.
-fn command(words: &[String], whole: bool) -> String {
-    const ROOM: usize = 20;
-    let text = words.join(" ");
-    if whole || text.chars().count() <= ROOM {
-        return format!("{text:?}");
+fn rows(paths: &Paths, all: &[Container], how: (bool, bool)) -> anyhow::Result<Vec<Data>> {
+    let (sizes, whole) = how;
+    let style = Style { now: Timestamp::now(), whole };
+    let mut rows = Vec::new();
+    for container in all {
+        let size = if sizes { size::of(paths, &container.record)? } else { Size::default() };
+        rows.push(containers::row(container, size, style));
     }
-    let cut: String = text.chars().take(ROOM - 1).chain(['…']).collect();
-    format!("{cut:?}")
+    Ok(rows)
 }
 
-fn status(state: &State, now: Timestamp) -> String {
-    match (state.status, state.started, state.finished) {
-        (Status::Created, ..) => "Created".into(),
-        (Status::Running, Some(started), _) => format!("Up {}", span(now, started)),
-        (Status::Running, ..) => "Up".into(),
-        (Status::Exited, _, Some(finished)) => {
-            format!("Exited ({}) {}", state.exit_code, ago(now, finished))
-        }
-        (Status::Exited, ..) => format!("Exited ({})", state.exit_code),
-    }
-}
-
-fn ago(now: Timestamp, then: Timestamp) -> String {
-    format!("{} ago", span(now, then))
-}
-
-/// A clock that was set back makes no negative times.
-fn span(now: Timestamp, then: Timestamp) -> String {
-    human::duration(now.duration_since(then).try_into().unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_cut() {
-        let check = |text: &str, whole: bool, want: &str| {
-            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
-            assert_eq!(command(&words, whole), want);
-        };
-        check("sh", false, "\"sh\"");
-        check("sleep 12345678901234", false, "\"sleep 12345678901234\"");
-        check("sleep 123456789012345", false, "\"sleep 1234567890123…\"");
-        check("sleep 123456789012345", true, "\"sleep 123456789012345\"");
-        check("a\n\x1b[31mb \"c\"", false, r#""a\n\u{1b}[31mb \"c\"""#);
-        check("ä ö ü ä ö ü ä ö ü ä ö ü", false, "\"ä ö ü ä ö ü ä ö ü ä…\"");
-    }
-
-    #[test]
-    fn states_in_words() {
-        let now = Timestamp::from_second(100_000).unwrap();
-        let then = Timestamp::from_second(100_000 - 180).unwrap();
-        let running = State { status: Status::Running, started: Some(then), ..State::default() };
-        assert_eq!(status(&State::default(), now), "Created");
-        assert_eq!(status(&running, now), "Up 3 minutes");
-        assert_eq!(status(&running.exited(3, then), now), "Exited (3) 3 minutes ago");
-    }
+/// What the filters say, with what they name looked up.
+pub fn wanted(store: &Store<'_>, filter: &[String]) -> anyhow::Result<Wanted> {
+    let filters = Filters::parse(filter, &containers::FILTERS)?;
+    let images = filters.has("ancestor").then(|| image::Store::open(store.paths())).transpose()?;
+    let created = |name: &str| store.find(name).map(|found| found.record.created);
+    let ancestor = |name: &str| {
+        let found = images.as_ref()?.resolve(name).ok()?;
+        Some((found.id.to_string(), found.layers))
+    };
+    Ok(Wanted::new(filters, created, ancestor)?)
 }

@@ -23,14 +23,22 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     if !args.attach && !args.interactive {
-        return Ok(each::container(&store, &args.containers, |Container { record, .. }, name| {
-            match Session::start(paths, &record, None)?.wait_until_started() {
-                Err(Error::Start { message, .. }) if message.ends_with("is running already") => {}
-                started => started?,
-            }
-            output::line(name);
-            Ok(())
-        }));
+        return Ok(each::container(
+            &store,
+            &args.containers,
+            |Container { record, state }, name| {
+                if state.paused {
+                    return Err(Error::StartPaused(record.name));
+                }
+                match Session::start(paths, &record, None)?.wait_until_started() {
+                    Err(Error::Start { message, .. })
+                        if message.ends_with("is running already") => {}
+                    started => started?,
+                }
+                output::line(name);
+                Ok(())
+            },
+        ));
     }
     let [container] = args.containers.as_slice() else {
         return Err(

@@ -3,12 +3,34 @@
 use std::time::Duration;
 
 use crate::commands::{Code, each};
-use crate::container::{Store, end};
+use crate::container::end::{self, Manner};
+use crate::container::{Store, Wish};
 use crate::{Paths, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  twill stop web                  ask, wait ten seconds, kill
+  twill stop -t 60 db             give it a minute
+  twill stop -s INT web           ask by another signal
+  twill stop $(twill ps -q)       everything that runs
+
+A paused container is let go on, so that it can end. No restart policy starts it again.")]
 pub struct Args {
+    /// How to ask.
+    #[command(flatten)]
+    pub asking: Asking,
+    /// Names, ids or starts of ids
+    #[arg(required = true)]
+    pub containers: Vec<String>,
+}
+
+/// How a container is asked to end, and for how long.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Asking {
+    /// Signal that asks it to end; its own stop signal if not given
+    #[arg(short, long)]
+    pub signal: Option<crate::signals::Signal>,
     /// Seconds to wait before the container is killed; -1 waits for ever
     #[arg(
         short,
@@ -19,18 +41,24 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     pub time: i64,
-    /// Names, ids or starts of ids
-    #[arg(required = true)]
-    pub containers: Vec<String>,
+}
+
+impl Asking {
+    /// For the library.
+    #[must_use]
+    pub fn manner(self, wish: Wish) -> Manner {
+        // -1 waits for ever.
+        let grace = u64::try_from(self.time).ok().map(Duration::from_secs);
+        Manner { signal: self.signal, grace, wish }
+    }
 }
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
-    // -1 waits for ever.
-    let grace = u64::try_from(args.time).ok().map(Duration::from_secs);
+    let manner = args.asking.manner(Wish::Rest);
     Ok(each::container(&store, &args.containers, |container, name| {
-        end::stop(&store, &container, grace)?;
+        end::stop(&store, &container, manner)?;
         output::line(name);
         Ok(())
     }))

@@ -8,6 +8,7 @@ use oci_spec::image::Config;
 
 use super::id;
 use super::record::{ImageOf, Network, Record};
+use super::resources::{self, Resources};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::image::{self, Image};
@@ -42,10 +43,15 @@ pub struct Wishes {
     pub auto_remove: bool,
     /// Below which cgroup.
     pub cgroup_parent: String,
+    /// `NAME=VALUE` or `NAME`, over those of the image.
+    pub labels: Vec<String>,
+    /// Its limits.
+    pub resources: Resources,
 }
 
 /// Writes a new container down.
 pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
+    wishes.resources.check(resources::processors())?;
     let images = image::Store::open(store.paths()).map_err(Error::Image)?;
     // Until the record names the image, only this keeps it here.
     let _hold = images.hold().map_err(Error::Image)?;
@@ -93,8 +99,22 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
         auto_remove: wishes.auto_remove,
         cgroup_parent: wishes.cgroup_parent.clone(),
         stop_signal: stop_signal.map_or(Signal::TERM.number(), Signal::number),
-        labels: defaults.labels().clone().into_iter().flatten().collect::<BTreeMap<_, _>>(),
+        labels: labels(wishes, &defaults)?,
+        resources: wishes.resources.clone(),
     })
+}
+
+fn labels(wishes: &Wishes, defaults: &Config) -> Result<BTreeMap<String, String>> {
+    let mut all: BTreeMap<String, String> =
+        defaults.labels().clone().into_iter().flatten().collect();
+    for wish in &wishes.labels {
+        let (name, value) = wish.split_once('=').unwrap_or((wish, ""));
+        if name.is_empty() {
+            return Err(Error::Usage(format!("invalid label format: {wish:?}")));
+        }
+        all.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(all)
 }
 
 /// A command of the user's goes to the image's entry point; an entry point of the user's takes the image's
@@ -176,6 +196,8 @@ mod tests {
             interactive: false,
             auto_remove: false,
             cgroup_parent: "/twill".into(),
+            labels: vec![],
+            resources: Resources::default(),
         }
     }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::liveness;
 use super::reap;
-use super::state::Status;
+use super::state::{Status, Wish};
 use super::store::{Container, Store};
+use crate::cgroup::Hierarchies;
 use crate::error::{Error, Result};
 use crate::process::{Handle, Process};
 use crate::signals::Signal;
@@ -13,25 +14,64 @@ use crate::signals::Signal;
 /// A killed process and its monitor are given this long; only a broken kernel needs more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends a signal to the first process of a running container.
-pub fn signal(container: &Container, signal: Signal) -> Result<()> {
-    let Container { record, state } = container;
-    let handle = state.process.filter(|_| state.status == Status::Running).and_then(Process::open);
-    handle.ok_or_else(|| Error::NotRunning(record.name.clone()))?.signal(signal)
+/// How a container is brought to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// How it is asked, if not by its own stop signal.
+    pub signal: Option<Signal>,
+    /// How long it may take; `None` never forces.
+    pub grace: Option<Duration>,
+    /// What is to become of it then.
+    pub wish: Wish,
 }
 
-/// Asks, waits, forces; returns when everything of the run is cleared away. `None` never forces.
-/// One that does not run is stopped already.
-pub fn stop(store: &Store<'_>, container: &Container, grace: Option<Duration>) -> Result<()> {
+impl Manner {
+    /// At once, and for good.
+    const FORCED: Self = Self { signal: None, grace: Some(Duration::ZERO), wish: Wish::Rest };
+}
+
+/// Sends a signal to the first process of a running container.
+///
+/// As with Docker, a signal that is meant to end it lets a paused one go on, to meet it.
+pub fn signal(store: &Store<'_>, container: &Container, signal: Signal) -> Result<()> {
+    let Container { record, state } = container;
+    let handle = state.process.filter(|_| state.status == Status::Running).and_then(Process::open);
+    let handle = handle.ok_or_else(|| Error::NotRunning(record.name.clone()))?;
+    let ends = signal == Signal::KILL || signal.number() == record.stop_signal;
+    if ends {
+        store.wish(&record.id, Wish::Rest)?;
+    }
+    handle.signal(signal)?;
+    // Without a stop signal of its own, Docker takes every signal for one.
+    if ends || record.stop_signal == Signal::TERM.number() {
+        thaw(container)?;
+    }
+    Ok(())
+}
+
+fn thaw(container: &Container) -> Result<()> {
+    if !container.state.paused {
+        return Ok(());
+    }
+    Hierarchies::here()?.cgroup(&container.record.cgroup()).thaw()
+}
+
+/// Asks, waits, forces; returns when everything of the run is cleared away. One that does not run
+/// is stopped already.
+pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<()> {
     let Container { record, state } = container;
     if state.status != Status::Running {
         return Ok(());
     }
-    let asking = Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM);
+    store.wish(&record.id, manner.wish)?;
+    let own = || Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM);
     if let Some(first) = state.process.and_then(Process::open) {
-        first.signal(asking)?;
-        if !first.wait(grace)? {
+        first.signal(manner.signal.unwrap_or_else(own))?;
+        thaw(container)?;
+        if !first.wait(manner.grace)? {
             first.signal(Signal::KILL)?;
+            // Somebody may have paused it while we waited.
+            Hierarchies::here()?.cgroup(&record.cgroup()).thaw()?;
             first.wait(Some(PATIENCE))?;
         }
     }
@@ -41,12 +81,16 @@ pub fn stop(store: &Store<'_>, container: &Container, grace: Option<Duration>) -
 
 /// Takes a container away with everything it left. Without force it must not run.
 pub fn remove(store: &Store<'_>, container: &Container, force: bool) -> Result<()> {
-    let record = &container.record;
-    if container.state.status == Status::Running && !force {
-        return Err(Error::StillRunning { name: record.name.clone() });
+    let Container { record, state } = container;
+    match (force, state.paused, state.status) {
+        (false, true, _) => return Err(Error::StillPaused { name: record.name.clone() }),
+        (false, _, Status::Running) => {
+            return Err(Error::StillRunning { name: record.name.clone() });
+        }
+        _ => {}
     }
     loop {
-        stop(store, container, Some(Duration::ZERO))?;
+        stop(store, container, Manner::FORCED)?;
         // It may be starting, or have been started again.
         kill_monitor(store, &record.id, force)?;
         let Some(_lock) = store.lock_container(&record.id)? else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! One container on disk: its record, its state, its name, and what clears it away.
 //!
 //! ```text
-//! <root>/containers/<id>/config.json   the record: written once
+//! <root>/containers/<id>/config.json   the record: changed by `rename` and `update` only
 //!                        state.json    created, running, exited: replaced by the monitor
 //!                        log.json      output
 //!                        hosts, hostname, resolv.conf, upper/, work/
@@ -20,10 +20,14 @@ pub mod liveness;
 pub mod names;
 pub mod reap;
 pub mod record;
+pub mod rename;
 pub mod renumber;
+pub mod resources;
+pub mod size;
 pub mod state;
 pub mod store;
 
 pub use record::{ImageOf, Network, Record};
-pub use state::{Address, Ip, State, Status};
+pub use resources::Resources;
+pub use state::{Address, Ip, State, Status, Wish};
 pub use store::{Container, Store};

@@ -50,6 +50,27 @@ pub fn holder(paths: &Paths, name: &str) -> Option<String> {
     id::is_full(target).then(|| target.to_owned())
 }
 
+/// Which container is called that. A link that a crash left, of a container that is gone or has
+/// another name, leads nowhere.
+#[must_use]
+pub fn owner(paths: &Paths, name: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let holder = holder(paths, name)?;
+    let bytes = match fs::read(paths.container(&holder).join("config.json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Torn apart, but there.
+            return paths.container(&holder).exists().then_some(holder);
+        }
+        bytes => bytes.unwrap_or_default(),
+    };
+    // Of one whose record is torn, the link is all that is known.
+    let named = serde_json::from_slice::<Named>(&bytes).ok();
+    named.is_none_or(|named| named.name == name).then_some(holder)
+}
+
 /// Reserves a name for an id. The caller holds the lock of the store.
 ///
 /// A name whose container has no directory was left by a crash and is free.
@@ -59,15 +80,11 @@ pub fn reserve(paths: &Paths, name: &str, id: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         result => return result.file("create", &link),
     }
-    match holder(paths, name) {
-        Some(holder) if paths.container(&holder).exists() => {
-            Err(Error::NameTaken { name: name.to_owned(), holder })
-        }
-        _stale => {
-            fs::remove_file(&link).file("remove", &link)?;
-            symlink(id, &link).file("create", &link)
-        }
+    if let Some(holder) = owner(paths, name) {
+        return Err(Error::NameTaken { name: name.to_owned(), holder });
     }
+    fs::remove_file(&link).file("remove", &link)?;
+    symlink(id, &link).file("create", &link)
 }
 
 /// Frees a name, if this id has it. The caller holds the lock of the store.

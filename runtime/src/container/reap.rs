@@ -1,5 +1,6 @@
 //! Finishing what a monitor could not: after a kill -9 of anybody, at any moment.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -22,6 +23,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// `None` if the container is no more: it was to vanish with its end.
 pub fn settle(store: &Store<'_>, container: Container) -> Result<Option<Container>> {
+    let settled = settle_life(store, container)?;
+    settled.map(|container| with_pause(container, &OnceCell::new())).transpose()
+}
+
+/// Asks the kernel whether the processes of a running container are halted.
+fn with_pause(mut container: Container, here: &OnceCell<Hierarchies>) -> Result<Container> {
+    let Container { record, state } = &mut container;
+    if state.status == Status::Running {
+        let hierarchies = if let Some(hierarchies) = here.get() {
+            hierarchies
+        } else {
+            let found = Hierarchies::here()?;
+            here.get_or_init(|| found)
+        };
+        state.paused = hierarchies.cgroup(&record.cgroup()).is_frozen();
+    }
+    Ok(container)
+}
+
+fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Container>> {
     let Container { record, state } = &container;
     let leftovers = store.paths().run_container(&record.id).exists();
     if (state.status != Status::Running && !leftovers)
@@ -55,9 +76,11 @@ pub fn settle(store: &Store<'_>, container: Container) -> Result<Option<Containe
 /// All containers, each settled.
 pub fn settle_all(store: &Store<'_>) -> Result<Vec<Container>> {
     let mut settled = Vec::new();
+    let here = OnceCell::new();
     for container in store.list()? {
-        match settle(store, container) {
-            Ok(container) => settled.extend(container),
+        match settle_life(store, container) {
+            Ok(Some(container)) => settled.push(with_pause(container, &here)?),
+            Ok(None) => {}
             // Removed by somebody else in between.
             Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -1,9 +1,11 @@
-//! What a container was asked to be. Written once, when it is created.
+//! What a container was asked to be. Written when it is created; only `rename` and `update` write it anew.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::resources::Resources;
 
 /// How a container meets the network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Serialize, Deserialize)]
@@ -75,8 +77,11 @@ pub struct Record {
     pub cgroup_parent: String,
     /// What politely ends it.
     pub stop_signal: i32,
-    /// Of the image.
+    /// Of the image and of the user.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// How much of the host it may use.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 impl Record {
@@ -90,5 +95,30 @@ impl Record {
     #[must_use]
     pub fn cgroup(&self) -> PathBuf {
         crate::cgroup::path(&self.cgroup_parent, &self.id)
+    }
+}
+
+/// For tests of what is made of records.
+#[cfg(test)]
+pub(crate) fn sample() -> Record {
+    Record {
+        id: "a".repeat(64),
+        name: "web".into(),
+        created: Timestamp::UNIX_EPOCH,
+        image: ImageOf { name: "bb".into(), id: "sha256:0".into(), layers: vec![] },
+        command: vec!["sh".into()],
+        entrypoint: 0,
+        env: vec!["A=1".into(), "PATH=/bin".into()],
+        workdir: "/".into(),
+        user: String::new(),
+        hostname: "host".into(),
+        network: Network::Bridge,
+        tty: false,
+        open_stdin: false,
+        auto_remove: false,
+        cgroup_parent: "/twill".into(),
+        stop_signal: 15,
+        labels: std::collections::BTreeMap::new(),
+        resources: Resources::default(),
     }
 }

@@ -34,6 +34,19 @@ impl Status {
     }
 }
 
+/// What people asked for last: it decides what the end of a run means.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    /// That it runs.
+    #[default]
+    Run,
+    /// That it rests: no policy starts it again.
+    Rest,
+    /// That it ends and starts again: not even one that vanishes with its end does so now.
+    Again,
+}
+
 /// Where a container is on the overlay.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Address {
@@ -103,13 +116,33 @@ pub struct State {
     pub error: String,
     /// Present while it runs on the bridge.
     pub address: Option<Address>,
+    /// The last wish of a person.
+    #[serde(default)]
+    pub wish: Wish,
+    /// Are its processes halted? The kernel knows, so it is asked and nothing is written down.
+    #[serde(skip)]
+    pub paused: bool,
 }
 
 impl State {
+    /// Docker's word for how it fares.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        if self.paused { "paused" } else { self.status.as_str() }
+    }
+
     /// The state after an end that was seen, or found out later.
     #[must_use]
     pub fn exited(self, exit_code: u8, finished: Timestamp) -> Self {
         let status = Status::Exited;
-        Self { status, exit_code, finished: Some(finished), process: None, address: None, ..self }
+        Self {
+            status,
+            exit_code,
+            finished: Some(finished),
+            process: None,
+            address: None,
+            paused: false,
+            ..self
+        }
     }
 }

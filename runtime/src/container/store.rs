@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::record::Record;
-use super::state::State;
+use super::state::{State, Status, Wish};
 use super::{id, liveness, names};
 use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, FileContext as _, Result};
@@ -69,7 +69,7 @@ impl<'a> Store<'a> {
         wish.unwrap_or_default().clone_into(&mut record.name);
         if wish.is_none() {
             record.name = names::invent();
-            while names::holder(self.paths, &record.name).is_some() {
+            while names::owner(self.paths, &record.name).is_some() {
                 record.name = format!("{}_{}", names::invent(), &record.id[..4]);
             }
         }
@@ -105,9 +105,7 @@ impl<'a> Store<'a> {
         if id::is_full(query) {
             return Ok(self.paths.container(query).exists().then(|| query.to_owned()));
         }
-        if let Some(holder) = names::holder(self.paths, query)
-            && self.paths.container(&holder).exists()
-        {
+        if let Some(holder) = names::owner(self.paths, query) {
             return Ok(Some(holder));
         }
         if !id::is_prefix(query) {
@@ -147,6 +145,21 @@ impl<'a> Store<'a> {
         })
     }
 
+    /// Replaces the record of a container. The caller holds its lock.
+    pub(super) fn write_record(&self, record: &Record) -> Result<()> {
+        write(&self.paths.container(&record.id).join("config.json"), record, !record.auto_remove)
+    }
+
+    /// Writes down what was asked for last, if the container runs.
+    pub fn wish(&self, id: &str, wish: Wish) -> Result<()> {
+        let Some(_lock) = self.lock_container(id)? else { return Ok(()) };
+        let Container { record, state } = self.read(id)?;
+        if state.status != Status::Running || state.wish == wish {
+            return Ok(());
+        }
+        self.write_state(&record, &State { wish, ..state })
+    }
+
     /// Replaces the state of a container.
     pub fn write_state(&self, record: &Record, state: &State) -> Result<()> {
         write(&self.paths.container(&record.id).join("state.json"), state, !record.auto_remove)
@@ -177,7 +190,10 @@ impl<'a> Store<'a> {
 
     /// Takes a container's files away. Whatever runs must have been reaped before.
     pub fn remove(&self, record: &Record) -> Result<()> {
-        self.bury(&record.id, std::slice::from_ref(&record.name))
+        // It may have got another name meanwhile.
+        let now = self.read(&record.id).map(|found| found.record.name);
+        let names = [record.name.clone()].into_iter().chain(now.ok()).collect::<Vec<_>>();
+        self.bury(&record.id, &names)
     }
 
     fn bury(&self, id: &str, held: &[String]) -> Result<()> {
@@ -208,7 +224,7 @@ impl<'a> Store<'a> {
         Ok(directory.exists().then_some(lock))
     }
 
-    fn lock(&self) -> Result<Lock> {
+    pub(super) fn lock(&self) -> Result<Lock> {
         let path = self.paths.lock();
         durable::lock(&path, Sharing::Exclusive).file("lock", &path)
     }

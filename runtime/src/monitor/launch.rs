@@ -113,6 +113,7 @@ fn write_bundle(
         rootfs: mounted,
         files: &directory,
         open_files_limit: open_files_limit(),
+        counts_swap: cgroup.counts_swap(),
         cgroups_v1: &cgroup.directories()[..hierarchies.v1().len()],
     });
     let path = paths.run_container(&record.id).join("config.json");

@@ -37,7 +37,7 @@ use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
-use crate::container::{Container, Record, State, Status, Store, liveness, reap, renumber};
+use crate::container::{Container, Record, State, Status, Store, Wish, liveness, reap, renumber};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::signals::Signal;
 
@@ -104,16 +104,21 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
     let code = supervise::supervise(desk, launched)?;
     let out_of_memory = Hierarchies::here()
         .is_ok_and(|hierarchies| hierarchies.cgroup(&record.cgroup()).was_out_of_memory());
-    let state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
-    if !record.auto_remove {
+    let mut state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
+    let vanishes = {
         // Whoever moves the container to another subnet must not write over its end.
         let _lock = store.lock_container(&record.id)?;
+        state.wish = store.read(&record.id).map_or(state.wish, |found| found.state.wish);
+        let vanishes = record.auto_remove && state.wish != Wish::Again;
         // A full disk keeps neither the code from the clients nor anything from being cleared up;
         // the next command sees that nobody runs.
-        drop(store.write_state(record, &state));
-    }
+        if !vanishes {
+            drop(store.write_state(record, &state));
+        }
+        vanishes
+    };
     clear(store.paths(), record)?;
-    if record.auto_remove {
+    if vanishes {
         store.remove(record)?;
     }
     Ok(Frame::Exited(code))
@@ -183,6 +188,7 @@ fn open_desk(paths: &Paths, record: &Record, first: Option<Connection>) -> Resul
         log: Log::open(&paths.container(&record.id).join("log.json"))?,
         signals: SignalFd::with_flags(&mask, flags).system("listen to signals")?,
         stop_signal: Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM),
+        cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
     })
 }
 

@@ -20,7 +20,9 @@ use super::connection::Connection;
 use super::control::Frame;
 use super::launch::{Launched, Streams};
 use super::log::{Log, Stream};
+use crate::cgroup::Cgroup;
 use crate::error::{Result, SystemContext as _};
+use crate::process::Handle;
 use crate::signals::Signal;
 
 const PIECE: usize = 16 * 1024;
@@ -37,6 +39,19 @@ pub(super) struct Desk {
     pub(super) log: Log,
     pub(super) signals: SignalFd,
     pub(super) stop_signal: Signal,
+    pub(super) cgroup: Cgroup,
+}
+
+impl Desk {
+    /// A signal finds nobody at home in a paused container, so it is let go on, as Docker does.
+    fn strike(&self, handle: &Handle, signal: Signal) -> Result<()> {
+        handle.signal(signal)?;
+        let ends = signal == Signal::KILL || signal == self.stop_signal;
+        if (ends || self.stop_signal == Signal::TERM) && self.cgroup.is_frozen() {
+            self.cgroup.thaw()?;
+        }
+        Ok(())
+    }
 }
 
 /// Moves bytes until the container has ended; returns its code, 128+n for signal n.
@@ -47,11 +62,11 @@ pub(super) fn supervise(desk: &mut Desk, launched: Launched) -> Result<u8> {
     loop {
         let ready = wait(desk, &wires, handle.fd().as_fd(), deadline)?;
         if ready.signal && desk.signals.read_signal().system("read a signal")?.is_some() {
-            handle.signal(desk.stop_signal)?;
+            desk.strike(&handle, desk.stop_signal)?;
             deadline.get_or_insert(Instant::now() + GRACE);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            handle.signal(Signal::KILL)?;
+            desk.strike(&handle, Signal::KILL)?;
             deadline = None;
         }
         if ready.listener
@@ -148,18 +163,15 @@ fn wait(
 }
 
 /// Does what the clients asked for.
-fn obey(desk: &mut Desk, wires: &mut Wires, handle: &crate::process::Handle) -> Result<()> {
+fn obey(desk: &mut Desk, wires: &mut Wires, handle: &Handle) -> Result<()> {
+    let mut signals = Vec::new();
     for client in &mut desk.clients {
         while let Some(frame) = client.next_wish() {
             match frame {
                 Frame::Input(bytes) if client.feeds() => wires.pending.extend_from_slice(&bytes),
                 Frame::InputEnd => wires.input_ended = true,
                 Frame::Resize { rows, columns } => wires.resize(rows, columns),
-                Frame::Signal(number) => {
-                    if let Some(signal) = Signal::from_number(number.into()) {
-                        handle.signal(signal)?;
-                    }
-                }
+                Frame::Signal(number) => signals.extend(Signal::from_number(number.into())),
                 // The rest is for clients only, or for those that said they would feed it.
                 _ => client.hang_up(),
             }
@@ -167,7 +179,7 @@ fn obey(desk: &mut Desk, wires: &mut Wires, handle: &crate::process::Handle) -> 
         // Docker's StdinOnce: who fed the container and left will feed it no more.
         wires.input_ended |= client.is_gone() && client.feeds();
     }
-    Ok(())
+    signals.into_iter().try_for_each(|signal| desk.strike(handle, signal))
 }
 
 /// The container's streams without waiting.

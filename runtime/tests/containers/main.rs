@@ -5,12 +5,15 @@
 
 mod bridge;
 mod crash;
+mod daily;
 mod ending;
 mod exec;
 mod failures;
 mod hostile;
 mod inside;
 mod ipv6;
+mod limits;
+mod lists;
 mod logs;
 mod many;
 mod renumber;

@@ -1,30 +1,7 @@
-use jiff::Timestamp;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::*;
-use crate::container::ImageOf;
-
-fn record() -> Record {
-    Record {
-        id: "a".repeat(64),
-        name: "web".into(),
-        created: Timestamp::UNIX_EPOCH,
-        image: ImageOf { name: "bb".into(), id: "sha256:0".into(), layers: vec![] },
-        command: vec!["sh".into()],
-        entrypoint: 0,
-        env: vec!["A=1".into(), "PATH=/bin".into()],
-        workdir: "/".into(),
-        user: String::new(),
-        hostname: "host".into(),
-        network: Network::Bridge,
-        tty: false,
-        open_stdin: false,
-        auto_remove: false,
-        cgroup_parent: "/twill".into(),
-        stop_signal: 15,
-        labels: std::collections::BTreeMap::new(),
-    }
-}
+use crate::container::record::sample as record;
 
 fn root() -> Identity {
     Identity { uid: 0, gid: 0, groups: vec![], home: "/root".into() }
@@ -37,6 +14,7 @@ fn spec(record: &Record, cgroups_v1: &[PathBuf]) -> Spec {
         rootfs: Path::new("/r"),
         files: Path::new("/f"),
         open_files_limit: 20_000,
+        counts_swap: false,
         cgroups_v1,
     };
     serde_json::from_value(render(&inputs)).unwrap()

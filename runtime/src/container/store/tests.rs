@@ -1,7 +1,8 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::container::{ImageOf, Network};
+use crate::container::Network;
+use crate::container::record::sample;
 
 struct World {
     paths: Paths,
@@ -19,20 +20,8 @@ fn record(id: &str) -> Record {
         id: id.to_owned(),
         name: String::new(),
         created: Timestamp::now(),
-        image: ImageOf { name: "bb".into(), id: "sha256:0".into(), layers: vec![] },
-        command: vec!["sh".into()],
-        entrypoint: 0,
-        env: vec![],
-        workdir: "/".into(),
-        user: String::new(),
-        hostname: "host".into(),
         network: Network::None,
-        tty: false,
-        open_stdin: false,
-        auto_remove: false,
-        cgroup_parent: "/twill".into(),
-        stop_signal: 15,
-        labels: std::collections::BTreeMap::new(),
+        ..sample()
     }
 }
 
@@ -126,4 +115,43 @@ fn states_come_back_as_they_went() {
     assert_eq!(store.read(&record.id).unwrap().state, state);
     fs::write(world.paths.container(&record.id).join("state.json"), "{").unwrap();
     assert!(matches!(store.find(&record.id), Err(Error::Decode { .. })));
+}
+
+#[test]
+fn a_new_name_is_the_only_one() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let (first, second) = (id("a"), id("b"));
+    store.add(record(&first), Some("web")).unwrap();
+    store.add(record(&second), Some("db")).unwrap();
+    assert!(matches!(store.rename(&first, "db"), Err(Error::NameTaken { .. })));
+    assert!(matches!(store.rename(&first, "web"), Err(Error::SameName)));
+    assert!(matches!(store.rename(&first, "-x"), Err(Error::InvalidName(_))));
+    assert!(matches!(store.rename(&id("c"), "cache"), Err(Error::NoSuchContainer(_))));
+    store.rename(&first, "web-old").unwrap();
+    assert_eq!(store.find("web-old").unwrap().record.id, first);
+    assert!(matches!(store.find("web"), Err(Error::NoSuchContainer(_))));
+    // Whoever knows it by its old name takes it away all the same.
+    store.rename(&second, "web").unwrap();
+    let stale = Record { name: "db".into(), ..record(&second) };
+    store.remove(&stale).unwrap();
+    assert_eq!(fs::read_dir(world.paths.names()).unwrap().count(), 1);
+}
+
+#[test]
+fn links_that_a_crash_left_are_nobodys_names() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let (first, second) = (id("a"), id("b"));
+    store.add(record(&first), Some("web")).unwrap();
+    // Died before the record was written, and died before the old link was gone.
+    for name in ["new", "old"] {
+        std::os::unix::fs::symlink(&first, world.paths.names().join(name)).unwrap();
+        assert!(matches!(store.find(name), Err(Error::NoSuchContainer(_))), "{name}");
+    }
+    store.add(record(&second), Some("new")).unwrap();
+    assert_eq!(store.find("new").unwrap().record.id, second);
+    store.rename(&second, "old").unwrap();
+    assert_eq!(store.find("old").unwrap().record.id, second);
+    assert_eq!(store.find("web").unwrap().record.id, first);
 }

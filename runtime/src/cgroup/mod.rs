@@ -1,7 +1,14 @@
 //! The cgroups of one container, in every hierarchy of this machine.
 //!
 //! libcontainer makes them and sets limits; what it lacks is done here: showing them to the container
-//! read-only on cgroup v1, entering them for `exec`, and emptying and removing them whoever died.
+//! read-only on cgroup v1, entering them for `exec`, halting and limiting whoever is in them, reading what
+//! they use, and emptying and removing them whoever died.
+
+mod freezer;
+mod limits;
+mod usage;
+
+pub use usage::Usage;
 
 use std::fs;
 use std::io;
@@ -65,7 +72,7 @@ impl Hierarchies {
     pub fn cgroup(&self, path: &Path) -> Cgroup {
         let relative = path.strip_prefix("/").unwrap_or(path);
         let directories = self.v1.iter().chain(&self.v2).map(|root| root.join(relative));
-        Cgroup { directories: directories.collect() }
+        Cgroup { directories: directories.collect(), is_unified: self.is_unified() }
     }
 }
 
@@ -73,6 +80,7 @@ impl Hierarchies {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cgroup {
     directories: Vec<PathBuf>,
+    is_unified: bool,
 }
 
 impl Cgroup {
@@ -99,6 +107,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Who is in it and below, by pid, in ascending order.
+    #[must_use]
+    pub fn processes(&self) -> Vec<i32> {
+        let mut all: Vec<i32> =
+            self.directories.iter().flat_map(|one| processes_below(one)).collect();
+        all.retain(|pid| *pid > 0);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Did the kernel kill somebody in it for want of memory?
     #[must_use]
     pub fn was_out_of_memory(&self) -> bool {
@@ -114,6 +133,8 @@ impl Cgroup {
     /// Kills everyone in it and below, and removes it; what is not there is removed already.
     pub fn remove(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
+        // On v1 a signal waits until its receiver goes on.
+        self.thaw()?;
         for directory in &self.directories {
             remove_tree(directory, deadline).file("remove the cgroup", directory)?;
         }
@@ -158,6 +179,17 @@ fn remove_tree(directory: &Path, deadline: Instant) -> io::Result<()> {
             removed => return removed,
         }
     }
+}
+
+/// A container may make cgroups of its own in its own.
+fn processes_below(directory: &Path) -> Vec<i32> {
+    let mut found = processes(directory).unwrap_or_default();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(processes_below(&entry.path()));
+        }
+    }
+    found
 }
 
 fn processes(directory: &Path) -> io::Result<Vec<i32>> {

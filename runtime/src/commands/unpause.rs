@@ -1,0 +1,27 @@
+//! `twill unpause`: let the processes of a container go on.
+
+use crate::commands::{Code, each};
+use crate::container::Store;
+use crate::error::Error;
+use crate::{Paths, cgroup, output};
+
+/// Arguments.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Names, ids or starts of ids
+    #[arg(required = true)]
+    pub containers: Vec<String>,
+}
+
+/// Does it.
+pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
+    let store = Store::new(paths);
+    Ok(each::container(&store, &args.containers, |container, name| {
+        if !container.state.paused {
+            return Err(Error::NotPaused(container.record.name));
+        }
+        cgroup::Hierarchies::here()?.cgroup(&container.record.cgroup()).thaw()?;
+        output::line(name);
+        Ok(())
+    }))
+}

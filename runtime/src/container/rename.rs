@@ -1,0 +1,48 @@
+//! Changing what a container was asked to be: its name, its limits.
+
+use super::names;
+use super::record::Record;
+use super::resources::Resources;
+use super::store::{Container, Store};
+use crate::error::{Error, Result};
+
+impl Store<'_> {
+    /// Gives a container another name.
+    ///
+    /// The record decides: until it is written the new name leads nowhere, from then on the old one.
+    /// A link that a crash leaves behind is therefore nobody's name.
+    pub fn rename(&self, id: &str, name: &str) -> Result<Record> {
+        names::check(name)?;
+        let gone = || Error::NoSuchContainer(id.to_owned());
+        let _life = self.lock_container(id)?.ok_or_else(gone)?;
+        let _names = self.lock()?;
+        let Container { record, .. } = self.read(id)?;
+        if record.name == name {
+            return Err(Error::SameName);
+        }
+        names::reserve(self.paths(), name, id)?;
+        let renamed = Record { name: name.to_owned(), ..record.clone() };
+        if let Err(error) = self.write_record(&renamed) {
+            // The first cause counts.
+            drop(names::release(self.paths(), name, id));
+            return Err(error);
+        }
+        names::release(self.paths(), &record.name, id)?;
+        Ok(renamed)
+    }
+
+    /// Writes down other limits; whatever runs is limited by `apply` first.
+    pub fn limit(
+        &self,
+        id: &str,
+        newer: &Resources,
+        apply: impl FnOnce(&Container, &Resources) -> Result<()>,
+    ) -> Result<()> {
+        let gone = || Error::NoSuchContainer(id.to_owned());
+        let _life = self.lock_container(id)?.ok_or_else(gone)?;
+        let container = self.read(id)?;
+        let resources = container.record.resources.with(newer);
+        apply(&container, newer)?;
+        self.write_record(&Record { resources, ..container.record })
+    }
+}
