@@ -39,59 +39,46 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create a container from an image and start it
-    Run(commands::run::Args),
-    /// Create a container without starting it
-    Create(commands::create::Args),
-    /// Start containers that rest
-    Start(commands::start::Args),
+    #[command(flatten)]
+    OfContainers(commands::container::Common),
     /// List containers
     Ps(commands::ps::Args),
-    /// Run a command in a running container
-    Exec(commands::exec::Args),
-    /// Connect to the input and output of a running container
-    Attach(commands::attach::Args),
-    /// Show what a container wrote
-    Logs(commands::logs::Args),
-    /// Ask containers to end, then make them
-    Stop(commands::stop::Args),
-    /// Stop containers and start them again
-    Restart(commands::restart::Args),
-    /// Send a signal to containers
-    Kill(commands::kill::Args),
-    /// Halt every process of containers
-    Pause(commands::pause::Args),
-    /// Let the processes of paused containers go on
-    Unpause(commands::unpause::Args),
-    /// Wait until containers have ended and print their exit codes
-    Wait(commands::wait::Args),
-    /// Remove containers
-    Rm(commands::rm::Args),
-    /// Give a container another name
-    Rename(commands::rename::Args),
-    /// Show where the ports of a container are reached
-    Port(commands::port::Args),
-    /// Show the processes of a container
-    Top(commands::top::Args),
-    /// Change the limits of containers
-    Update(commands::update::Args),
     /// Show all that is known about containers or images, as JSON
     Inspect(commands::inspect::Args),
-    /// Take in images from an archive of `docker save` or an OCI layout
-    Load(commands::load::Args),
-    /// Make an image of the plain files of a root file system
-    Import(commands::import::Args),
+    #[command(flatten)]
+    OfImages(commands::image::Common),
     /// List images
     Images(commands::images::Args),
-    /// Give an image another name
-    Tag(commands::tag::Args),
     /// Remove images
     Rmi(commands::rmi::Args),
+    /// Show what happened, and what happens
+    Events(commands::events::Args),
+    /// Show this host and what is on it
+    Info(commands::info::Args),
+    /// Show the version of this program and of what it runs on
+    Version(commands::version::Args),
+    /// All that can be done with containers
+    #[command(subcommand)]
+    Container(commands::container::Group),
+    /// All that can be done with images
+    #[command(subcommand)]
+    Image(commands::image::Group),
     /// Look after containers' places on the overlay
     Network(commands::network::Args),
     /// The process that looks after one container; started by `run`, not by people
     #[command(hide = true)]
     Monitor(commands::monitor::Args),
+}
+
+impl Command {
+    /// Has it Docker's codes of `run`?
+    fn is_run(&self) -> bool {
+        use commands::container::{Common, Group};
+        let (Self::OfContainers(command) | Self::Container(Group::Common(command))) = self else {
+            return false;
+        };
+        matches!(command, Common::Run(_) | Common::Create(_))
+    }
 }
 
 /// The whole program: parse, run, say once what went wrong.
@@ -107,7 +94,7 @@ pub fn main() -> ExitCode {
         _ => Paths::new(cli.root, cli.run_root),
     };
     let paths = paths.with_subnet_env(cli.subnet_file);
-    let of_run = matches!(cli.command, Command::Run(_) | Command::Create(_));
+    let of_run = cli.command.is_run();
     match dispatch(cli.command, &paths) {
         Ok(Code(code)) => code.into(),
         Err(error) => report(&error, of_run).into(),
@@ -116,30 +103,17 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
     match command {
-        Command::Run(args) => commands::run::run(&args, paths),
-        Command::Create(args) => commands::create::run(&args, paths),
-        Command::Start(args) => commands::start::run(&args, paths),
+        Command::OfContainers(command) => commands::container::common(command, paths),
         Command::Ps(args) => commands::ps::run(&args, paths),
-        Command::Exec(args) => commands::exec::run(&args, paths),
-        Command::Attach(args) => commands::attach::run(&args, paths),
-        Command::Logs(args) => commands::logs::run(&args, paths),
-        Command::Stop(args) => commands::stop::run(&args, paths),
-        Command::Restart(args) => commands::restart::run(&args, paths),
-        Command::Pause(args) => commands::pause::run(&args, paths),
-        Command::Unpause(args) => commands::unpause::run(&args, paths),
-        Command::Rename(args) => commands::rename::run(&args, paths),
-        Command::Port(args) => commands::port::run(&args, paths),
-        Command::Top(args) => commands::top::run(&args, paths),
-        Command::Update(args) => commands::update::run(&args, paths),
-        Command::Kill(args) => commands::kill::run(&args, paths),
-        Command::Wait(args) => commands::wait::run(&args, paths),
-        Command::Rm(args) => commands::rm::run(&args, paths),
         Command::Inspect(args) => commands::inspect::run(&args, paths),
-        Command::Load(args) => commands::load::run(&args, paths),
-        Command::Import(args) => commands::import::run(&args, paths),
+        Command::OfImages(command) => commands::image::common(command, paths),
         Command::Images(args) => commands::images::run(&args, paths),
-        Command::Tag(args) => commands::tag::run(&args, paths),
         Command::Rmi(args) => commands::rmi::run(&args, paths),
+        Command::Events(args) => commands::events::run(&args, paths),
+        Command::Info(args) => commands::info::run(&args, paths),
+        Command::Version(args) => commands::version::run(&args, paths),
+        Command::Container(group) => commands::container::group(group, paths),
+        Command::Image(group) => commands::image::group(group, paths),
         Command::Network(args) => commands::network::run(&args, paths),
         Command::Monitor(args) => commands::monitor::run(&args, paths),
     }
@@ -177,6 +151,7 @@ fn is_run(arguments: &[OsString]) -> bool {
         match argument.to_str() {
             Some("--root" | "--run-root" | "--subnet-file") => drop(rest.next()),
             Some(flag) if flag.starts_with('-') => {}
+            Some("container") => {}
             word => return matches!(word, Some("run" | "create")),
         }
     }
@@ -188,6 +163,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::commands::container::Common;
 
     #[test]
     fn the_command_tree_is_sound() {
@@ -204,6 +180,8 @@ mod tests {
         check("twill --root /x run --bogus", true);
         check("twill --root=/x create", true);
         check("twill ps --bogus", false);
+        check("twill container run --bogus", true);
+        check("twill container rm run", false);
         check("twill exec run", false);
         check("twill", false);
     }
@@ -211,7 +189,9 @@ mod tests {
     #[test]
     fn everything_after_the_image_belongs_to_the_container() {
         let cli = Cli::try_parse_from(["twill", "run", "-it", "bb", "ls", "-t", "--name", "x"]);
-        let Ok(Cli { command: Command::Run(args), .. }) = cli else { panic!("{cli:?}") };
+        let Ok(Cli { command: Command::OfContainers(Common::Run(args)), .. }) = cli else {
+            panic!("{cli:?}")
+        };
         assert_eq!(args.create.image_and_command, ["bb", "ls", "-t", "--name", "x"]);
         assert_eq!(args.create.name, None);
         assert!(Cli::try_parse_from(["twill", "run", "--bogus", "bb"]).is_err());

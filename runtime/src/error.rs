@@ -67,6 +67,21 @@ pub enum Error {
     /// No list can be filtered by that.
     #[error("invalid filter '{0}'")]
     InvalidFilter(String),
+    /// A copy has no source, or no directory to go to.
+    #[error("Could not find the file {0}")]
+    NoSuchFile(String),
+    /// A copy of a file was to go into a directory.
+    #[error("no such directory: {0}")]
+    NoSuchDirectory(String),
+    /// Only a directory will do.
+    #[error("{0} is not a directory")]
+    NotADirectory(String),
+    /// An archive, or a copy, could not be written down.
+    #[error("cannot unpack")]
+    Unpack(#[source] Box<crate::image::Defect>),
+    /// It is starting, or about to end.
+    #[error("container {0} is starting or ending: try again")]
+    Busy(String),
     /// The way to the overlay.
     #[error("cannot {operation} the network")]
     Network {

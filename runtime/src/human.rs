@@ -19,6 +19,28 @@ pub fn size(bytes: u64) -> String {
     format!("{whole}{dot}{fraction}{}", UNITS[unit])
 }
 
+/// A size in binary units with four digits: `1.223MiB`, `512B`, `15.62GiB`.
+pub fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let (mut unit, mut divisor) = (0, 1_u128);
+    while u128::from(bytes) >= divisor * 1024 && unit + 1 < UNITS.len() {
+        divisor *= 1024;
+        unit += 1;
+    }
+    let size = (u128::from(bytes) * 1000 + divisor / 2) / divisor;
+    let step = match size {
+        0..10_000 => 1,
+        10_000..100_000 => 10,
+        100_000..1_000_000 => 100,
+        _ => 1000,
+    };
+    let size = (size + step / 2) / step * step;
+    let fraction = format!("{:03}", size % 1000);
+    let fraction = fraction.trim_end_matches('0');
+    let dot = if fraction.is_empty() { "" } else { "." };
+    format!("{}{dot}{fraction}{}", size / 1000, UNITS[unit])
+}
+
 /// To three significant digits.
 fn rounded(thousandths: u128) -> u128 {
     let step = match thousandths {
@@ -87,6 +109,20 @@ mod tests {
         check(999_499, "999kB");
         check(999_500, "1MB");
         check(u64::MAX, "18.4EB");
+    }
+
+    #[test]
+    fn binary_sizes() {
+        let check = |bytes, want: &str| assert_eq!(binary_size(bytes), want, "{bytes}");
+        check(0, "0B");
+        check(1023, "1023B");
+        check(1024, "1KiB");
+        check(1536, "1.5KiB");
+        check(64 << 20, "64MiB");
+        check((64 << 20) + 1, "64MiB");
+        check(1_282_048, "1.223MiB");
+        check(16_772_513_792, "15.62GiB");
+        check(u64::MAX, "16EiB");
     }
 
     #[test]

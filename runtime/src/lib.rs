@@ -16,8 +16,10 @@ pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod container;
+pub mod copy;
 pub mod durable;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod human;
 pub mod image;
@@ -35,6 +37,7 @@ pub mod signals;
 pub mod table;
 pub mod template;
 pub mod terminal;
+pub mod when;
 
 pub use error::{Error, Result};
 pub use paths::Paths;

@@ -82,6 +82,12 @@ impl Paths {
         self.root.join("names")
     }
 
+    /// What happened.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events")
+    }
+
     /// Held, briefly, by whoever adds or removes a container or a name.
     #[must_use]
     pub fn lock(&self) -> PathBuf {

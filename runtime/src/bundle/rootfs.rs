@@ -180,7 +180,7 @@ impl Inside {
     }
 
     /// Where the links at the end of a path lead, whether something is there or not.
-    fn follow(&self, path: &Path) -> Result<PathBuf> {
+    pub(crate) fn follow(&self, path: &Path) -> Result<PathBuf> {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
             let Ok(link) = self.descend(&path, OFlags::PATH | OFlags::NOFOLLOW) else {
@@ -206,7 +206,8 @@ impl Inside {
         Ok((master, terminal))
     }
 
-    fn descend(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    /// Opens something, with the kernel keeping us inside whatever the links say.
+    pub(crate) fn descend(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.descend_as(path, flags, Mode::empty())
     }
 

@@ -1,9 +1,9 @@
 //! `twill attach`: input and output of a running container.
 
-use crate::Paths;
 use crate::commands::{Code, each};
 use crate::container::{Container, Store};
 use crate::monitor::session::{Ending, Session, Signals, Wishes};
+use crate::{Paths, events};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +19,7 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     let Container { record, .. } = each::active(&store, &args.container, "attach")?;
+    events::container(paths, &record, "attach", &[]);
     let signals = Signals::take()?;
     let wishes = Wishes { input: record.open_stdin && !args.no_stdin, tty: record.tty };
     match Session::join(paths, &record, Some(wishes))?.sit(wishes, &signals)? {

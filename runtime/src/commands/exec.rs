@@ -59,5 +59,5 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     }
     sealed::enter()?;
     let store = Store::new(paths);
-    Ok(Code(exec::run(&each::active(&store, container, "exec")?, &wishes)?))
+    Ok(Code(exec::run(paths, &each::active(&store, container, "exec")?, &wishes)?))
 }

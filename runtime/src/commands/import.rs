@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::load;
 use crate::commands::Code;
 use crate::image::{ImportOptions, Store};
-use crate::{Paths, output};
+use crate::{Paths, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +35,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         message: args.message.clone(),
         devices: load::devices(args.allow_devices),
     };
-    output::line(Store::open(paths)?.import(source, &options)?);
+    let id = Store::open(paths)?.import(source, &options)?;
+    events::image(paths, &id.to_string(), "import", args.reference.as_deref().unwrap_or_default());
+    output::line(id);
     Ok(Code::OK)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::Code;
 use crate::image::{Devices, Source, Store};
-use crate::{Error, Paths, output};
+use crate::{Error, Paths, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +26,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let source = source(args.input.as_deref())?;
     let store = Store::open(paths)?;
     for image in store.load(source, devices(args.allow_devices))? {
+        let name = image.names.first().map_or_else(String::new, ToString::to_string);
+        events::image(paths, &image.id.to_string(), "load", &name);
         output::line(image);
     }
     Ok(Code::OK)

@@ -1,11 +1,19 @@
 //! One file per command: its arguments, its help, and the few steps from arguments to the library.
 
 pub mod attach;
+pub mod container;
+pub mod cp;
 pub mod create;
+pub mod diff;
 pub mod each;
+pub mod events;
 pub mod exec;
+pub mod history;
+pub mod image;
+pub mod image_prune;
 pub mod images;
 pub mod import;
+pub mod info;
 pub mod inspect;
 pub mod kill;
 pub mod load;
@@ -14,6 +22,7 @@ pub mod monitor;
 pub mod network;
 pub mod pause;
 pub mod port;
+pub mod prune;
 pub mod ps;
 pub mod rename;
 pub mod restart;
@@ -21,11 +30,13 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod tag;
 pub mod top;
 pub mod unpause;
 pub mod update;
+pub mod version;
 pub mod wait;
 
 /// How a command that did not fail ends the process.

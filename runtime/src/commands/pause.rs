@@ -3,7 +3,7 @@
 use crate::commands::{Code, each};
 use crate::container::{Container, Status, Store};
 use crate::error::{Error, Result};
-use crate::{Paths, cgroup, output};
+use crate::{Paths, cgroup, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,5 +40,7 @@ fn pause(store: &Store<'_>, container: &Container) -> Result<()> {
     if cgroup.is_frozen() {
         return Err(Error::AlreadyPaused(record.name.clone()));
     }
-    cgroup.freeze()
+    cgroup.freeze()?;
+    events::container(store.paths(), record, "pause", &[]);
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::commands::{Code, each};
 use crate::container::{Container, Status, Store, Wish, end};
 use crate::error::Result;
 use crate::monitor::session::Session;
-use crate::{Paths, output};
+use crate::{Paths, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,5 +42,7 @@ fn restart(store: &Store<'_>, container: &Container, asking: Asking) -> Result<(
         // It was to vanish with its end, and this is its end. The reason for it counts.
         drop(end::remove(store, &each::one(store, &record.id)?, false));
     }
-    started
+    started?;
+    events::container(store.paths(), record, "restart", &[]);
+    Ok(())
 }

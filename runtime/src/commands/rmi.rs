@@ -1,8 +1,9 @@
 //! `twill rmi`: names of images, and images without names.
 
 use crate::commands::Code;
+use crate::error::Result;
 use crate::image::{Digest, Removal, Removed, Store};
-use crate::{Paths, container, output};
+use crate::{Paths, container, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,17 +20,18 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::open(paths)?;
     let containers = container::Store::new(paths);
-    let user_of = |image: &Digest| {
-        let image = image.to_string();
-        let all = containers.list()?;
-        let user = all.into_iter().find(|one| one.record.image.id == image);
-        Ok(user.map(|user| user.record.name))
-    };
+    let user_of = |image: &Digest| Ok(user_of(&containers, image)?);
     let removal = Removal { force: args.force, user_of: &user_of };
     let mut failed: Option<anyhow::Error> = None;
     for image in &args.images {
+        let id = store.resolve(image).map(|image| image.id.to_string()).unwrap_or_default();
         match store.remove(image, removal) {
-            Ok(removed) => removed.iter().for_each(show),
+            Ok(removed) => {
+                for one in &removed {
+                    show(one);
+                    events::removed(paths, &id, one);
+                }
+            }
             Err(error) => {
                 if let Some(earlier) = failed.replace(error.into()) {
                     output::note(format_args!("twill: {earlier:#}"));
@@ -38,6 +40,14 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         }
     }
     failed.map_or(Ok(Code::OK), Err)
+}
+
+/// The container that uses an image.
+pub fn user_of(containers: &container::Store<'_>, image: &Digest) -> Result<Option<String>> {
+    let image = image.to_string();
+    let all = containers.list()?;
+    let user = all.into_iter().find(|one| one.record.image.id == image);
+    Ok(user.map(|user| user.record.name))
 }
 
 fn show(removed: &Removed) {

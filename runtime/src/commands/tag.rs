@@ -1,8 +1,8 @@
 //! `twill tag`: another name for an image.
 
-use crate::Paths;
 use crate::commands::Code;
 use crate::image::Store;
+use crate::{Paths, events};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +16,8 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    Store::open(paths)?.tag(&args.image, &args.name)?;
+    let store = Store::open(paths)?;
+    store.tag(&args.image, &args.name)?;
+    events::image(paths, &store.resolve(&args.name)?.id.to_string(), "tag", &args.name);
     Ok(Code::OK)
 }

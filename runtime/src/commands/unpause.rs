@@ -3,7 +3,7 @@
 use crate::commands::{Code, each};
 use crate::container::Store;
 use crate::error::Error;
-use crate::{Paths, cgroup, output};
+use crate::{Paths, cgroup, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,6 +21,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             return Err(Error::NotPaused(container.record.name));
         }
         cgroup::Hierarchies::here()?.cgroup(&container.record.cgroup()).thaw()?;
+        events::container(paths, &container.record, "unpause", &[]);
         output::line(name);
         Ok(())
     }))

@@ -11,6 +11,7 @@ use super::record::{ImageOf, Network, Record};
 use super::resources::{self, Resources};
 use super::store::Store;
 use crate::error::{Error, Result};
+use crate::events;
 use crate::image::{self, Image};
 use crate::signals::Signal;
 
@@ -59,7 +60,9 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
         image::Error::Unknown { .. } => Error::NoSuchImage(with_tag(&wishes.image)),
         error => Error::Image(error),
     })?;
-    store.add(record(wishes, &image)?, wishes.name.as_deref())
+    let record = store.add(record(wishes, &image)?, wishes.name.as_deref())?;
+    events::container(store.paths(), &record, "create", &[]);
+    Ok(record)
 }
 
 fn with_tag(name: &str) -> String {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::liveness;
 use super::reap;
+use super::record::Record;
 use super::state::{Status, Wish};
 use super::store::{Container, Store};
 use crate::cgroup::Hierarchies;
 use crate::error::{Error, Result};
+use crate::events;
 use crate::process::{Handle, Process};
 use crate::signals::Signal;
 
@@ -42,11 +44,16 @@ pub fn signal(store: &Store<'_>, container: &Container, signal: Signal) -> Resul
         store.wish(&record.id, Wish::Rest)?;
     }
     handle.signal(signal)?;
+    told(store, record, signal);
     // Without a stop signal of its own, Docker takes every signal for one.
     if ends || record.stop_signal == Signal::TERM.number() {
         thaw(container)?;
     }
     Ok(())
+}
+
+fn told(store: &Store<'_>, record: &Record, signal: Signal) {
+    events::container(store.paths(), record, "kill", &[("signal", signal.number().to_string())]);
 }
 
 fn thaw(container: &Container) -> Result<()> {
@@ -66,17 +73,22 @@ pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<
     store.wish(&record.id, manner.wish)?;
     let own = || Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM);
     if let Some(first) = state.process.and_then(Process::open) {
-        first.signal(manner.signal.unwrap_or_else(own))?;
+        let asking = manner.signal.unwrap_or_else(own);
+        first.signal(asking)?;
+        told(store, record, asking);
         thaw(container)?;
         if !first.wait(manner.grace)? {
             first.signal(Signal::KILL)?;
+            told(store, record, Signal::KILL);
             // Somebody may have paused it while we waited.
             Hierarchies::here()?.cgroup(&record.cgroup()).thaw()?;
             first.wait(Some(PATIENCE))?;
         }
     }
     wait_for_monitor(store, &record.id)?;
-    reap::settle(store, container.clone()).map(drop)
+    reap::settle(store, container.clone())?;
+    events::container(store.paths(), record, "stop", &[]);
+    Ok(())
 }
 
 /// Takes a container away with everything it left. Without force it must not run.
@@ -96,7 +108,9 @@ pub fn remove(store: &Store<'_>, container: &Container, force: bool) -> Result<(
         let Some(_lock) = store.lock_container(&record.id)? else { return Ok(()) };
         if liveness::monitor(store.paths(), &record.id)?.is_none() {
             reap::clear(store.paths(), record)?;
-            return store.remove(record);
+            store.remove(record)?;
+            events::container(store.paths(), record, "destroy", &[]);
+            return Ok(());
         }
     }
 }

@@ -13,6 +13,7 @@
 //! `monitor.lock`: the kernel lets go of it when the monitor dies, however it dies.
 
 pub mod births;
+pub mod changes;
 pub mod create;
 pub mod end;
 pub mod id;

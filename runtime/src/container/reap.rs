@@ -13,6 +13,7 @@ use super::{births, liveness};
 use crate::Paths;
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{Error, Result, SystemContext as _};
+use crate::events;
 
 /// What a container without a monitor ended with: it died with its monitor.
 const LOST: u8 = 137;
@@ -61,7 +62,9 @@ fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Contain
         return Ok(Some(Container { record, state }));
     }
     if record.auto_remove {
+        events::container(store.paths(), &record, "die", &[("exitCode", LOST.to_string())]);
         store.remove(&record)?;
+        events::container(store.paths(), &record, "destroy", &[]);
         return Ok(None);
     }
     let state = State {
@@ -70,6 +73,7 @@ fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Contain
     };
     // On a full or read-only disk it is true all the same: `ps` has to work there, and `rm` even more.
     drop(store.write_state(&record, &state));
+    events::container(store.paths(), &record, "die", &[("exitCode", LOST.to_string())]);
     Ok(Some(Container { record, state }))
 }
 

@@ -5,6 +5,7 @@ use super::record::Record;
 use super::resources::Resources;
 use super::store::{Container, Store};
 use crate::error::{Error, Result};
+use crate::events;
 
 impl Store<'_> {
     /// Gives a container another name.
@@ -28,6 +29,8 @@ impl Store<'_> {
             return Err(error);
         }
         names::release(self.paths(), &record.name, id)?;
+        let old = [("oldName", format!("/{}", record.name))];
+        events::container(self.paths(), &renamed, "rename", &old);
         Ok(renamed)
     }
 
@@ -43,6 +46,9 @@ impl Store<'_> {
         let container = self.read(id)?;
         let resources = container.record.resources.with(newer);
         apply(&container, newer)?;
-        self.write_record(&Record { resources, ..container.record })
+        let limited = Record { resources, ..container.record };
+        self.write_record(&limited)?;
+        events::container(self.paths(), &limited, "update", &[]);
+        Ok(())
     }
 }

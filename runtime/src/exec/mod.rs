@@ -32,6 +32,7 @@ use crate::error::{Error, Result, SystemContext as _};
 use crate::monitor::executor;
 use crate::process::Handle;
 use crate::raw::SingleThread;
+use crate::{Paths, events};
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ struct Plan {
 }
 
 /// Runs a command in a running container; returns its exit code, 128+n for signal n.
-pub fn run(container: &Container, wishes: &Wishes) -> Result<u8> {
+pub fn run(paths: &Paths, container: &Container, wishes: &Wishes) -> Result<u8> {
     let record = &container.record;
     let not_running = || Error::NotRunning(record.name.clone());
     let process = container.state.process.ok_or_else(not_running)?;
@@ -86,13 +87,16 @@ pub fn run(container: &Container, wishes: &Wishes) -> Result<u8> {
         exit_code(child)?;
         return Err(Error::Start { code, message, hint: None });
     }
+    events::container(paths, record, &format!("exec_start: {}", wishes.command.join(" ")), &[]);
     if wishes.detach {
         return Ok(0);
     }
     if let Some(relay) = relay {
         relay.run(&watched)?;
     }
-    exit_code(child)
+    let code = exit_code(child)?;
+    events::container(paths, record, "exec_die", &[("exitCode", code.to_string())]);
+    Ok(code)
 }
 
 fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan> {

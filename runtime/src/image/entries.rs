@@ -55,6 +55,11 @@ impl<S: Stream> Entries<S> {
         Self { stream, position: 0, unread: 0, padding: 0, count: 0, limit }
     }
 
+    /// Bytes read so far.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Reads what follows the last entry, to the very end, and gives the stream back.
     pub(super) fn drain(mut self) -> Result<S, Defect> {
         match io::copy(&mut self.stream, &mut io::sink()) {

@@ -57,4 +57,4 @@ pub use load::Loaded;
 pub use reference::{Invalid as InvalidReference, Reference};
 pub use remove::{Removal, Removed, UserOf};
 pub use store::{Hold, Image, Store};
-pub use unpack::Devices;
+pub use unpack::{Devices, extract};

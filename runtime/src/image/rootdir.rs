@@ -47,6 +47,12 @@ impl Parts {
     }
 }
 
+impl From<OwnedFd> for RootDir {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
 impl RootDir {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

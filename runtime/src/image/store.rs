@@ -34,6 +34,8 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// Its unpacked layers, the lowest first: `lowerdir` of an overlay in reverse order.
     pub layers: Vec<PathBuf>,
+    /// Bytes in the files of each.
+    pub layer_sizes: Vec<u64>,
     /// Bytes in the files of all layers.
     pub size: u64,
     /// When it was made, as its maker says.
@@ -183,16 +185,17 @@ impl Store {
         let path = records::configuration(&self.images, &id);
         let config = parse_configuration(&path, &self.configuration(&id)?)?;
         let mut layers = Vec::new();
-        let mut size = 0_u64;
+        let (mut layer_sizes, mut size) = (Vec::new(), 0_u64);
         for diff_id in config.rootfs().diff_ids() {
             let missing = || Error::LayerMissing { image: id.short(), layer: diff_id.clone() };
             let layer = self.layer(&diff_id.parse().ok().ok_or_else(missing)?);
             let record = LayerRecord::read(&layer)?.ok_or_else(missing)?;
             size = size.saturating_add(record.size);
+            layer_sizes.push(record.size);
             layers.push(layer.join("fs"));
         }
         let created = config.created().as_deref().and_then(|text| text.parse().ok());
-        Ok(Image { id, names: names.names(&id), config, layers, size, created })
+        Ok(Image { id, names: names.names(&id), config, layers, layer_sizes, size, created })
     }
 }
 

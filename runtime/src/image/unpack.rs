@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::FileType;
@@ -57,7 +57,7 @@ pub(super) struct Unpacked {
 pub(super) fn unpack(layer: impl Read, root: &Path, devices: Devices) -> Result<Unpacked, Defect> {
     let mut entries = Entries::new(Hashing::new(Plain::new(layer)?), ENTRY_LIMIT);
     let mut unpacking =
-        Unpacking { root: RootDir::open(root)?, devices, buffer: vec![0; 128 * 1024] };
+        Unpacking { root: RootDir::open(root)?, devices, marks: true, buffer: vec![0; 128 * 1024] };
     let mut size = 0_u64;
     let ended = loop {
         match entries.next()? {
@@ -74,6 +74,25 @@ pub(super) fn unpack(layer: impl Read, root: &Path, devices: Devices) -> Result<
     // The digest covers what is after the end marker as well.
     let stream = entries.drain()?;
     Ok(Unpacked { diff_id: Digest::from(stream.hasher), size, ended })
+}
+
+/// Unpacks an archive, compressed or not, into a directory that has contents already. Names that mark
+/// deletions in layers are ordinary ones here.
+pub fn extract(archive: impl Read, root: OwnedFd, devices: Devices) -> Result<(), Defect> {
+    let mut entries = Entries::new(Reading(Plain::new(archive)?), ENTRY_LIMIT);
+    let root = RootDir::from(root);
+    let mut unpacking = Unpacking { root, devices, marks: false, buffer: vec![0; 128 * 1024] };
+    loop {
+        match entries.next()? {
+            Next::Entry(entry) => {
+                unpacking.put(&entry, &mut entries).map_err(|fault| describe(&entry, fault))?;
+            }
+            Next::End => break,
+            Next::Stop => return Err(Defect::CutOff { at: entries.position() }),
+        }
+    }
+    // Whoever writes must not find the pipe closed over its last blocks.
+    entries.drain().map(drop)
 }
 
 impl Entry {
@@ -95,6 +114,8 @@ enum Stopped {
 struct Unpacking {
     root: RootDir,
     devices: Devices,
+    /// Do some names mark deletions?
+    marks: bool,
     buffer: Vec<u8>,
 }
 
@@ -109,6 +130,11 @@ impl Unpacking {
             return self.put_root(entry);
         };
         self.check(entry)?;
+        if !self.marks {
+            let place = self.root.place(folders, name)?;
+            self.put_at(&place, entry, entries)?;
+            return Ok(place.settle()?);
+        }
         let hidden = name.strip_prefix(b".wh.");
         let of_aufs = |part: &[u8]| part.starts_with(b".wh..wh.") && part != b".wh..wh..opq";
         // Marks that mean nothing without aufs.
@@ -250,6 +276,17 @@ impl<F: Into<Fault>> From<F> for Stopped {
         Self::Here(fault.into())
     }
 }
+
+/// A stream of which nothing is kept.
+struct Reading<S>(S);
+
+impl<S: Read> Read for Reading<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<S: Read> Stream for Reading<S> {}
 
 /// Passes a stream on and keeps its digest.
 struct Hashing<S> {

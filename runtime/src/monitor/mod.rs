@@ -39,6 +39,7 @@ use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
 use crate::container::{Container, Record, State, Status, Store, Wish, liveness, reap, renumber};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
+use crate::events;
 use crate::signals::Signal;
 
 /// The whole life of a monitor. Failures go to the first client; there is nobody else.
@@ -89,6 +90,7 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
             ..State::default()
         };
         store.write_state(record, &state)?;
+        events::container(store.paths(), record, "start", &[]);
         // It runs; what cannot be moved now, `twill network sync` moves or reports.
         drop(renumber::catch_up(store, record, state.address.as_ref()));
         Ok((launched, state))
@@ -118,8 +120,15 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         vanishes
     };
     clear(store.paths(), record)?;
+    // Under the name that it has by now.
+    let record = &store.read(&record.id).map_or_else(|_| record.clone(), |found| found.record);
+    if out_of_memory {
+        events::container(store.paths(), record, "oom", &[]);
+    }
+    events::container(store.paths(), record, "die", &[("exitCode", code.to_string())]);
     if vanishes {
         store.remove(record)?;
+        events::container(store.paths(), record, "destroy", &[]);
     }
     Ok(Frame::Exited(code))
 }

@@ -80,10 +80,10 @@ fn templates_pick_from_what_is_known() {
     assert_eq!(inspect("{{if .State.Running}}up{{else}}down{{end}}").ok(), "down");
     inspect("{{.Nosuch}}").fails(1, "map has no entry for key \"Nosuch\"");
     inspect("{{").fails(64, "template parsing error: template: :1: unclosed action");
-    assert_eq!(world.twill(&["inspect", "-f", "{{.RootFS.Type}}", "bb"]).ok(), "layers");
+    assert_eq!(world.twill(&["inspect", "-f", "{{.RootFS.Type}}", "bb:latest"]).ok(), "layers");
     let typed = |kind: &str, name: &str| world.twill(&["inspect", "--type", kind, name]);
     typed("image", "web").fails(1, "No such image: web");
-    typed("container", "bb").fails(1, "No such container: bb");
+    typed("container", "bb:latest").fails(1, "No such container: bb:latest");
     let said = world.twill(&["inspect", "-f", "{{.Name}}", "nosuch", "web"]);
     assert_eq!((said.code, said.out.as_str()), (1, "/web\n"));
     world.twill(&["rm", "web"]).ok();

@@ -9,6 +9,8 @@ mod daily;
 mod ending;
 mod exec;
 mod failures;
+mod files;
+mod host;
 mod hostile;
 mod inside;
 mod ipv6;

@@ -1,0 +1,97 @@
+//! `twill image prune`: images that nobody needs.
+
+use super::prune::{confirmed, reclaimed, until};
+use crate::commands::Code;
+use crate::image::{self, Digest, Image, Removal, Removed, Store};
+use crate::listing::Filters;
+use crate::{Paths, container, events, output};
+
+/// Arguments.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  twill image prune                           those without a name; asks first
+  twill image prune -a -f                     all that no container uses
+  twill image prune -a --filter until=240h    those made more than ten days ago
+
+An image that a container uses, running or not, stays.")]
+pub struct Args {
+    /// Not only those without a name: all that no container uses
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only those that fit: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+}
+
+/// Does it.
+pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
+    let filters = Filters::parse(&args.filter, &super::prune::FILTERS)?;
+    let until = until(&filters)?;
+    let what = if args.all {
+        "This will remove all images without at least one container associated to them."
+    } else {
+        "This will remove all dangling images."
+    };
+    if !args.force && !confirmed(what) {
+        return Ok(reclaimed(0));
+    }
+    let store = Store::open(paths)?;
+    let (mut removed, mut space) = (Vec::new(), 0);
+    for image in store.list()? {
+        let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
+        let labels = labels.unwrap_or_default();
+        let label = |name: &str| labels.get(name).map(String::as_str);
+        let wanted = (args.all || image.names.is_empty())
+            && until.is_none_or(|until| image.created.is_none_or(|created| created < until))
+            && filters.labels("label", label)
+            && !(filters.has("label!") && filters.labels("label!", label));
+        if wanted {
+            let gone = remove(paths, &store, &image)?;
+            let deleted = gone.iter().any(|one| matches!(one, Removed::Deleted(_)));
+            space += if deleted { image.size } else { 0 };
+            removed.extend(gone);
+        }
+    }
+    if !removed.is_empty() {
+        output::line("Deleted Images:");
+        for one in &removed {
+            match one {
+                Removed::Untagged(name) => output::line(format_args!("untagged: {name}")),
+                Removed::Deleted(id) => output::line(format_args!("deleted: {id}")),
+            }
+        }
+        output::line("");
+    }
+    Ok(reclaimed(space))
+}
+
+/// Name by name: with the last of them the store asks once more whether a container uses it.
+fn remove(paths: &Paths, store: &Store, image: &Image) -> anyhow::Result<Vec<Removed>> {
+    let containers = container::Store::new(paths);
+    let user_of = |image: &Digest| super::rmi::user_of(&containers, image);
+    if user_of(&image.id)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let removal = Removal { force: false, user_of: &|image| Ok(user_of(image)?) };
+    let names: Vec<String> = if image.names.is_empty() {
+        vec![image.id.to_string()]
+    } else {
+        image.names.iter().map(ToString::to_string).collect()
+    };
+    let mut removed = Vec::new();
+    for name in names {
+        match store.remove(&name, removal) {
+            Ok(gone) => removed.extend(gone),
+            // Used, or gone, since we looked.
+            Err(image::Error::InUse { .. } | image::Error::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for one in &removed {
+        events::removed(paths, &image.id.to_string(), one);
+    }
+    Ok(removed)
+}

@@ -1,0 +1,221 @@
+//! Writes a tree as an archive. Nothing is followed: each step is one name in an open directory.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::io::Errno;
+use tar::{Builder, EntryType, Header};
+
+/// Whose the copies are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owner {
+    /// Root's.
+    Root,
+    /// Whose the originals are.
+    Same,
+}
+
+/// An archive in the making.
+pub(super) struct Packer<W: Write> {
+    archive: Builder<W>,
+    owner: Owner,
+    /// Files with several names, by device and number, and the first name that was seen.
+    seen: HashMap<(u64, u64), PathBuf>,
+}
+
+impl<W: Write> Packer<W> {
+    pub(super) fn new(out: W, owner: Owner) -> Self {
+        Self { archive: Builder::new(out), owner, seen: HashMap::new() }
+    }
+
+    /// Writes the end.
+    pub(super) fn finish(self) -> io::Result<W> {
+        let mut out = self.archive.into_inner()?;
+        out.flush()?;
+        Ok(out)
+    }
+
+    /// What is in a directory, under its own names.
+    pub(super) fn put_contents(&mut self, directory: &OwnedFd) -> io::Result<()> {
+        self.put_below(&reopen(directory)?, Path::new(""))
+    }
+
+    /// An open thing (with `O_PATH`), under a name.
+    pub(super) fn put(&mut self, file: &OwnedFd, stat: &Stat, name: &Path) -> io::Result<()> {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => self.put_directory(&reopen(file)?, stat, name),
+            FileType::RegularFile => {
+                // The very thing that was looked at, whatever its path leads to by now.
+                let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+                self.put_file(&file, stat, name)
+            }
+            FileType::Symlink => {
+                let target = readlinkat(file, "", Vec::new())?;
+                self.put_symlink(target.as_bytes(), stat, name)
+            }
+            kind => self.put_node(kind, stat, name),
+        }
+    }
+
+    fn put_directory(&mut self, directory: &OwnedFd, stat: &Stat, name: &Path) -> io::Result<()> {
+        let mut header = self.header(stat, EntryType::Directory);
+        // A directory's name ends in a slash.
+        self.archive.append_data(&mut header, name.join(""), io::empty())?;
+        self.put_below(directory, name)
+    }
+
+    fn put_below(&mut self, directory: &OwnedFd, above: &Path) -> io::Result<()> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(directory)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        for name in names {
+            match self.put_one(directory, &name, &above.join(&name)) {
+                // A container that runs takes things away while we copy.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                put => put?,
+            }
+        }
+        Ok(())
+    }
+
+    fn put_one(&mut self, directory: &OwnedFd, name: &OsStr, path: &Path) -> io::Result<()> {
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let flags = flags | OFlags::RDONLY | OFlags::DIRECTORY;
+                let inner = openat(directory, name, flags, Mode::empty())?;
+                self.put_directory(&inner, &stat, path)
+            }
+            FileType::RegularFile => {
+                // What became a pipe meanwhile must not keep us waiting.
+                let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK;
+                let file = File::from(openat(directory, name, flags, Mode::empty())?);
+                let stat = rustix::fs::fstat(&file)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                    return Ok(());
+                }
+                self.put_file(&file, &stat, path)
+            }
+            FileType::Symlink => {
+                let target = match readlinkat(directory, name, Vec::new()) {
+                    Err(Errno::INVAL) => return Ok(()),
+                    target => target?,
+                };
+                self.put_symlink(target.as_bytes(), &stat, path)
+            }
+            kind => self.put_node(kind, &stat, path),
+        }
+    }
+
+    fn put_file(&mut self, file: &File, stat: &Stat, name: &Path) -> io::Result<()> {
+        if stat.st_nlink > 1 {
+            if let Some(first) = self.seen.get(&(stat.st_dev, stat.st_ino)) {
+                let mut header = self.header(stat, EntryType::Link);
+                return self.archive.append_link(&mut header, name, first);
+            }
+            self.seen.insert((stat.st_dev, stat.st_ino), name.to_owned());
+        }
+        let attributes = attributes(file);
+        let pairs = attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        if !attributes.is_empty() {
+            self.archive.append_pax_extensions(pairs)?;
+        }
+        let mut header = self.header(stat, EntryType::Regular);
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        header.set_size(size);
+        self.archive.append_data(&mut header, name, Exactly { file, left: size })
+    }
+
+    fn put_symlink(&mut self, target: &[u8], stat: &Stat, name: &Path) -> io::Result<()> {
+        let mut header = self.header(stat, EntryType::Symlink);
+        self.archive.append_link(&mut header, name, OsStr::from_bytes(target))
+    }
+
+    /// Pipes and devices; sockets mean nothing without whoever listens.
+    fn put_node(&mut self, kind: FileType, stat: &Stat, name: &Path) -> io::Result<()> {
+        let kind = match kind {
+            FileType::Fifo => EntryType::Fifo,
+            FileType::CharacterDevice => EntryType::Char,
+            FileType::BlockDevice => EntryType::Block,
+            _ => return Ok(()),
+        };
+        let mut header = self.header(stat, kind);
+        header.set_device_major(rustix::fs::major(stat.st_rdev))?;
+        header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
+        self.archive.append_data(&mut header, name, io::empty())
+    }
+
+    fn header(&self, stat: &Stat, kind: EntryType) -> Header {
+        let mut header = Header::new_gnu();
+        let (uid, gid) = match self.owner {
+            Owner::Root => (0, 0),
+            Owner::Same => (stat.st_uid, stat.st_gid),
+        };
+        header.set_entry_type(kind);
+        header.set_mode(stat.st_mode & 0o7777);
+        header.set_uid(uid.into());
+        header.set_gid(gid.into());
+        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+        header.set_size(0);
+        header
+    }
+}
+
+fn reopen(directory: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(directory, ".", flags, Mode::empty())?)
+}
+
+/// Those that belong to a file and not to the host that it is on.
+fn attributes(file: impl AsFd) -> Vec<(String, Vec<u8>)> {
+    let mut names = vec![0; 64 * 1024];
+    // A file system without them still holds the file.
+    let length = rustix::fs::flistxattr(&file, names.as_mut_slice()).unwrap_or(0);
+    let mut all = Vec::new();
+    for name in names[..length].split(|byte| *byte == 0) {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        if name != "security.capability" && !name.starts_with("user.") {
+            continue;
+        }
+        let mut value = vec![0; 64 * 1024];
+        if let Ok(length) = rustix::fs::fgetxattr(&file, name, value.as_mut_slice()) {
+            value.truncate(length);
+            all.push((format!("SCHILY.xattr.{name}"), value));
+        }
+    }
+    all
+}
+
+/// As many bytes as the header promised, though the file may be shorter or longer by now.
+struct Exactly<'a> {
+    file: &'a File,
+    left: u64,
+}
+
+impl Read for Exactly<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let buffer = &mut buffer[..wanted];
+        let read = match self.file.read(buffer)? {
+            0 => {
+                buffer.fill(0);
+                wanted
+            }
+            read => read,
+        };
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
