@@ -28,6 +28,7 @@ use crate::ownership::{Belief, Keeper, Left, Tenant, Wish, mine};
 use crate::patience::tell_systemd_of;
 use crate::publish::{self, publish};
 use crate::reconcile::{Reconciler, Uprooted, Wires};
+use crate::setup::Setup;
 use crate::stay::Order;
 
 /// How long a pass may take to end when the agent stops.
@@ -86,8 +87,7 @@ impl<S: Store> Session<S> {
             env: watch::Sender::new(env),
             applied: watch::Sender::new(applied),
         };
-        let (config, view) = (news.config.subscribe(), peers.clone());
-        let inlets = Inlets { config, view, stands, named };
+        let inlets = Inlets { config: news.config.subscribe(), view: peers.clone(), stands, named };
         agent.board.goes_by(sources(&outlets, &peers));
         let (setup, record) = (outlets.setup.subscribe(), record(agent));
         let table = Table::of(agent.name.as_ref());
@@ -110,6 +110,7 @@ impl<S: Store> Session<S> {
         }
         publish((&agent.flags.files, &agent.hook), &env)?;
         agent.board.published();
+        announce(agent, &membership.setup).await;
         // Whoever dies before this is asked again who it is.
         agent.identity().settle()?;
         tracing::info!(subnet = %membership.setup.key().words(), mtu = %env.mtu, "bootstrap done");
@@ -176,6 +177,16 @@ impl<S: Store> Session<S> {
             extension::shut_down(&setup, &record(agent)).await;
         }
         end
+    }
+}
+
+/// Tells the links where this host's addresses are now.
+async fn announce<S: Store>(agent: &Agent<S>, setup: &Setup) {
+    for half in setup.halves() {
+        // Others find out by themselves, later.
+        if let Err(error) = agent.kernel.announce(&half.uplink).await {
+            tracing::debug!("{}", Failure::from(error).line());
+        }
     }
 }
 

@@ -37,6 +37,14 @@ pub enum Error {
         /// Why its namespace cannot be entered.
         source: crate::netns::Error,
     },
+    /// The others on the link do not hear where an address is now.
+    #[error("cannot announce {address} on its link")]
+    Announce {
+        /// Which one.
+        address: twill_core::ids::Underlay,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The kernel does not show a table.
     #[error("cannot list {table}")]
     List {

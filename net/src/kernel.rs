@@ -1,5 +1,6 @@
 //! The kernel's network of one namespace, through netlink sockets of its own.
 
+mod announce;
 mod device;
 mod events;
 mod family;

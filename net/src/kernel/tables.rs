@@ -11,7 +11,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use nix::libc;
 use twill_core::device::IfIndex;
 use twill_core::ids::{Family, Subnet};
-use twill_core::plan::{Link, Tables};
+use twill_core::plan::{Change, Link, Tables};
 
 use super::Kernel;
 use super::family::address_family;
@@ -85,6 +85,19 @@ impl Kernel {
         }
         let link = Link::new(routes.iter().filter_map(|route| lead(ground.uplink, route)));
         Ok(Dump { tables, link })
+    }
+
+    /// Drops our forwarding entries of a device and writes them again. Each entry keeps, for each core,
+    /// the way that packets took with the source address of then, whatever the device's is now: peers
+    /// refuse what comes from there.
+    pub(super) async fn renew_forwarding(&self, device: IfIndex) -> Result<(), Error> {
+        let ground = Ground { devices: &[device], uplink: device, networks: &[] };
+        let rows = self.neighbours((device, AddressFamily::Bridge)).await?;
+        let rows: Vec<_> = rows.iter().filter_map(|row| forwarding_row(ground, row)).collect();
+        let drops = rows.iter().map(|(on, mac, host)| Change::DropForwarding(*on, *mac, *host));
+        let puts = rows.iter().map(|(on, mac, host)| Change::PutForwarding(*on, *mac, *host));
+        let mut refused = self.apply(&drops.chain(puts).collect::<Vec<_>>()).await?;
+        refused.pop_first().map_or(Ok(()), |(_change, error)| Err(error))
     }
 
     /// The neighbours on a device, or the rows of its forwarding database.

@@ -1,10 +1,14 @@
 //! The tunnel device is made once, kept, mended, and made anew only when there is no other way.
 
+use std::net::IpAddr;
+
 use crate::host::{
-    OWN, apply, device, dump, gateway, host, mac, named, on_a_host, run, spec, subnet,
+    OWN, apply, device, dump, feed, gateway, host, mac, named, on_a_host, run, spec, subnet,
 };
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use twill_core::device::{DeviceSpec, Tun, Vxlan};
-use twill_core::ids::{Mac, Mtu, Vni};
+use twill_core::ids::{Mac, Mtu, Subnet, Underlay, Vni};
 use twill_core::plan::{Change, Hop};
 use twill_net::{Error, Kernel};
 
@@ -86,6 +90,56 @@ fn a_device_that_differs_is_mended_in_place_or_made_anew() {
             check_shape(name);
         });
     }
+}
+
+/// The kernel remembers the way of an earlier packet, and with it its source address, for each core.
+#[test]
+fn a_device_with_another_local_address_sends_from_that_one_alone() {
+    on_a_host(async |_scratch| {
+        let mut core = CpuSet::new();
+        core.set(0).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &core).unwrap();
+        let kernel = Kernel::open().unwrap();
+        let [former, now, peer] =
+            [1, 3, 2].map(|n| IpAddr::from([0xfd00, 0x140, 0, 0, 0, 0, 0, n]));
+        let block: Subnet = "fd00:88:0:1::/64".parse().unwrap();
+        run("ip -6 neigh add fd00:140::2 lladdr 02:00:00:00:00:22 dev eth0 nud permanent");
+        run("ip -6 address add fd00:140::1/64 dev eth0 nodad");
+        let with = async |local| {
+            let spec = spec(&kernel).await;
+            let (local, address) = (Underlay(local), block.gateway());
+            DeviceSpec::Vxlan(Vxlan { local, address, mtu: Mtu::new(1430).unwrap(), ..spec })
+        };
+        let index = kernel.ensure_device(&with(former).await).await.unwrap();
+        let there: Subnet = "fd00:88:0:2::/64".parse().unwrap();
+        let rows = [
+            Change::PutForwarding(index, mac(2), Underlay(peer)),
+            Change::PutNeighbour(index, there.gateway(), mac(2)),
+            Change::PutRoute(there, Hop::Onlink(index, there.gateway()).into()),
+        ];
+        apply(&kernel, rows).await.unwrap();
+        feed(
+            "nft -f -",
+            "table ip6 seen {\n chain out {\n type filter hook output priority 0;\n \
+             udp dport 8472 ip6 saddr fd00:140::1 counter\n \
+             udp dport 8472 ip6 saddr fd00:140::3 counter\n }\n}\n",
+        );
+        let sends = || {
+            let socket = std::net::UdpSocket::bind("[fd00:88:0:1::]:0").unwrap();
+            socket.send_to(b"hello", "[fd00:88:0:2::2]:9").unwrap();
+            let table = run("nft list table ip6 seen");
+            let counts = table.split("counter packets ").skip(1);
+            counts.map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect::<Vec<u8>>()
+        };
+        assert_eq!(sends(), [1, 0]);
+        // Before the agent hears of it a packet is on its way.
+        run("ip -6 address del fd00:140::1/64 dev eth0");
+        run("ip -6 address add fd00:140::3/64 dev eth0 nodad");
+        run("ip -6 neigh replace fd00:140::2 lladdr 02:00:00:00:00:22 dev eth0 nud permanent");
+        assert_eq!(sends(), [2, 0]);
+        assert_eq!(kernel.ensure_device(&with(now).await).await.unwrap(), index);
+        assert_eq!(sends(), [2, 1]);
+    });
 }
 
 #[test]

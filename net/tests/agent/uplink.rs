@@ -125,3 +125,21 @@ fn wire_up() {
     run("ip route add default via 192.168.141.1 dev eth1 metric 200");
     run("ip route add default via 192.168.140.1 dev eth0 metric 100");
 }
+
+#[test]
+fn an_address_that_moved_is_told_to_the_link() {
+    on_a_host(async |_scratch| {
+        run("ip -6 address add fd00:140::1/64 dev eth0 nodad");
+        run("ip link set eth0 address 02:00:00:00:00:31");
+        run("ip -6 neigh add fd00:140::1 lladdr 02:00:00:00:00:30 dev far0 nud reachable");
+        let kernel = Kernel::open().unwrap();
+        let choice = Choice { interfaces: vec!["eth0".to_owned()], ..Choice::any(Family::V6) };
+        let uplink = kernel.uplink(&choice).await.unwrap();
+        kernel.announce(&uplink).await.unwrap();
+        let known = || run("ip -6 neigh show fd00:140::1 dev far0");
+        let start = std::time::Instant::now();
+        while !known().contains("02:00:00:00:00:31") {
+            assert!(start.elapsed() < std::time::Duration::from_secs(10), "{}", known());
+        }
+    });
+}

@@ -44,7 +44,8 @@ impl Kernel {
     /// A device that is there and wrong: changed in place, or made anew.
     async fn mend(&self, spec: &Vxlan, link: Link) -> Result<Link, Error> {
         self.mended.devices.fetch_add(1, Relaxed);
-        if matches!(link.kind, Kind::Vxlan(_)) {
+        if let Kind::Vxlan(shape) = &link.kind {
+            let former = shape.local;
             let change = attributes(spec, LinkVxlan::new(&spec.name, spec.vni.number()));
             // What the kernel refuses to change, a new device gets.
             let changed = self.handle.link().change(change.index(link.index.0).build());
@@ -52,6 +53,9 @@ impl Kernel {
                 && let Some(link) = self.link(&spec.name).await?
                 && link.kind == Kind::Vxlan(wanted(spec))
             {
+                if former != Some(spec.local.0) {
+                    self.renew_forwarding(link.index).await?;
+                }
                 return Ok(link);
             }
         }
