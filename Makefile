@@ -42,7 +42,7 @@ storm: ## 200 agents on a real etcd, 3 minutes (STORM_SECONDS) of all that can h
 	STORM_SECONDS=$(or $(STORM_SECONDS),180) REQUIRE_ROOT=1 \
 		$(CARGO) nextest run --locked -p twill-integration --test storm --no-capture
 
-soak: ## 20 minutes (SOAK_SECONDS) of faults on five hosts under traffic; SOAK_BACKEND is vxlan, udp, host-gw or all; SOAK_SEED repeats one
+soak: ## 20 minutes (SOAK_SECONDS) of faults on five hosts under traffic, in worlds that SOAK_SEED draws, or SOAK_BACKEND, _FIREWALL, _FAMILY say
 	@scripts/deps.sh test
 	$(CARGO) build --locked --workspace --bins
 	@target/debug/twill-lab soak

@@ -9,8 +9,12 @@ mod deeds;
 
 use std::time::{Duration, Instant};
 
+use deeds::ipv6::in_ipv6;
 use deeds::{Deed, ON_THE_GATE};
-use support::network::{HOST_GW, HOST_GW_PEER, UDP, UDP_PEER, VXLAN, VXLAN_PEER};
+use support::network::{
+    HOST_GW, HOST_GW_PEER, OF_BOTH, OF_IPV6, PEER_OF_BOTH, PEER_OF_IPV6, UDP, UDP_PEER, VXLAN,
+    VXLAN_PEER, give_ipv6,
+};
 use support::process::wait_for;
 use support::{PREFIX, World, command, get, try_command};
 
@@ -36,6 +40,57 @@ fn peers_are_let_in_as_they_come_and_shut_out_as_they_go() {
     twilld.says("bootstrap done");
     assert_eq!(command("nft", "-a list table ip twill-peers"), left);
     assert_eq!(twilld.count("put back"), 0, "{}", twilld.said());
+}
+
+/// Each family has a table of its own, and a peer of both is let in by both.
+#[test]
+fn peers_of_ipv6_are_let_in_as_they_come_and_shut_out_as_they_go() {
+    let Some(world) = World::with_config(OF_BOTH) else { return };
+    give_ipv6();
+    world.peer_of(PEER_OF_BOTH);
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    let ipv6 =
+        "2001:db8::9 . 0xfd000088000000090000000000000000-0xfd00008800000009ffffffffffffffff";
+    wait_for("the peer", || table().contains("192.0.2.9 . 0xa580900-0xa5809ff"));
+    wait_for("the peer of IPv6", || table_of_ipv6().contains(ipv6));
+    assert!(!table().contains("2001:db8") && !table_of_ipv6().contains("192.0.2"), "apart");
+    let rules = || command("nft", "-a -t list table ip6 twill-peers");
+    let before = rules();
+    world.peer_of_goes(PEER_OF_BOTH);
+    world.peer_of(PEER_OF_IPV6);
+    wait_for("another key, and IPv6 alone", || {
+        !table().contains("192.0.2.9") && table_of_ipv6().contains(ipv6)
+    });
+    world.peer_of_goes(PEER_OF_IPV6);
+    wait_for("the peer to go", || !table_of_ipv6().contains("2001:db8::9"));
+    assert_eq!(rules(), before, "elements alone were written");
+}
+
+#[test]
+fn a_table_of_ipv6_that_somebody_spoils_is_back_within_a_second() {
+    let Some(world) = World::with_config(OF_IPV6) else { return };
+    give_ipv6();
+    world.peer_of(PEER_OF_IPV6);
+    for engine in ["--firewall=iptables", "--firewall=none", "--firewall=nftables"] {
+        let mut twilld = world.twilld(&["--resync=60", "--iptables-resync=60", engine]);
+        twilld.says("bootstrap done");
+        wait_for("the peer", || table_of_ipv6().contains("2001:db8::9"));
+        let good = table_of_ipv6();
+        for (number, Deed { says, types, .. }) in ON_THE_GATE.iter().enumerate() {
+            for line in *types {
+                try_command(&in_ipv6(line)).expect(says);
+            }
+            let start = Instant::now();
+            wait_for(says, || table_of_ipv6() == good);
+            assert!(start.elapsed() < Duration::from_secs(1), "{says}: {:?}", start.elapsed());
+            let healed = format!("twill_drift_healed_total{{kind=\"rule\"}} {}", number + 1);
+            wait_for(&healed, || get("/metrics").contains(&healed));
+        }
+        twilld.stops();
+        assert_eq!(table_of_ipv6(), good, "an agent that stops leaves it");
+        assert_eq!(table(), "", "nobody is there by IPv4");
+    }
 }
 
 #[test]
@@ -138,4 +193,8 @@ fn a_host_without_nft_runs_and_says_what_it_lacks() {
 
 fn table() -> String {
     try_command("nft -s -n list table ip twill-peers").unwrap_or_default()
+}
+
+fn table_of_ipv6() -> String {
+    try_command("nft -s -n list table ip6 twill-peers").unwrap_or_default()
 }

@@ -11,9 +11,14 @@
 //! | `PEER`, `MAC`, `HOST` | a peer's block without its length, its device's hardware address, its own address |
 //! | `STRANGER`, `ROUTER` | an address on the link that nobody has; the default route's gateway |
 //! | `SELF`, `ALIAS` | this host's address on the link, and one that is free there |
+//!
+//! Lines are about IPv4; [`ipv6::in_ipv6`] says the same of IPv6.
 
-use std::collections::BTreeSet;
-use std::fs;
+// By its path in either case: a file that is taken in by one has its modules beside it otherwise.
+#[path = "deeds/ipv6.rs"]
+pub(crate) mod ipv6;
+#[path = "deeds/rows.rs"]
+pub(crate) mod rows;
 
 /// What somebody does, in words and as commands, and the counter that tells that it was undone.
 #[derive(Debug)]
@@ -183,10 +188,18 @@ pub(crate) const ON_TUN: [Deed; 9] = [
 /// To the table of peers.
 pub(crate) const ON_THE_GATE: [Deed; 4] = [
     deed("deletes the table of peers", "rule", &["nft delete table ip twill-peers"]),
-    deed("empties a set of it", "rule", &["nft flush set ip twill-peers peers"])
+    deed("empties a set of the table of peers", "rule", &["nft flush set ip twill-peers peers"])
         .hurting(Hurts::Everybody),
-    deed("adds a host to it", "rule", &["nft add element ip twill-peers hosts { 192.0.2.66 }"]),
-    deed("accepts everything in it", "rule", &["nft insert rule ip twill-peers prerouting accept"]),
+    deed(
+        "adds a host to the table of peers",
+        "rule",
+        &["nft add element ip twill-peers hosts { 192.0.2.66 }"],
+    ),
+    deed(
+        "accepts everything in the table of peers",
+        "rule",
+        &["nft insert rule ip twill-peers prerouting accept"],
+    ),
 ];
 
 /// To rules of iptables, where others have some in `raw`, and ours come first in `FORWARD`.
@@ -219,6 +232,29 @@ pub(crate) const ON_THE_RULES: [Deed; 8] = [
         ],
     )
     .hurting(Hurts::Everybody),
+];
+
+/// To our table of nftables.
+pub(crate) const ON_THE_TABLE: [Deed; 6] = [
+    deed("deletes the table of nftables", "rule", &["nft delete table inet twill"]),
+    deed("flushes a chain of nftables", "rule", &["nft flush chain inet twill postrouting"]),
+    deed("deletes a chain of nftables", "rule", &["nft delete chain inet twill clamp"]),
+    deed(
+        "accepts everything in a chain of nftables",
+        "rule",
+        &["nft insert rule inet twill postrouting accept"],
+    ),
+    deed(
+        "adds a chain to nftables that drops",
+        "rule",
+        &["nft add chain inet twill x { type filter hook forward priority 0; policy drop; }"],
+    )
+    .hurting(Hurts::Everybody),
+    deed(
+        "switches the table of nftables off",
+        "rule",
+        &["nft add table inet twill { flags dormant; }"],
+    ),
 ];
 
 /// Rows that are not ours, of each sort, as near to ours as can be.
@@ -259,45 +295,4 @@ pub(crate) const FOREIGN: [&str; 7] = [
 /// The line with the words of this host.
 pub(crate) fn fill(line: &str, words: &[(&str, &str)]) -> String {
     words.iter().fold(line.to_owned(), |line, (word, is)| line.replace(word, is))
-}
-
-/// Everything about routes, neighbours, forwarding entries, addresses, the device and its switches, one
-/// row a line. `look` answers what a command says, nothing if it fails: a table that was never written
-/// to, a device that is away. Both are of the namespace that the calling thread is in.
-pub(crate) fn rows(
-    (device, uplink): (&str, &str),
-    look: impl Fn(&str) -> String,
-) -> BTreeSet<String> {
-    let mut rows = BTreeSet::new();
-    let listings = [
-        "ip -4 route show table main".to_owned(),
-        "ip -4 route show table 99".to_owned(),
-        "ip -4 neigh show nud permanent".to_owned(),
-        format!("bridge fdb show dev {device}"),
-        format!("ip -4 -o addr show dev {device}"),
-        format!("ip -d -o link show dev {device}"),
-    ];
-    for listing in listings {
-        let text = look(&listing);
-        let number = listing.contains(" -o ");
-        let rest = |line: &str| match line.split_once(": ") {
-            Some((_number, rest)) if number => rest.to_owned(),
-            _other => line.to_owned(),
-        };
-        // Behind it an address has the name that its device had.
-        let lines = text.lines().map(|line| line.split(" scope global ").next().unwrap_or(line));
-        rows.extend(lines.map(|line| format!("{listing}: {}", rest(line).trim())));
-    }
-    let switches = [
-        format!("conf/{device}/forwarding"),
-        format!("conf/{device}/rp_filter"),
-        format!("conf/{uplink}/forwarding"),
-        format!("conf/{uplink}/rp_filter"),
-        "ip_forward".to_owned(),
-    ];
-    for switch in switches {
-        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/{switch}"));
-        rows.insert(format!("{switch} is {}", value.unwrap_or_default().trim()));
-    }
-    rows
 }

@@ -10,15 +10,30 @@ use crate::host::Host;
 
 /// What is looked at by asking a tool, and the words at the start of lines to leave out: those
 /// that change by themselves.
-const ASKED: [(&str, &[&str], &[&str]); 8] = [
+const ASKED: [(&str, &[&str], &[&str]); 11] = [
     ("link", &["ip", "-br", "link"], &[]),
     ("address", &["ip", "-4", "-o", "address"], &[]),
     ("route", &["ip", "-4", "route", "show", "table", "all"], &[]),
     ("routing rule", &["ip", "rule"], &[]),
+    ("address of IPv6", &["ip", "-6", "-o", "address", "show", "scope", "global"], &[]),
+    ("route of IPv6", &["ip", "-6", "route", "show", "table", "main"], &["fe80:"]),
     ("neighbour", &["ip", "neighbour", "show", "nud", "permanent"], &[]),
     ("forwarding row", &["bridge", "fdb", "show"], &["33:33:", "01:00:5e:"]),
     ("firewall rule", &["iptables-save"], &["#", ":", "COMMIT"]),
-    ("firewall table", &["nft", "list", "tables"], &["table ip "]),
+    ("firewall rule of IPv6", &["ip6tables-save"], &["#", ":", "COMMIT"]),
+    ("firewall table", &["nft", "list", "tables"], &IPTABLES),
+];
+
+/// Tables that iptables makes and leaves, empty.
+const IPTABLES: [&str; 8] = [
+    "table ip filter",
+    "table ip nat",
+    "table ip raw",
+    "table ip mangle",
+    "table ip6 filter",
+    "table ip6 nat",
+    "table ip6 raw",
+    "table ip6 mangle",
 ];
 
 /// Trees of files that are a host's own.

@@ -1,8 +1,9 @@
 //! A soak: five hosts, an agent and a container on each, datagrams between all containers, and for as
-//! long as it lasts one fault after the other.
+//! long as it lasts one fault after the other. Packets travel in any of the ways, rules are written with
+//! either engine, and there are addresses of either family or of both.
 //!
 //! ```text
-//!            50 datagrams a second on each of 20 ways, each numbered
+//!            50 datagrams a second on each of 20 ways (40 with both families), each numbered
 //!   node1: etcd, twilld, c ◄──────────► c, twilld :node2 … node5
 //!             ▲                                ▲
 //!             └──── somebody: deletes a route, takes the uplink down, kills the agent, …
@@ -18,15 +19,16 @@ mod ledger;
 mod perform;
 mod report;
 mod script;
+mod setting;
 mod traffic;
 mod world;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use twill_core::ids::Family;
 
 use crate::deeds::Hurts;
-use crate::fabric::Backend;
 use crate::lab::Lab;
 use crate::wait::pace;
 use fault::{Fault, faults, ways};
@@ -36,6 +38,7 @@ use traffic::{Traffic, name};
 use world::{Turned, World};
 
 pub use report::Report;
+pub use setting::{Addresses, Engine, Setting, Travel};
 
 /// How many hosts there are.
 const HOSTS: usize = 5;
@@ -46,8 +49,8 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// A soak to come.
 #[derive(Clone, Copy, Debug)]
 pub struct Soak {
-    /// How packets travel.
-    pub backend: Backend,
+    /// In which world.
+    pub setting: Setting,
     /// How much of it.
     pub length: Length,
     /// Which one it is.
@@ -79,6 +82,7 @@ struct Step<'a> {
     says: String,
     act: Act,
     hurts: Hurts,
+    hits: &'static [Family],
     at_once: bool,
     /// The interface that rows of others go with.
     destroys: &'a str,
@@ -96,9 +100,9 @@ impl Soak {
     /// # Errors
     /// When a datagram is lost without a reason, a fault is not undone, or anything is left at the end.
     pub fn run(self, made: impl FnOnce(&Lab) -> Result<()>, say: &dyn Fn(&str)) -> Result<Report> {
-        let world = World::new(HOSTS, self.backend, made)?;
-        let traffic = Traffic::start(&world.containers)?;
-        let (faults, events) = (faults(self.backend), Vec::new());
+        let world = World::new(HOSTS, self.setting, made)?;
+        let traffic = Traffic::start(&world.containers, self.setting.families())?;
+        let (faults, events) = (faults(self.setting), Vec::new());
         let mut run = Run { soak: self, faults, world, traffic, events, say };
         run.endure()?;
         run.finish()
@@ -142,7 +146,7 @@ impl Run<'_> {
     fn step(&mut self, step: &Step, work: impl FnOnce(&mut Self) -> Result<Instant>) -> Result<()> {
         let Step { act, turned, uplink, .. } = step;
         let number = self.events.len();
-        let hit = ways(step.hurts, (act.host, act.peer), self.world.len());
+        let hit = ways((step.hurts, step.hits), (act.host, act.peer), self.world.len());
         let hit = self.traffic.under_way(&hit);
         let began = self.traffic.now();
         let done = work(self)?;
@@ -175,6 +179,7 @@ impl Step<'_> {
             says: fault.says.clone(),
             act,
             hurts: fault.hurts,
+            hits: fault.hits,
             at_once: fault.at_once,
             destroys: "",
             turned: Turned::default(),

@@ -16,6 +16,19 @@ pub(crate) const VXLAN_PEER: &str = r#"{"PublicIP":"192.0.2.9","PublicIPv6":null
 pub(crate) const HOST_GW_PEER: &str =
     r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"host-gw"}"#;
 
+pub(crate) const OF_IPV6: &str = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:88::/48","IPv6SubnetMin":"fd00:88:0:64::","Backend":{"Type":"vxlan"}}"#;
+pub(crate) const OF_BOTH: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","EnableIPv6":true,"IPv6Network":"fd00:88::/48","IPv6SubnetMin":"fd00:88:0:64::","Backend":{"Type":"vxlan"}}"#;
+
+/// Of a host in a network of IPv6: the end of its key, and its lease.
+pub(crate) const PEER_OF_IPV6: (&str, &str) = (
+    "0.0.0.0-0&fd00:88:0:9::-64",
+    r#"{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::9","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:19"}}"#,
+);
+pub(crate) const PEER_OF_BOTH: (&str, &str) = (
+    "10.88.9.0-24&fd00:88:0:9::-64",
+    r#"{"PublicIP":"192.0.2.9","PublicIPv6":"2001:db8::9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:09"},"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:19"}}"#,
+);
+
 pub(crate) const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 pub(crate) const PICTURE: &str = "/run/state/picture";
 
@@ -28,6 +41,15 @@ impl World {
     /// Writes the lease of the other host, which has 10.88.9.0/24.
     pub(crate) fn peer(&self, value: &str) {
         self.etcdctl(&["put", &format!("{PREFIX}/subnets/10.88.9.0-24"), value]);
+    }
+
+    /// Writes a lease.
+    pub(crate) fn peer_of(&self, (key, value): (&str, &str)) {
+        self.etcdctl(&["put", &format!("{PREFIX}/subnets/{key}"), value]);
+    }
+
+    pub(crate) fn peer_of_goes(&self, (key, _value): (&str, &str)) {
+        self.etcdctl(&["del", &format!("{PREFIX}/subnets/{key}")]);
     }
 
     pub(crate) fn peer_goes(&self) {
@@ -44,6 +66,12 @@ impl World {
         });
         (twilld, subnet_env())
     }
+}
+
+/// Gives the uplink `2001:db8::1/64` and a default route beside those of IPv4.
+pub(crate) fn give_ipv6() {
+    ip("-6 addr add 2001:db8::1/64 dev u0 nodad");
+    ip("-6 route add default via 2001:db8::fe dev u0");
 }
 
 pub(crate) fn subnet_env() -> String {

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-/// From one host's container to another's, by their places among the hosts.
+use twill_core::ids::Family;
+
+/// From one host's container to another's, by their places among the hosts, and by addresses of a family.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Way {
     pub(super) from: usize,
     pub(super) to: usize,
+    pub(super) family: Family,
 }
 
 /// A datagram that did not arrive.
@@ -140,8 +143,8 @@ impl Log {
 mod tests {
     use super::*;
 
-    const WAY: Way = Way { from: 0, to: 1 };
-    const BACK: Way = Way { from: 1, to: 0 };
+    const WAY: Way = Way { from: 0, to: 1, family: Family::V4 };
+    const BACK: Way = Way { from: 1, to: 0, family: Family::V4 };
 
     #[test]
     fn a_loss_is_explained_by_a_fault_of_its_time_and_its_way_alone() {

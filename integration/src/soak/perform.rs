@@ -26,21 +26,24 @@ impl Run<'_> {
     }
 
     fn deed(&mut self, deed: &Deed, (fault, act): (Fault, Act)) -> Result<()> {
-        let destroys = self.world.fill(deed.destroys, act.host, act.peer);
+        let destroys = self.fill(deed.destroys, (&fault, act));
         let step = Step { destroys: &destroys, ..Step::of(&fault, act) };
         self.step(&step, |run| {
             let mut lines = deed.types.iter();
-            run.types(lines.next().context("nothing is typed")?, act)?;
+            run.types(lines.next().context("nothing is typed")?, (&fault, act))?;
             if deed.destroys == "UPLINK" {
                 pace(act.away);
             }
             for line in lines {
                 // The agent may have undone the first line before the next one is typed, which then
                 // finds something else. What has to be put back by hand has to be put back.
-                let typed = run.types(line, act);
+                let typed = run.types(line, (&fault, act));
                 if !deed.destroys.is_empty() {
                     typed?;
                 }
+            }
+            if deed.destroys == "UPLINK" {
+                run.world.replug(act.host)?;
             }
             Ok(Instant::now())
         })?;
@@ -48,16 +51,18 @@ impl Run<'_> {
     }
 
     fn turn(&mut self, turn: &Turn, (fault, act): (Fault, Act)) -> Result<()> {
-        let destroys = self.world.fill(turn.destroys, act.host, act.peer);
-        let words = turn.words.map(|word| self.world.fill(word, act.host, act.peer));
-        let uplink = if words[0] == "eth0" { words[1].clone() } else { "eth0".to_owned() };
-        let turned = Turned { here: Some(words), everywhere: turn.everywhere };
+        let destroys = self.fill(turn.destroys, (&fault, act));
+        let pair = |words: &[&str; 2]| words.map(|word| self.fill(word, (&fault, act)));
+        let words: Vec<[String; 2]> = turn.words.iter().map(pair).collect();
+        let renamed = words.iter().find(|[before, _now]| before == "eth0");
+        let uplink = renamed.map_or_else(|| "eth0".to_owned(), |[_before, now]| now.clone());
+        let turned = Turned { here: words, everywhere: turn.everywhere };
         let there = Step { destroys: &destroys, turned, uplink: &uplink, ..Step::of(&fault, act) };
-        self.step(&there, |run| run.types_all(turn.there, act))?;
+        self.step(&there, |run| run.types_all(turn.there, (&fault, act)))?;
         pace(act.away);
         let says = format!("{}, and back", fault.says);
         let back = Step { says, destroys: &destroys, ..Step::of(&fault, act) };
-        self.step(&back, |run| run.types_all(turn.back, act))?;
+        self.step(&back, |run| run.types_all(turn.back, (&fault, act)))?;
         self.plant_again(&destroys, act)
     }
 
@@ -65,9 +70,10 @@ impl Run<'_> {
         // Everything of others that hangs on the link is gone, and the device with what is on it.
         let step = Step { destroys: " ", ..Step::of(&fault, act) };
         self.step(&step, |run| {
-            run.types("ip link del UPLINK", act)?;
+            run.types("ip link del UPLINK", (&fault, act))?;
             pace(act.away);
             run.world.fabric.lab().connect(act.host + 1)?;
+            run.world.replug(act.host)?;
             Ok(Instant::now())
         })?;
         self.plant_again(" ", act)
@@ -86,19 +92,19 @@ impl Run<'_> {
         (trouble, deed): (Trouble, &'static Deed),
         (fault, act): (Fault, Act),
     ) -> Result<()> {
-        let destroys = self.world.fill(deed.destroys, act.host, act.peer);
+        let destroys = self.fill(deed.destroys, (&fault, act));
         let step = Step { destroys: &destroys, ..Step::of(&fault, act) };
         let number = act.host + 1;
         match trouble {
             Trouble::AgentDead => self.step(&step, |run| {
                 run.world.fabric.stop_agent(number, Signal::SIGKILL)?;
-                run.types_all(deed.types, act)?;
+                run.types_all(deed.types, (&fault, act))?;
                 pace(act.away);
                 run.starts_agent(number)
             })?,
             Trouble::AgentHangs => self.step(&step, |run| {
                 run.world.fabric.agent(number)?.signal(Signal::SIGSTOP)?;
-                run.types_all(deed.types, act)?;
+                run.types_all(deed.types, (&fault, act))?;
                 pace(act.away);
                 run.world.fabric.agent(number)?.signal(Signal::SIGCONT)?;
                 Ok(Instant::now())
@@ -107,7 +113,7 @@ impl Run<'_> {
                 self.world.fabric.stop_etcd()?;
                 pace(act.away);
                 let step = Step { content: false, ..step };
-                self.step(&step, |run| run.types_all(deed.types, act))?;
+                self.step(&step, |run| run.types_all(deed.types, (&fault, act)))?;
                 self.world.fabric.start_etcd()?;
                 self.world.well()?;
             }
@@ -133,13 +139,17 @@ impl Run<'_> {
     }
 
     /// Answers when all was typed.
-    fn types_all(&self, lines: &[&str], act: Act) -> Result<Instant> {
-        lines.iter().try_for_each(|line| self.types(line, act))?;
+    fn types_all(&self, lines: &[&str], of: (&Fault, Act)) -> Result<Instant> {
+        lines.iter().try_for_each(|line| self.types(line, of))?;
         Ok(Instant::now())
     }
 
-    fn types(&self, line: &str, act: Act) -> Result<()> {
-        self.world.types(act.host, &self.world.fill(line, act.host, act.peer))
+    fn types(&self, line: &str, of: (&Fault, Act)) -> Result<()> {
+        self.world.types(of.1.host, &self.fill(line, of))
+    }
+
+    fn fill(&self, line: &str, (fault, act): (&Fault, Act)) -> String {
+        self.world.fill(line, (act.host, act.peer), fault.words)
     }
 
     fn plant_again(&self, destroys: &str, act: Act) -> Result<()> {

@@ -82,14 +82,14 @@ impl fmt::Display for Event {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { soak: Soak { backend, length, seed }, sent, rows } = self;
+        let Self { soak: Soak { setting, length, seed }, sent, rows } = self;
         let length = match length {
             Length::EachOnce => "each fault once".to_owned(),
             Length::Lasting(time) => format!("{time:.0?}"),
         };
         let faults: usize = rows.iter().map(|row| row.healed.len()).sum();
         let lost: usize = rows.iter().map(|row| row.lost).sum();
-        writeln!(f, "soak {seed} over {}, {length}: {faults} faults", backend.name())?;
+        writeln!(f, "soak {seed} with {setting}, {length}: {faults} faults")?;
         writeln!(
             f,
             "{sent} datagrams sent, {lost} lost while a fault explained it, none without, nothing left behind"

@@ -2,7 +2,7 @@
 //! number and its time.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
+use twill_core::ids::Family;
 
 use super::ledger::{Ledger, Loss, Way};
 use crate::container::Endpoint;
@@ -44,27 +45,55 @@ pub(super) struct Traffic {
 #[derive(Debug)]
 struct Shared {
     start: Instant,
-    addresses: Vec<IpAddr>,
+    ends: Vec<End>,
     ledger: Mutex<Ledger>,
     /// No more is sent; and no more is received.
     silent: AtomicBool,
     deaf: AtomicBool,
 }
 
+/// An address of a container.
+#[derive(Debug)]
+struct End {
+    /// By its place among the hosts.
+    host: usize,
+    address: IpAddr,
+}
+
+impl End {
+    fn family(&self) -> Family {
+        Family::of(self.address)
+    }
+
+    /// From here to there, which is on another host and of the same family.
+    fn way_to(&self, there: &Self) -> Option<Way> {
+        let (from, to, family) = (self.host, there.host, self.family());
+        (from != to && there.family() == family).then_some(Way { from, to, family })
+    }
+}
+
 impl Traffic {
-    /// Begins, between one container of each host.
-    pub(super) fn start(containers: &[Endpoint]) -> Result<Self> {
+    /// Begins, between one container of each host, by addresses of these families.
+    pub(super) fn start(containers: &[Endpoint], families: &[Family]) -> Result<Self> {
+        let (mut ends, mut sockets) = (Vec::new(), Vec::new());
+        for (host, container) in containers.iter().enumerate() {
+            let addresses = [Some(container.address), container.ipv6].into_iter().flatten();
+            for address in addresses.filter(|address| families.contains(&Family::of(*address))) {
+                ends.push(End { host, address });
+                sockets.push(socket(container, address)?);
+            }
+        }
+        ensure!(ends.len() == containers.len() * families.len(), "containers lack addresses");
         let shared = Arc::new(Shared {
             start: Instant::now(),
-            addresses: containers.iter().map(|container| container.address).collect(),
+            ends,
             ledger: Mutex::default(),
             silent: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
         });
-        let sockets: Vec<UdpSocket> = containers.iter().map(socket).collect::<Result<_>>()?;
-        let receivers = sockets.iter().enumerate().map(|(to, socket)| {
+        let receivers = sockets.iter().enumerate().map(|(here, socket)| {
             let (shared, socket) = (shared.clone(), socket.try_clone()?);
-            Ok(thread::spawn(move || shared.receive(to, &socket)))
+            Ok(thread::spawn(move || shared.receive(here, &socket)))
         });
         let receivers = receivers.collect::<Result<_>>()?;
         let sending = shared.clone();
@@ -93,7 +122,8 @@ impl Traffic {
     ) -> Result<Duration> {
         let mut longest = Duration::ZERO;
         for (way, first) in hit {
-            let what = || format!("{} reaches {} again", name(way.from), name(way.to));
+            let what =
+                || format!("{} reaches {} again by {}", name(way.from), name(way.to), way.family);
             let came = || self.shared.ledger().first_since(way, healed);
             let ((end, sent), _took) = probe(&what(), FLOWS, came)?;
             self.shared.ledger().excuse(way, first..end.max(first), fault);
@@ -151,12 +181,12 @@ impl Shared {
         let mut due = Instant::now();
         while !self.silent.load(Ordering::Relaxed) {
             for (from, socket) in sockets.iter().enumerate() {
-                for (to, address) in self.addresses.iter().enumerate().filter(|(to, _)| *to != from)
-                {
-                    let number = self.ledger().sends(Way { from, to }, self.now());
+                for (to, end) in self.ends.iter().enumerate() {
+                    let Some(way) = self.ends[from].way_to(end) else { continue };
+                    let number = self.ledger().sends(way, self.now());
                     let words = [from, to, number].map(|word| (word as u64).to_be_bytes());
                     // What cannot be sent is lost, and the books know it.
-                    socket.send_to(words.as_flattened(), (*address, PORT)).ok();
+                    socket.send_to(words.as_flattened(), (end.address, PORT)).ok();
                 }
             }
             // Who was kept waiting does not catch up: that would be another rate.
@@ -165,11 +195,11 @@ impl Shared {
         }
     }
 
-    fn receive(&self, to: usize, socket: &UdpSocket) -> Result<()> {
+    fn receive(&self, here: usize, socket: &UdpSocket) -> Result<()> {
         let mut bytes = [0; 64];
         while !self.deaf.load(Ordering::Relaxed) {
             match socket.recv_from(&mut bytes) {
-                Ok((length, source)) => self.arrives(to, &bytes[..length], source)?,
+                Ok((length, source)) => self.arrives(here, &bytes[..length], source)?,
                 Err(error) if came_to_nothing(error.kind()) => {}
                 Err(error) => return Err(error).context("a receiver failed"),
             }
@@ -184,11 +214,12 @@ impl Shared {
             .map(|word| u64::from_be_bytes(*word).try_into())
             .collect::<Result<_, _>>()?;
         let [from, to, number] = words[..] else { bail!("{source} sent something else") };
-        let way = Way { from, to };
-        ensure!(to == here, "{} has got {way:?} {number}", name(here));
+        let sender = self.ends.get(from).context("nobody has that number")?;
+        let way = sender.way_to(&self.ends[here]).filter(|_way| to == here);
+        let way = way
+            .with_context(|| format!("{} has got {number} for {to}", name(self.ends[here].host)))?;
         // Nothing translates on the way.
-        let expected = self.addresses.get(from).context("nobody has that number")?;
-        ensure!(source.ip() == *expected, "{} appears as {source}", name(from));
+        ensure!(source.ip() == sender.address, "{} appears as {source}", name(sender.host));
         let arrived = self.ledger().arrives(way, number);
         arrived.map_err(|strange| anyhow!("{way:?} {number}: {strange:?}"))
     }
@@ -219,7 +250,8 @@ impl std::fmt::Display for Span {
         let Self { first, last, count } = self;
         let (from, to) = (name(first.way.from), name(first.way.to));
         let [begin, end] = [first, last].map(|loss| loss.sent.as_secs_f64());
-        write!(f, "{begin:9.3} to {end:.3} s: {count} from {from} to {to}")
+        let family = first.way.family;
+        write!(f, "{begin:9.3} to {end:.3} s: {count} of {family} from {from} to {to}")
     }
 }
 
@@ -228,8 +260,8 @@ pub(super) fn name(place: usize) -> String {
     format!("node{}", place + 1)
 }
 
-fn socket(container: &Endpoint) -> Result<UdpSocket> {
-    let bind = || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?);
+fn socket(container: &Endpoint, address: IpAddr) -> Result<UdpSocket> {
+    let bind = || Ok(UdpSocket::bind((address, PORT))?);
     let socket = container.within(bind).context("cannot listen in a container")?;
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
     socket.set_read_timeout(Some(NAP))?;

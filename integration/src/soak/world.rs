@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use twill_core::ids::{Family, Subnet};
 use twill_core::status::{EtcdState, Status};
 
+use super::setting::{Setting, Travel};
 use super::traffic::name;
 use crate::container::Endpoint;
-use crate::deeds::{FOREIGN, FOREIGN_ON_THE_UPLINK, FOREIGN_ON_TUN, FOREIGN_ON_VXLAN, fill};
-use crate::fabric::{Backend, Fabric, NETWORK};
+use crate::deeds::{
+    FOREIGN, FOREIGN_ON_THE_UPLINK, FOREIGN_ON_TUN, FOREIGN_ON_VXLAN, fill, ipv6::in_ipv6,
+};
+use crate::fabric::{Fabric, NETWORK};
 use crate::host::Host;
 use crate::lab::{Lab, ROUTER, address};
 use crate::snapshot::Snapshot;
@@ -23,14 +27,8 @@ use seen::type_in;
 /// What a busy machine may need for something that takes milliseconds on an idle one.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
-/// An address of the underlay that nobody has.
-const STRANGER: &str = "192.168.140.199";
-
 /// The timers have no part in it.
 const OPTIONS: [&str; 3] = ["--resync=60", "--iptables-resync=60", "--ip-masq"];
-
-/// Blocks below stay free, for rows about hosts that there are not.
-const FREE: [&str; 2] = ["--subnet-min", "10.88.100.0"];
 
 /// The value is the administrator's: the agent changes only one that is in the way, and not back.
 const LOOSE: &str = "sysctl -q net/ipv4/conf/default/rp_filter=2 net/ipv4/conf/eth0/rp_filter=2";
@@ -43,7 +41,7 @@ const DOCKERS: &str = "iptables -t raw -A PREROUTING -d NETWORK ! -i twill0 -j D
 pub(super) struct World {
     pub(super) fabric: Fabric,
     pub(super) containers: Vec<Endpoint>,
-    backend: Backend,
+    setting: Setting,
     hosts: Vec<Standing>,
 }
 
@@ -53,19 +51,27 @@ struct Standing {
     host: Host,
     /// As it was before anything of Twill ran.
     bare: Snapshot,
-    /// The tunnel device's hardware address.
-    mac: String,
-    /// The block's first address.
-    block: String,
+    /// What it has of each family.
+    shares: Vec<Share>,
     /// Every row as it has to be, and of those the ones that are not ours.
     whole: BTreeSet<String>,
     others: BTreeSet<String>,
 }
 
+/// What a host has of one family.
+#[derive(Debug)]
+struct Share {
+    family: Family,
+    /// The tunnel device's hardware address.
+    mac: String,
+    /// The block's first address.
+    block: String,
+}
+
 /// How rows differ from the usual for a while: these words stand for those.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turned {
-    pub(super) here: Option<[String; 2]>,
+    pub(super) here: Vec<[String; 2]>,
     pub(super) everywhere: bool,
 }
 
@@ -73,31 +79,34 @@ impl World {
     /// With an agent and a container on each host, and rows of others. `made` is told of the lab.
     pub(super) fn new(
         hosts: usize,
-        backend: Backend,
+        setting: Setting,
         made: impl FnOnce(&Lab) -> Result<()>,
     ) -> Result<Self> {
-        let mut fabric = Fabric::bare(hosts)?;
+        let ipv6 = setting.families().contains(&Family::V6);
+        let mut fabric = if ipv6 { Fabric::bare_of_both(hosts)? } else { Fabric::bare(hosts)? };
         made(fabric.lab())?;
         fabric.lab().hosts().try_for_each(Endpoint::import_image)?;
-        // Of networks that are not ours, but for the one that has to let us pass.
-        let words = [("STRANGER", STRANGER), ("NETWORK", "10.89.0.0/16")];
-        let dropped = fill(DOCKERS, &[("NETWORK", NETWORK)]);
-        let foreign = FOREIGN.map(|row| fill(row, &words));
         let mut bare = Vec::new();
         for host in fabric.lab().hosts() {
             type_in(host, LOOSE)?;
-            for row in foreign.iter().chain([&dropped]) {
-                type_in(host, row)?;
+            for row in before_us(setting) {
+                type_in(host, &row)?;
             }
             fabric.ensure_manager(host)?;
             bare.push(Snapshot::take(host)?);
         }
         fabric.start_etcd()?;
-        fabric.init_network_with(backend, &FREE)?;
-        fabric.give_agents(&OPTIONS);
+        let key = "/coreos.com/network/config";
+        fabric.node(1).ok(["env", "ETCDCTL_API=3", "etcdctl", "put", key, &setting.config()])?;
+        // There is no default route of IPv6.
+        let iface = ipv6.then_some("--iface=eth0");
+        let options = OPTIONS.into_iter().chain([setting.engine.option()]).chain(iface);
+        fabric.give_agents(&options.collect::<Vec<_>>());
         fabric.start_agents(1..=hosts)?;
-        fabric.meet(hosts)?;
-        let mut world = Self { fabric, containers: Vec::new(), backend, hosts: Vec::new() };
+        for number in 1..=hosts {
+            fabric.knows(number, (hosts - 1) * setting.families().len())?;
+        }
+        let mut world = Self { fabric, containers: Vec::new(), setting, hosts: Vec::new() };
         for (place, bare) in bare.into_iter().enumerate() {
             world.move_in(place, bare)?;
         }
@@ -109,12 +118,17 @@ impl World {
         let host = self.fabric.node(place + 1).clone();
         let container = Endpoint::container(&host, "soaked", &["sleep", "100000"])?;
         self.containers.push(container);
-        let device = self.backend.device();
-        let path = format!("/sys/class/net/{device}/address");
-        let mac = host.ok(["cat", path.as_str()]).unwrap_or_default().trim().to_owned();
-        let block = status(&host)?.subnet.gateway().0.to_string();
+        let status = status(&host)?;
+        let blocks = [Some(status.subnet), status.ipv6.map(|ipv6| ipv6.subnet)];
+        let share = |block: Subnet| {
+            let family = block.family();
+            let path = format!("/sys/class/net/{}/address", self.setting.way.device(family));
+            let mac = host.ok(["cat", path.as_str()]).unwrap_or_default().trim().to_owned();
+            Share { family, mac, block: block.gateway().0.to_string() }
+        };
+        let shares = blocks.into_iter().flatten().map(share).collect();
         let (whole, others) = (BTreeSet::new(), BTreeSet::new());
-        self.hosts.push(Standing { host, bare, mac, block, whole, others });
+        self.hosts.push(Standing { host, bare, shares, whole, others });
         Ok(())
     }
 
@@ -130,8 +144,9 @@ impl World {
             let host = &mut self.hosts[place];
             host.others = whole.difference(&ours).cloned().collect();
             // What was there before the agent goes with the uplink, too.
-            let bare = whole.iter().filter(|row| row.contains("10.99.0.0/16"));
-            host.others.extend(bare.cloned());
+            let before =
+                |row: &&String| row.contains("10.99.0.0/16") || row.contains("fd00:99::/48");
+            host.others.extend(whole.iter().filter(before).cloned());
             host.whole = whole;
         }
         Ok(())
@@ -147,30 +162,49 @@ impl World {
         type_in(&self.hosts[place].host, line)
     }
 
-    /// The line with the words of that host, and of that peer.
-    pub(super) fn fill(&self, line: &str, place: usize, peer: usize) -> String {
-        let at = |place: usize| address(place + 1).to_string();
-        let alias = format!("192.168.140.{}", 100 + place);
-        let (host, other) = (&self.hosts[place], &self.hosts[peer]);
-        let mtu = self.backend.mtu();
-        let (own, block) = (format!("{}/32", host.block), other.block.as_str());
-        let (wide, narrow) = (mtu.to_string(), (mtu - 100).to_string());
+    /// The line about that family, with the words of that host, and of that peer.
+    pub(super) fn fill(&self, line: &str, (place, peer): (usize, usize), family: Family) -> String {
+        let share =
+            |place: usize| self.hosts[place].shares.iter().find(|share| share.family == family);
+        let ((mac, other), own) = match (share(peer), share(place)) {
+            (Some(peer), Some(own)) => ((&*peer.mac, &*peer.block), &*own.block),
+            // What is about links is of no family.
+            _none => (("", ""), ""),
+        };
+        let underlay = Underlay::of(family);
+        let [wide4, wide6] = [Family::V4, Family::V6].map(|family| self.setting.way.mtu(family));
+        let [wide, narrow] =
+            [0, 100].map(|less| [wide4, wide6].map(|mtu| format!("mtu {}", mtu - less)));
+        let own = format!("{own}/{}", family.bits());
+        let (here, there) = (underlay.host(place), underlay.host(peer));
+        let alias = underlay.alias(place);
         let words = [
-            ("DEVICE", self.backend.device()),
+            ("DEVICE", self.setting.way.device(family)),
             ("UPLINK", "eth0"),
-            ("NETWORK", NETWORK),
+            ("NETWORK", underlay.network),
             ("OWN", &own),
-            ("PEER", block),
-            ("MAC", &other.mac),
-            ("HOST", &at(peer)),
-            ("STRANGER", STRANGER),
+            ("PEER", other),
+            ("MAC", mac),
+            ("HOST", &there),
+            ("STRANGER", underlay.stranger),
             ("ROUTER", ROUTER),
-            ("SELF", &at(place)),
+            ("SELF", &here),
             ("ALIAS", &alias),
-            ("WIDE", &wide),
-            ("NARROW", &narrow),
+            ("WIDE4", &wide[0]),
+            ("NARROW4", &narrow[0]),
+            ("WIDE6", &wide[1]),
+            ("NARROW6", &narrow[1]),
         ];
-        fill(line, &words)
+        fill(&of_family(line, family), &words)
+    }
+
+    /// Gives the uplink back what of its addresses went when it was down, or away.
+    pub(super) fn replug(&self, place: usize) -> Result<()> {
+        if !self.setting.families().contains(&Family::V6) {
+            return Ok(());
+        }
+        let line = "ip -6 addr replace SELF/64 dev UPLINK nodad";
+        self.types(place, &self.fill(line, (place, place), Family::V6))
     }
 
     /// What has to be on that host, but for those rows of others that go with the interface, which may be
@@ -183,9 +217,9 @@ impl World {
         let Standing { whole, others, .. } = &self.hosts[place];
         let lost = others.iter().filter(|row| !destroys.is_empty() && row.contains(destroys));
         let lost: BTreeSet<String> = lost.cloned().collect();
-        let turn = |row: &String| match &turned.here {
-            Some([before, after]) => row.replace(before, after),
-            None => row.clone(),
+        let turn = |row: &String| {
+            let words = turned.here.iter();
+            words.fold(row.clone(), |row, [before, after]| row.replace(before, after))
         };
         let wanted = whole.difference(&lost).map(turn).collect();
         (wanted, lost.iter().map(turn).collect())
@@ -210,9 +244,10 @@ impl World {
         for row in self.foreign(place) {
             drop(type_in(host, &row));
         }
-        // Of those from before the agent only the route goes.
-        let route = FOREIGN.iter().find(|row| row.starts_with("ip route"));
-        drop(type_in(host, &fill(route.context("no route")?, &[("STRANGER", STRANGER)])));
+        // Of those from before the agent only routes go.
+        for row in before_us(self.setting).iter().filter(|row| row.contains(" route ")) {
+            drop(type_in(host, row));
+        }
         let usual = self.wanted(place, (&Turned::default(), ""));
         self.until_right(place, (&usual, "eth0")).map(drop)
     }
@@ -236,7 +271,8 @@ impl World {
 
     /// Waits until every agent says that all is well.
     pub(super) fn well(&self) -> Result<()> {
-        let peers = self.fabric.lab().hosts().count() - 1;
+        let others = self.fabric.lab().hosts().count() - 1;
+        let peers = others * self.setting.families().len();
         let well = |status: &Status| {
             status.etcd == EtcdState::Connected
                 && status.peers.len() == peers
@@ -257,19 +293,87 @@ impl World {
 
     /// The rows of others on that host, about its next neighbour.
     fn foreign(&self, place: usize) -> Vec<String> {
-        let rows: &[&str] = match self.backend {
-            Backend::Vxlan => &FOREIGN_ON_VXLAN,
-            Backend::Udp => &FOREIGN_ON_TUN,
-            Backend::HostGw => &FOREIGN_ON_THE_UPLINK,
+        let rows: &[&str] = match self.setting.way {
+            Travel::Vxlan | Travel::VxlanDirect => &FOREIGN_ON_VXLAN,
+            Travel::Udp => &FOREIGN_ON_TUN,
+            Travel::HostGw => &FOREIGN_ON_THE_UPLINK,
         };
         let peer = (place + 1) % self.hosts.len();
-        rows.iter().map(|row| self.fill(row, place, peer)).collect()
+        let of = |family: &Family| {
+            let family = *family;
+            rows.iter().map(move |row| self.fill(row, (place, peer), family))
+        };
+        self.setting.families().iter().flat_map(of).collect()
     }
 
     /// Everything of the host that may not be otherwise, a row a line.
     fn rows(&self, place: usize, uplink: &str) -> Result<BTreeSet<String>> {
-        let device = Some(self.backend.device()).filter(|device| *device != "eth0");
         let container = self.containers.get(place);
-        seen::rows((&self.hosts[place].host, container), (device, uplink))
+        seen::rows((&self.hosts[place].host, container), self.setting, uplink)
     }
+}
+
+/// Addresses of the hosts, of one family.
+struct Underlay {
+    family: Family,
+    /// The overlay network.
+    network: &'static str,
+    /// An address on the link that nobody has.
+    stranger: &'static str,
+}
+
+impl Underlay {
+    fn of(family: Family) -> Self {
+        let (network, stranger) = match family {
+            Family::V4 => (NETWORK, "192.168.140.199"),
+            Family::V6 => ("fd00:88::/48", "fd00:140::f0"),
+        };
+        Self { family, network, stranger }
+    }
+
+    fn host(&self, place: usize) -> String {
+        match self.family {
+            Family::V4 => address(place + 1).to_string(),
+            Family::V6 => format!("fd00:140::{}", place + 1),
+        }
+    }
+
+    fn alias(&self, place: usize) -> String {
+        match self.family {
+            Family::V4 => format!("192.168.140.{}", 100 + place),
+            Family::V6 => format!("fd00:140::a{}", place + 1),
+        }
+    }
+}
+
+fn of_family(line: &str, family: Family) -> String {
+    match family {
+        Family::V4 => line.to_owned(),
+        Family::V6 => in_ipv6(line),
+    }
+}
+
+/// What others have on a host before there is anything of ours: of networks that are not ours, but for
+/// the rule that has to let us pass.
+fn before_us(setting: Setting) -> Vec<String> {
+    let foreign = |family: &Family| {
+        let Underlay { network, stranger, .. } = Underlay::of(*family);
+        let (theirs, family) = match family {
+            Family::V4 => ("10.89.0.0/16", *family),
+            Family::V6 => ("fd00:89::/48", *family),
+        };
+        let row = move |row: &str, network| {
+            fill(&of_family(row, family), &[("STRANGER", stranger), ("NETWORK", network)])
+        };
+        let rows = FOREIGN.iter().map(move |line| row(line, theirs));
+        rows.chain([row(DOCKERS, network)]).collect::<Vec<_>>()
+    };
+    // Some are of no family.
+    let mut rows: Vec<String> = Vec::new();
+    for row in setting.families().iter().flat_map(foreign) {
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    rows
 }

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use twill_core::ids::Family;
 
 use super::seen::type_in;
-use super::{STRANGER, Standing, Turned, World};
-use crate::deeds::fill;
+use super::{Standing, Turned, World};
 use crate::snapshot::Snapshot;
 use crate::soak::traffic::name;
 
@@ -20,6 +20,7 @@ impl World {
     /// Stops everything, cleans the hosts up as an administrator does, and fails if anything is left on
     /// them or on this machine, or if anything was taken from others.
     pub(in crate::soak) fn finish(mut self) -> Result<()> {
+        let late: Vec<Vec<String>> = (0..self.hosts.len()).map(|place| self.late(place)).collect();
         let usual = |place| self.wanted(place, (&Turned::default(), ""));
         for place in 0..self.hosts.len() {
             let amiss = self.amiss(place, &usual(place), "eth0")?;
@@ -33,16 +34,21 @@ impl World {
             self.fabric.node(number).ok(["twillctl", "host", "cleanup", "--yes"])?;
         }
         self.fabric.stop_etcd()?;
-        for Standing { host, bare, .. } in &self.hosts {
+        for (Standing { host, bare, .. }, late) in self.hosts.iter().zip(&late) {
             // These were planted when ours were there already.
-            for row in LATE {
-                drop(type_in(host, &fill(row, &[("STRANGER", STRANGER)])));
+            for row in late {
+                drop(type_in(host, row));
             }
             let changes = bare.changes(&Snapshot::take(host)?);
             let changes = left(&changes);
             ensure!(changes.is_empty(), "left on {}:\n{}", host.name(), changes.join("\n"));
         }
         self.fabric.finish()
+    }
+
+    fn late(&self, place: usize) -> Vec<String> {
+        let of = |family: &Family| LATE.map(|row| self.fill(row, (place, place), *family));
+        self.setting.families().iter().flat_map(of).collect()
     }
 }
 
@@ -80,7 +86,9 @@ fn left(changes: &[String]) -> Vec<&str> {
 fn unnumbered(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
-        ["address", _number, rest @ ..] => rest.join(" "),
+        ["address", "of", "IPv6", _number, rest @ ..] | ["address", _number, rest @ ..] => {
+            rest.join(" ")
+        }
         ["link", name, _mac, rest @ ..] if name.starts_with("eth0@") => rest.join(" "),
         _other => line.to_owned(),
     }
@@ -94,15 +102,17 @@ mod tests {
     fn an_uplink_made_again_is_no_leftover_and_a_directory_of_the_runtime_neither() {
         let lines = [
             "+ address 9: eth0 inet 192.0.2.1/24",
+            "+ address of IPv6 9: eth0 inet6 2001:db8::1/64",
             "+ link eth0@if8 d6:b8:85:1c:89:4f <UP>",
             "+ file /run/twill/containers",
             "+ file /sys/fs/cgroup/pids/twill",
             "- address 2: eth0 inet 192.0.2.1/24",
+            "- address of IPv6 2: eth0 inet6 2001:db8::1/64",
             "- link eth0@if5 ba:ca:0f:30:70:b3 <UP>",
         ];
         let lines = lines.map(str::to_owned);
         assert_eq!(left(&lines), [""; 0]);
-        assert_eq!(left(&lines[..2]), lines[..2], "it was not there before");
+        assert_eq!(left(&lines[..3]), lines[..3], "it was not there before");
         for line in ["+ file /run/twill/containers/1", "+ link flannel.1 02:00:00:00:00:01 <UP>"] {
             assert_eq!(left(&[line.to_owned()]), [line]);
         }

@@ -5,40 +5,65 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use twill_core::ids::Family;
 
 use crate::container::Endpoint;
 use crate::deeds;
 use crate::fabric::SUBNET_FILE;
 use crate::host::Host;
+use crate::soak::setting::{Setting, Travel};
 
 /// Everything that may not be otherwise: rows, switches, rules, files, and what a container of the host may
 /// send. Without a tunnel there is no device but the uplink.
 pub(super) fn rows(
     (host, container): (&Host, Option<&Endpoint>),
-    (device, uplink): (Option<&str>, &str),
+    setting: Setting,
+    uplink: &str,
 ) -> Result<BTreeSet<String>> {
     let mut found = host.within(|| {
-        let names = (device.unwrap_or(uplink), uplink);
-        let rows = deeds::rows(names, |line| says(line).unwrap_or_default());
-        // A TUN device that comes up for the second time says UP where it said UNKNOWN before.
-        let settled = |row: String| row.replace(" state UNKNOWN ", " state UP ");
-        // An uplink that was made again has another hardware address.
-        let lasts = |row: &String| {
-            device.is_some() || !row.starts_with("ip -d") && !row.starts_with("bridge")
-        };
-        let mut found: BTreeSet<String> = rows.into_iter().filter(lasts).map(settled).collect();
-        found.extend(chains(&says("iptables-save")?));
-        found.extend(gate(&says("nft -s list table ip twill-peers").unwrap_or_default()));
+        let mut found = BTreeSet::new();
+        for family in setting.families() {
+            found.extend(rows_of(*family, setting.way, uplink));
+            found.extend(rules(*family)?);
+        }
+        found.extend(table(&says("nft -s list table inet twill").unwrap_or_default()));
         Ok(found)
     })?;
     let env = fs::read_to_string(host.path(SUBNET_FILE)).unwrap_or_default();
-    found.extend(env.lines().map(|line| format!("{SUBNET_FILE}: {line}")));
+    found.extend(env.lines().map(|line| {
+        // In the words of links, whose sizes follow that of the uplink as this one does.
+        let line = line.replace("MTU=", "mtu ");
+        format!("{SUBNET_FILE}: {line}")
+    }));
     if let Some(container) = container {
         let link = container.within(|| says("ip -o link show eth0"))?;
         let mtu = link.split(" mtu ").nth(1).and_then(|rest| rest.split(' ').next());
         found.insert(format!("container: mtu {}", mtu.unwrap_or_default()));
     }
     Ok(found)
+}
+
+fn rows_of(family: Family, way: Travel, uplink: &str) -> BTreeSet<String> {
+    let tunnel = Some(way.device(family)).filter(|device| *device != "eth0");
+    let names = (tunnel.unwrap_or(uplink), uplink);
+    let rows = deeds::rows::rows(family, names, |line| says(line).unwrap_or_default());
+    // A TUN device that comes up for the second time says UP where it said UNKNOWN before.
+    let settled = |row: String| row.replace(" state UNKNOWN ", " state UP ");
+    // An uplink that was made again has another hardware address.
+    let lasts =
+        |row: &String| tunnel.is_some() || !row.starts_with("ip -d") && !row.starts_with("bridge");
+    rows.into_iter().filter(lasts).map(settled).collect()
+}
+
+/// Those of iptables, and the table of peers.
+fn rules(family: Family) -> Result<Vec<String>> {
+    let (save, ip) = match family {
+        Family::V4 => ("iptables-save", "ip"),
+        Family::V6 => ("ip6tables-save", "ip6"),
+    };
+    let gate = says(&format!("nft -s list table {ip} twill-peers")).unwrap_or_default();
+    let chains = chains(&says(save)?).into_iter().map(|rule| format!("{ip} {rule}"));
+    Ok(chains.chain(table(&gate).into_iter().map(|rule| format!("{ip} {rule}"))).collect())
 }
 
 /// Types a line of words on the host.
@@ -77,7 +102,7 @@ fn chains(saved: &str) -> Vec<String> {
 }
 
 /// Each element and each rule; the order of elements follows their values.
-fn gate(listed: &str) -> Vec<String> {
+fn table(listed: &str) -> Vec<String> {
     let parts = listed.lines().flat_map(|line| {
         let line = line.trim().trim_start_matches("elements = {").trim_end_matches('}');
         line.split(", ").map(|part| format!("nft {}", part.trim_matches([',', ' '])))
@@ -102,7 +127,7 @@ mod tests {
     #[test]
     fn elements_are_the_same_in_another_order() {
         let listed =
-            |elements: &str| gate(&format!("set hosts {{\n\telements = {{ {elements} }}\n}}"));
+            |elements: &str| table(&format!("set hosts {{\n\telements = {{ {elements} }}\n}}"));
         let sorted = |elements| listed(elements).into_iter().collect::<BTreeSet<_>>();
         assert_eq!(sorted("192.0.2.1, 192.0.2.2"), sorted("192.0.2.2,\n\t\t192.0.2.1"));
         assert_ne!(sorted("192.0.2.1, 192.0.2.2"), sorted("192.0.2.1"));
