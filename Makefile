@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test storm soak soak-datapath model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test healing storm soak soak-datapath model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ storm: ## 200 agents on a real etcd, 3 minutes (STORM_SECONDS) of all that can h
 	$(CARGO) build --locked --workspace --bins
 	STORM_SECONDS=$(or $(STORM_SECONDS),180) REQUIRE_ROOT=1 \
 		$(CARGO) nextest run --locked -p twill-integration --test storm --no-capture
+
+healing: ## each fault HEALING_ROUNDS (5) times on one host: a table of how long each took to be undone, median and worst
+	@scripts/deps.sh test
+	@scripts/healing.sh
 
 soak: ## 20 minutes (SOAK_SECONDS) of faults on five hosts under traffic, in worlds that SOAK_SEED draws, or SOAK_BACKEND, _FIREWALL, _FAMILY say
 	@scripts/deps.sh test

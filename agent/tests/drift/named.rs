@@ -1,0 +1,37 @@
+//! Each deed is named by the agent's program while the agent cannot undo it.
+
+use super::deeds::{Deed, ON_THE_UPLINK, ON_TUN, ON_VXLAN};
+use super::host::Host;
+use super::setting::{DIRECT, Setting, UDP, VXLAN};
+use super::uplink::{BESIDE_A_TUNNEL, TO_THE_UPLINK, TO_THE_UPLINK_OF_IPV6};
+
+#[test]
+fn each_deed_on_a_vxlan_device_is_named_while_the_agent_hangs() {
+    names(VXLAN, ON_VXLAN.iter().chain(&TO_THE_UPLINK));
+}
+
+#[test]
+fn each_deed_on_a_vxlan_device_of_ipv6_is_named_while_the_agent_hangs() {
+    names(VXLAN.of_ipv6(), ON_VXLAN.iter().chain(&TO_THE_UPLINK_OF_IPV6));
+}
+
+#[test]
+fn each_deed_on_the_link_of_the_uplink_is_named_while_the_agent_hangs() {
+    names(DIRECT, ON_THE_UPLINK.iter().chain(&BESIDE_A_TUNNEL));
+}
+
+#[test]
+fn each_deed_on_a_tun_device_is_named_while_the_agent_hangs() {
+    names(UDP, &ON_TUN);
+}
+
+#[test]
+fn each_deed_on_a_tun_device_of_ipv6_is_named_while_the_agent_hangs() {
+    names(UDP.of_ipv6(), &ON_TUN);
+}
+
+fn names(setting: Setting, deeds: impl IntoIterator<Item = &'static Deed>) {
+    if let Some(mut host) = Host::new(setting) {
+        host.names(deeds);
+    }
+}
