@@ -1,27 +1,48 @@
 //! Networks of both families: each host has a subnet of each, under one key.
 
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use twill_integration::fabric::{Fabric, SUBNET_FILE};
-use twill_integration::{Host, may_build_labs, wait_until};
+use twill_integration::{Host, may_build_labs, wait_until, within};
 
 use super::alone::{LIMIT, difference, rows};
 
+const VXLAN: World = World {
+    backend: "vxlan",
+    engine: "iptables",
+    devices: ["flannel.1", "flannel-v6.1"],
+    mtu: 1430,
+};
+const UDP: World =
+    World { backend: "udp", devices: ["flannel0", "flannel0-v6"], mtu: 1452, ..VXLAN };
+const HOST_GW: World = World { backend: "host-gw", devices: ["eth0", "eth0"], mtu: 1500, ..VXLAN };
+
 #[test]
 fn vxlan() -> Result<()> {
-    network(&World { backend: "vxlan", devices: ["flannel.1", "flannel-v6.1"], mtu: 1430 })
+    network(&VXLAN)
 }
 
 #[test]
 fn udp() -> Result<()> {
-    network(&World { backend: "udp", devices: ["flannel0", "flannel0-v6"], mtu: 1452 })
+    network(&UDP)
 }
 
 #[test]
 fn host_gw() -> Result<()> {
-    network(&World { backend: "host-gw", devices: ["eth0", "eth0"], mtu: 1500 })
+    network(&HOST_GW)
+}
+
+#[test]
+fn vxlan_with_nftables() -> Result<()> {
+    network(&World { engine: "nftables", ..VXLAN })
+}
+
+#[test]
+fn host_gw_with_nftables() -> Result<()> {
+    network(&World { engine: "nftables", ..HOST_GW })
 }
 
 /// Nothing but subnets: others carry the packets.
@@ -54,6 +75,8 @@ fn alloc() -> Result<()> {
 /// What is expected.
 struct World {
     backend: &'static str,
+    /// What writes the firewall's rules.
+    engine: &'static str,
     /// Where the routes of each family lead.
     devices: [&'static str; 2],
     mtu: u32,
@@ -71,6 +94,8 @@ fn network(world: &World) -> Result<()> {
         return Ok(());
     }
     let mut fabric = fabric()?;
+    let engine = format!("--firewall={}", world.engine);
+    fabric.give_agents(&["--iface=eth0", "--ip-masq", &engine]);
     let init = ["network", "init", "--network", "10.88.0.0/16", "--ipv6-network", "fd00:88::/48"];
     fabric.ctl(&[&init[..], &["--force", "--backend", world.backend]].concat())?;
     fabric.start_agents(1..=2)?;
@@ -83,6 +108,7 @@ fn network(world: &World) -> Result<()> {
     let text = fs::read_to_string(one.path(SUBNET_FILE))?;
     ensure!(text.contains(&format!("FLANNEL_MTU={}\n", world.mtu)), "{text}");
     both_ways(&one, &ends[1], world.mtu)?;
+    masquerades(&fabric, &ends)?;
 
     heals(&one, &ends[1], world)?;
     let before = all_rows(&one)?;
@@ -109,7 +135,8 @@ fn network(world: &World) -> Result<()> {
     )?;
     ensure!(left.trim().is_empty(), "something is left: {left}");
     for save in ["iptables-save", "ip6tables-save"] {
-        ensure!(!one.sh(save)?.contains("FLANNEL"), "rules are left");
+        let rules = one.sh(save)?;
+        ensure!(!rules.contains("FLANNEL") && !rules.contains("TWILL"), "rules are left: {rules}");
     }
     fabric.finish()
 }
@@ -202,6 +229,35 @@ fn both_ways(host: &Host, far: &Ends, mtu: u32) -> Result<()> {
     Ok(())
 }
 
+/// Outside a container is known by its host's address, and to other containers by its own.
+fn masquerades(fabric: &Fabric, [near, far]: &[Ends; 2]) -> Result<()> {
+    let outside = fabric.lab().underlay();
+    outside.ok(["ip", "address", "add", "fd00:140::fe/64", "dev", "br0", "nodad"])?;
+    let container = |number: usize| fabric.node(number).path("/run/netns/c0");
+    let pair = |near: &str, far: &str| Ok::<_, anyhow::Error>((near.parse()?, far.parse()?));
+    let ipv6 = near.ipv6.as_deref().zip(far.ipv6.as_deref()).context("no IPv6")?;
+    let of_both = [
+        (pair(&near.ipv4, &far.ipv4)?, pair("192.168.140.22", "192.168.140.1")?),
+        (pair(ipv6.0, ipv6.1)?, pair("fd00:140::1", "fd00:140::fe")?),
+    ];
+    for ((near, far), (host, router)) in of_both {
+        let near: IpAddr = near;
+        let listen = |address: IpAddr| Ok(UdpSocket::bind((address, 9))?);
+        let there = outside.within(|| listen(router))?;
+        let other = within(&container(2), || listen(far))?;
+        let sends = within(&container(1), || Ok(UdpSocket::bind((near, 0))?))?;
+        let as_whom: [(&UdpSocket, IpAddr, IpAddr); 2] =
+            [(&there, router, host), (&other, far, near)];
+        for (listener, to, shown) in as_whom {
+            listener.set_read_timeout(Some(LIMIT))?;
+            sends.send_to(b"hello", (to, 9))?;
+            let (_length, source) = listener.recv_from(&mut [0; 16])?;
+            ensure!(source.ip() == shown, "{near} appears as {source} to {to}, not as {shown}");
+        }
+    }
+    Ok(())
+}
+
 /// Without an agent, what it left on disk tells the way of either family.
 fn known_from_disk(host: &Host, [near, far]: &[Ends; 2]) -> Result<()> {
     let pairs = [(Some(&near.ipv4), Some(&far.ipv4)), (near.ipv6.as_ref(), far.ipv6.as_ref())];
@@ -247,11 +303,14 @@ fn heals(host: &Host, far: &Ends, world: &World) -> Result<()> {
         format!("ip -6 route del {}", blocks[1]),
         "nft delete table ip twill-peers".to_owned(),
         "nft delete table ip6 twill-peers".to_owned(),
-        "iptables -t nat -F FLANNEL-POSTRTG".to_owned(),
-        "ip6tables -t nat -F FLANNEL-POSTRTG".to_owned(),
         "sysctl -qw net.ipv6.conf.all.forwarding=0".to_owned(),
         "sysctl -qw net.ipv4.ip_forward=0".to_owned(),
     ];
+    let rules = match world.engine {
+        "nftables" => ["nft delete table inet twill", "nft flush chain inet twill postrouting"],
+        _iptables => ["iptables -t nat -F FLANNEL-POSTRTG", "ip6tables -t nat -F FLANNEL-POSTRTG"],
+    };
+    drift.extend(rules.map(str::to_owned));
     if world.backend == "vxlan" {
         let [four, six] = world.devices;
         drift.push(format!("ip neigh del {ipv4}0 dev {four}"));
@@ -275,7 +334,8 @@ fn heals(host: &Host, far: &Ends, world: &World) -> Result<()> {
 /// What there is of both families in the kernel.
 fn all_rows(host: &Host) -> Result<Vec<String>> {
     let ipv4 = host.sh("ip -4 route; ip -4 neighbour show nud permanent; iptables-save; \
-         nft list table ip twill-peers; cat /proc/sys/net/ipv4/ip_forward")?;
+         nft list table ip twill-peers; nft list table inet twill || true; \
+         cat /proc/sys/net/ipv4/ip_forward")?;
     let told = |line: &&str| {
         !["#", ":"].iter().any(|word| line.starts_with(word)) && !line.contains("packets ")
     };
