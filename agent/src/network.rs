@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use twill_core::config::NetworkConfig;
-use twill_core::ids::Revision;
+use twill_core::ids::{Revision, Subnet};
 use twill_core::lease::Listing;
 use twill_core::picture::Picture as Kept;
 use twill_store::{ConfigText, Picture, Store};
@@ -101,7 +101,14 @@ impl<S: Store> Agent<S> {
         match (self.newest(picture.config.as_ref()), before) {
             (Ok((config, written)), before) => {
                 let admitted = kept.is_some_and(|kept| config.admits(kept.own.key));
-                let before = before.filter(|before| admitted && before.written != written);
+                // Which families a host can have only it knows.
+                let families = |config: &NetworkConfig| {
+                    config.networks().map(Subnet::family).collect::<Vec<_>>()
+                };
+                let before = before.filter(|before| {
+                    let others = families(&before.config) != families(&config);
+                    before.written != written && (admitted || others)
+                });
                 let before = before.map(Box::new);
                 Ok(Network { config, written, basis: Basis::Newest, before })
             }

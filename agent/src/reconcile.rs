@@ -27,7 +27,7 @@ use crate::metrics;
 use crate::setup::{Half, Setup};
 use crate::status::Board;
 use crate::trouble::Trouble;
-use part::{Part, Task};
+use part::{Looked, Part, Task};
 
 /// One membership's devices and rows.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub(crate) struct Pass {
     error: Option<twill_net::Error>,
     /// Why a new backend does not stand yet. Those before it do.
     unready: Option<Failure>,
+    /// What could not be done for a family whose uplink is away, as has been said.
+    absent: Option<Failure>,
 }
 
 impl Pass {
@@ -82,6 +84,7 @@ impl Pass {
         self.changes += other.changes;
         self.error = self.error.take().or(other.error);
         self.unready = self.unready.take().or(other.unready);
+        self.absent = self.absent.take().or(other.absent);
     }
 
     /// The start needs the device that the configuration asks for.
@@ -91,7 +94,10 @@ impl Pass {
 
     /// How many rows were changed, if that was all.
     pub(crate) fn complete(self) -> Result<usize, Failure> {
-        self.error.map_or(Ok(self.changes), |error| Err(error.into()))
+        match self.error.map(Failure::from).or(self.absent) {
+            Some(failure) => Err(failure),
+            None => Ok(self.changes),
+        }
     }
 }
 
@@ -126,13 +132,20 @@ impl Reconciler {
         })
     }
 
+    /// The first pass. A host that was in the network before may lack one of its two addresses, and is
+    /// brought as far as it can be without; of one that has changed the loop hears.
+    pub(crate) async fn first_pass(&mut self) -> Result<Pass, Failure> {
+        self.uprooted().await;
+        self.pass().await
+    }
+
     /// One pass. An error means that there is no device, or no picture of what is on it.
     pub(crate) async fn pass(&mut self) -> Result<Pass, Failure> {
         let begun = Instant::now();
         let done = self.look().await;
         let outcome = match &done {
-            Ok(Pass { error: None, unready: None, changes: 0 }) => metrics::UNCHANGED,
-            Ok(Pass { error: None, unready: None, .. }) => metrics::CHANGED,
+            Ok(Pass { error: None, unready: None, absent: None, changes: 0 }) => metrics::UNCHANGED,
+            Ok(Pass { error: None, unready: None, absent: None, .. }) => metrics::CHANGED,
             _failed => metrics::FAILED,
         };
         self.board.meters().pass(outcome, begun.elapsed());
@@ -160,9 +173,16 @@ impl Reconciler {
             let task = Task { half, peers, hosts: hosts.clone(), networks };
             // What is wrong with the one keeps nobody from the other.
             match part.look((&self.kernel, &self.board), task, &mut pending).await {
-                Ok(looked) => {
-                    far.extend(looked.far);
-                    sum.add(looked.pass);
+                Ok(Looked { mut pass, far: out_of_reach }) => {
+                    far.extend(out_of_reach);
+                    if part.away {
+                        pass.absent = pass.unready.take();
+                    }
+                    sum.add(pass);
+                }
+                // Its devices may need the address, and will be made when that is there.
+                Err(failed) if part.away => {
+                    sum.add(Pass { absent: Some(failed), ..Pass::default() });
                 }
                 Err(failed) => failure = failure.or(Some(failed)),
             }

@@ -99,7 +99,7 @@ impl<S: Store> Session<S> {
         // The firewall needs nothing of the device, and other programs to write it.
         let wall = &agent.host.wall;
         wall.put(agent.name.as_ref(), outlets.policies.borrow().clone());
-        let (firewall, rows) = tokio::join!(wall.bring(), reconciler.pass());
+        let (firewall, rows) = tokio::join!(wall.bring(), reconciler.first_pass());
         firewall?;
         wall.tell(&agent.board).await;
         let pass = rows?.with_every_device()?;

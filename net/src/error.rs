@@ -294,6 +294,10 @@ pub enum Error {
     },
 }
 
+const NO_UPLINK: &str = "name the interface that reaches the other hosts with --iface";
+const NO_IPV6: &str = "give it an address of IPv6 that is valid beyond its link, or name another interface with \
+                       --iface; a network gives IPv6 up with `twillctl network set --ipv6-network default`";
+
 impl Error {
     /// The way out, for people, where there is one to name.
     pub fn hint(&self) -> Option<&'static str> {
@@ -324,9 +328,8 @@ impl Error {
             Self::ForeignRoute { .. } => {
                 Some("delete that route, or choose another network for the containers")
             }
-            Self::NoUplink { .. } | Self::NoAddress { .. } => {
-                Some("name the interface that reaches the other hosts with --iface")
-            }
+            Self::NoAddress { family: Family::V6, .. } => Some(NO_IPV6),
+            Self::NoUplink { .. } | Self::NoAddress { .. } => Some(NO_UPLINK),
             Self::ReadSysctl { source, .. } if source.kind() == NotFound => {
                 Some("is /proc mounted, and the kernel built with this setting?")
             }
@@ -383,6 +386,7 @@ mod tests {
             ("no TUN driver", Error::OpenTun { source: os(libc::ENOENT) }, "modprobe tun"),
             ("TUN not allowed", Error::OpenTun { source: os(libc::EPERM) }, "in a container"),
             ("not root", Error::NotPermitted, "as root"),
+            ("no address", Error::NoAddress { name: name(), family: Family::V6 }, "of IPv6"),
         ];
         for (name, error, word) in cases {
             let hint = error.hint().unwrap_or_default();

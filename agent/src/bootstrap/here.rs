@@ -5,13 +5,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twill_core::config::NetworkConfig;
 use twill_core::device::Uplink;
-use twill_core::ids::{Family, Subnet};
+use twill_core::ids::{Family, Subnet, Underlay};
+use twill_core::lease::Lease;
 use twill_net::kernel::{Choice, LocalRoute};
 use twill_store::Store;
 
 use super::Agent;
 use crate::failure::Failure;
 use crate::flags::Address;
+use crate::network::{From, Network};
 use crate::setup::Setup;
 
 /// What this host is like, and when we looked.
@@ -30,6 +32,10 @@ impl Here {
     pub(super) fn is_stale(&self) -> bool {
         self.read.elapsed() > STALE
     }
+
+    fn families(&self) -> impl Iterator<Item = Family> {
+        self.uplinks.iter().map(|uplink| Family::of(uplink.address.0))
+    }
 }
 
 impl<S: Store> Agent<S> {
@@ -47,16 +53,82 @@ impl<S: Store> Agent<S> {
         self.here(&families).await.map(drop)
     }
 
+    /// This host as one in that network, which it read from there; or as one in the network before, if it has
+    /// no address of a family that came since and may go on.
+    ///
+    /// One that has a lease of both families goes on with the address of IPv6 that peers know, whether it
+    /// is there or not: IPv4 has to be looked after, and the other one may come back.
+    pub(super) async fn here_in(
+        &self,
+        network: Network,
+        from: &From,
+        here: Here,
+    ) -> Result<(Network, Here), Failure> {
+        let wanted: Vec<Family> = families(&network.config).collect();
+        // etcd may have taken its time, and this host moves on meanwhile.
+        if !here.is_stale() && here.families().eq(wanted.iter().copied()) {
+            return Ok((network, here));
+        }
+        let lease = self.own_lease(&network, from);
+        let failure = match self.here_as(&wanted, lease.as_ref()).await {
+            Ok(here) => return Ok((network, here)),
+            Err(failure) => failure,
+        };
+        let others = |before: &Network| !families(&before.config).eq(wanted.iter().copied());
+        let Some(before) = network.before.filter(|before| others(before)) else {
+            return Err(failure);
+        };
+        let families: Vec<Family> = families(&before.config).collect();
+        // The newest one is what people look at.
+        let here = self.here(&families).await.map_err(|_neither| failure)?;
+        tracing::warn!(
+            revision = %before.written,
+            "this host cannot go by the newest configuration, and goes on by the one before"
+        );
+        Ok((*before, here))
+    }
+
     pub(super) async fn here(&self, families: &[Family]) -> Result<Here, Failure> {
+        self.here_as(families, None).await
+    }
+
+    async fn here_as(&self, families: &[Family], own: Option<&Lease>) -> Result<Here, Failure> {
         let read = Instant::now();
         let (mut uplinks, mut routes): (Vec<Uplink>, _) = (Vec::new(), Vec::new());
         // One after the other: the kernel gives one listing at a time on one socket.
         for family in families {
             let choice = choice(&self.flags.address, *family, uplinks.first());
-            uplinks.push(self.kernel.uplink(&choice).await?);
+            let uplink = match self.kernel.uplink(&choice).await {
+                Ok(uplink) => uplink,
+                Err(away) => {
+                    let half = own.and_then(|lease| lease.half(*family));
+                    let known = half.zip(uplinks.first());
+                    let (half, beside) = known.ok_or(away)?;
+                    Uplink { address: half.value.public_ip, ..beside.clone() }
+                }
+            };
+            uplinks.push(uplink);
             routes.extend(self.kernel.local_routes(*family).await?);
         }
         Ok(Here { uplinks, routes, read })
+    }
+
+    /// The lease that this host has in that network.
+    fn own_lease(&self, network: &Network, from: &From) -> Option<Lease> {
+        if let From::Memory(recalled) = from {
+            return Some(recalled.held.lease.clone());
+        }
+        let node = self.identity().node;
+        let mut leases = from.listing().leases.iter();
+        let ours =
+            |lease: &&Lease| lease.value.node == Some(node) && network.config.admits(lease.key);
+        leases.find(ours).cloned()
+    }
+
+    /// Is that address on an interface of this host?
+    pub(super) async fn has(&self, Underlay(address): Underlay) -> bool {
+        let choice = Choice { public_ip: Some(address), ..Choice::any(Family::of(address)) };
+        self.kernel.uplink(&choice).await.is_ok()
     }
 }
 

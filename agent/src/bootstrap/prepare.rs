@@ -38,13 +38,8 @@ pub(super) struct Prepared {
 impl<S: Store> Agent<S> {
     /// Reads etcd and the host, and refuses early what cannot work.
     pub(super) async fn prepare(&self, past: &Past) -> Result<(Prepared, From), Failure> {
-        let ((network, from), mut here) = tokio::try_join!(self.network(), self.here_at_all())?;
-        let families: Vec<Family> = families(&network.config).collect();
-        let there = here.uplinks.iter().map(|uplink| Family::of(uplink.address.0));
-        // etcd may have taken its time, and this host moves on meanwhile.
-        if here.is_stale() || !there.eq(families.iter().copied()) {
-            here = self.here(&families).await?;
-        }
+        let ((network, from), here) = tokio::try_join!(self.network(), self.here_at_all())?;
+        let (network, here) = self.here_in(network, &from, here).await?;
         let Here { uplinks, routes, .. } = here;
         let published = publish::previous(&self.flags.files).filter(|_| !past.forget);
         let (setup, network) = self.under((uplinks, published), past, network).await?;
@@ -139,7 +134,10 @@ impl<S: Store> Agent<S> {
         self.make_way_for(&mut setup).await?;
         if let Backend::Udp(udp) = &setup.config.backend {
             for side in setup.sides() {
-                twill_tunnel::check_port(side.uplink.address.0, udp.port)?;
+                // Nobody has the port of an address that is away.
+                if self.has(side.uplink.address).await {
+                    twill_tunnel::check_port(side.uplink.address.0, udp.port)?;
+                }
             }
         }
         Ok(setup)

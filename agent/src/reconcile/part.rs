@@ -121,7 +121,7 @@ impl Part {
         let changes = plan(&wanted, &actual);
         board.pending(&[&pending[..], &changes].concat(), &peers);
         let Applied { done, failed, error } = apply(kernel, &changes).await?;
-        let pass = Pass { changes: changes.len(), error, unready };
+        let pass = Pass { changes: changes.len(), error, unready, absent: None };
         pending.extend(&failed);
         self.last.count_drift(board.meters(), &done);
         self.last = Last::of((half, wanted), failed);

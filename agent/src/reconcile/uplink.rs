@@ -18,7 +18,8 @@ enum Found {
 }
 
 impl Reconciler {
-    /// Is the uplink of a family not the one that peers know any more?
+    /// Is the uplink of a family not the one that peers know any more? From now on it is known of each whether
+    /// it is there.
     pub(super) async fn uprooted(&mut self) -> bool {
         let mut away = None;
         for part in &mut self.parts {
