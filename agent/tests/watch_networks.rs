@@ -34,7 +34,10 @@ fn host() -> String {
     let ours = |line: &&str| line.starts_with("-A ") || line.starts_with(":TWILL");
     text.extend(rules.lines().filter(ours).map(|line| line.replace(" [0:0]", "")));
     let tables = try_command("nft list tables").expect("tables");
-    for table in tables.lines().filter(|table| table.contains("twill")) {
+    let mut tables: Vec<_> = tables.lines().filter(|table| table.contains("twill")).collect();
+    // The kernel names first what was written last.
+    tables.sort_unstable();
+    for table in tables {
         let rules = try_command(&format!("nft list {table}")).expect("a table");
         text.extend(rules.lines().map(|line| match line.find("packets ") {
             Some(counted) => line[..counted].to_owned(),
