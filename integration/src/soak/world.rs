@@ -1,6 +1,7 @@
 //! The hosts of a soak: what is in their kernels, and what has to be.
 
 mod left;
+mod places;
 mod seen;
 
 use std::collections::BTreeSet;
@@ -13,15 +14,14 @@ use twill_core::status::{EtcdState, Status};
 use super::setting::{Setting, Travel};
 use super::traffic::name;
 use crate::container::Endpoint;
-use crate::deeds::{
-    FOREIGN, FOREIGN_ON_THE_UPLINK, FOREIGN_ON_TUN, FOREIGN_ON_VXLAN, fill, ipv6::in_ipv6,
-};
-use crate::fabric::{Fabric, NETWORK};
+use crate::deeds::{FOREIGN_ON_THE_UPLINK, FOREIGN_ON_TUN, FOREIGN_ON_VXLAN, fill};
+use crate::fabric::Fabric;
 use crate::host::Host;
-use crate::lab::{Lab, ROUTER, address};
+use crate::lab::{Lab, ROUTER};
 use crate::snapshot::Snapshot;
 use crate::status::status;
 use crate::wait::wait_until;
+use places::{Underlay, before_us, of_family};
 use seen::type_in;
 
 /// What a busy machine may need for something that takes milliseconds on an idle one.
@@ -32,9 +32,6 @@ const OPTIONS: [&str; 3] = ["--resync=60", "--iptables-resync=60", "--ip-masq"];
 
 /// The value is the administrator's: the agent changes only one that is in the way, and not back.
 const LOOSE: &str = "sysctl -q net/ipv4/conf/default/rp_filter=2 net/ipv4/conf/eth0/rp_filter=2";
-
-/// Every packet to a container that does not come from its bridge is dropped, as Docker 28 and later do.
-const DOCKERS: &str = "iptables -t raw -A PREROUTING -d NETWORK ! -i twill0 -j DROP";
 
 /// See the module's own words.
 #[derive(Debug)]
@@ -311,69 +308,4 @@ impl World {
         let container = self.containers.get(place);
         seen::rows((&self.hosts[place].host, container), self.setting, uplink)
     }
-}
-
-/// Addresses of the hosts, of one family.
-struct Underlay {
-    family: Family,
-    /// The overlay network.
-    network: &'static str,
-    /// An address on the link that nobody has.
-    stranger: &'static str,
-}
-
-impl Underlay {
-    fn of(family: Family) -> Self {
-        let (network, stranger) = match family {
-            Family::V4 => (NETWORK, "192.168.140.199"),
-            Family::V6 => ("fd00:88::/48", "fd00:140::f0"),
-        };
-        Self { family, network, stranger }
-    }
-
-    fn host(&self, place: usize) -> String {
-        match self.family {
-            Family::V4 => address(place + 1).to_string(),
-            Family::V6 => format!("fd00:140::{}", place + 1),
-        }
-    }
-
-    fn alias(&self, place: usize) -> String {
-        match self.family {
-            Family::V4 => format!("192.168.140.{}", 100 + place),
-            Family::V6 => format!("fd00:140::a{}", place + 1),
-        }
-    }
-}
-
-fn of_family(line: &str, family: Family) -> String {
-    match family {
-        Family::V4 => line.to_owned(),
-        Family::V6 => in_ipv6(line),
-    }
-}
-
-/// What others have on a host before there is anything of ours: of networks that are not ours, but for
-/// the rule that has to let us pass.
-fn before_us(setting: Setting) -> Vec<String> {
-    let foreign = |family: &Family| {
-        let Underlay { network, stranger, .. } = Underlay::of(*family);
-        let (theirs, family) = match family {
-            Family::V4 => ("10.89.0.0/16", *family),
-            Family::V6 => ("fd00:89::/48", *family),
-        };
-        let row = move |row: &str, network| {
-            fill(&of_family(row, family), &[("STRANGER", stranger), ("NETWORK", network)])
-        };
-        let rows = FOREIGN.iter().map(move |line| row(line, theirs));
-        rows.chain([row(DOCKERS, network)]).collect::<Vec<_>>()
-    };
-    // Some are of no family.
-    let mut rows: Vec<String> = Vec::new();
-    for row in setting.families().iter().flat_map(foreign) {
-        if !rows.contains(&row) {
-            rows.push(row);
-        }
-    }
-    rows
 }
