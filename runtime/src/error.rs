@@ -131,6 +131,12 @@ pub enum Error {
     /// What is halted runs already.
     #[error("cannot start a paused container, try unpause instead")]
     StartPaused(String),
+    /// There is no process to work with yet.
+    #[error("Container {0} is restarting, wait until the container is running")]
+    Restarting(String),
+    /// One that vanishes with its end cannot start again.
+    #[error("Restart policy cannot be updated because AutoRemove is enabled for the container")]
+    RestartOfVanishing,
     /// Nothing halts twice.
     #[error("container {0} is already paused")]
     AlreadyPaused(String),

@@ -30,7 +30,7 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
         "HostsPath": directory.join("hosts"),
         "LogPath": directory.join("log.json"),
         "Name": format!("/{}", record.name),
-        "RestartCount": 0,
+        "RestartCount": state.restarts,
         "Driver": "overlay2",
         "Platform": "linux",
         "HostConfig": host_config(record),
@@ -57,9 +57,9 @@ fn layers(record: &Record) -> String {
 fn state(state: &State) -> Value {
     json!({
         "Status": state.word(),
-        "Running": state.status == Status::Running,
+        "Running": state.status.is_alive(),
         "Paused": state.paused,
-        "Restarting": false,
+        "Restarting": state.status == Status::Restarting,
         "OOMKilled": state.out_of_memory,
         "Dead": false,
         "Pid": state.process.map_or(0, |process| process.pid),
@@ -82,7 +82,10 @@ fn host_config(record: &Record) -> Value {
         "LogConfig": {"Type": "json-file", "Config": {}},
         "NetworkMode": record.network.as_str(),
         "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {
+            "Name": record.restart.name(),
+            "MaximumRetryCount": record.restart.maximum(),
+        },
         "AutoRemove": record.auto_remove,
         "Privileged": false,
         "ReadonlyRootfs": false,

@@ -50,6 +50,9 @@ pub struct Args {
     /// Label, for filters and for people
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
+    /// When it starts again by itself: no, on-failure[:TIMES], always, unless-stopped
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    pub restart: crate::container::Policy,
     /// How much of the host it may use.
     #[command(flatten)]
     pub limits: super::update::Limits,
@@ -83,6 +86,7 @@ impl Args {
             cgroup_parent: self.cgroup_parent.clone(),
             labels: self.label.clone(),
             resources: self.limits.resources(),
+            restart: self.restart,
         }
     }
 }

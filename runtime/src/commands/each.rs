@@ -30,10 +30,11 @@ pub fn one(store: &Store<'_>, name: &str) -> Result<Container> {
 /// Finds a container that runs.
 pub fn running(store: &Store<'_>, name: &str) -> Result<Container> {
     let container = one(store, name)?;
-    if container.state.status == Status::Running {
-        return Ok(container);
+    match container.state.status {
+        Status::Running => Ok(container),
+        Status::Restarting => Err(Error::Restarting(container.record.name)),
+        _ => Err(Error::NotRunning(container.record.name)),
     }
-    Err(Error::NotRunning(container.record.name))
 }
 
 /// Finds a container that runs and is not halted.

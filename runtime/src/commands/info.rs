@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cgroup::Hierarchies;
 use crate::commands::Code;
-use crate::container::{Status, Store, reap, resources};
+use crate::container::{Store, reap, resources};
 use crate::template::Template;
 use crate::{Paths, human, image, output};
 
@@ -36,7 +36,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 /// In Docker's field names.
 fn all(paths: &Paths) -> anyhow::Result<Value> {
     let containers = reap::settle_all(&Store::new(paths))?;
-    let running = containers.iter().filter(|one| one.state.status == Status::Running).count();
+    let running = containers.iter().filter(|one| one.state.status.is_alive()).count();
     let paused = containers.iter().filter(|one| one.state.paused).count();
     let images = image::Store::open(paths)?.list()?.len();
     let version = if Hierarchies::here()?.is_unified() { "2" } else { "1" };

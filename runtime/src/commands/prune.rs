@@ -5,7 +5,7 @@ use std::io::{BufRead as _, Write as _};
 use jiff::Timestamp;
 
 use crate::commands::{Code, each};
-use crate::container::{Status, Store, end, reap, size};
+use crate::container::{Store, end, reap, size};
 use crate::error::FileContext as _;
 use crate::listing::Filters;
 use crate::{Error, Paths, human, output, when};
@@ -40,7 +40,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     for container in reap::settle_all(&store)? {
         let record = &container.record;
         let label = |name: &str| record.labels.get(name).map(String::as_str);
-        let wanted = container.state.status != Status::Running
+        let wanted = !container.state.status.is_alive()
             && until.is_none_or(|until| record.created < until)
             && filters.labels("label", label)
             && !(filters.has("label!") && filters.labels("label!", label));

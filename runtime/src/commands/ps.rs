@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::commands::Code;
-use crate::container::{Container, Status, Store, reap, size};
+use crate::container::{Container, Store, reap, size};
 use crate::listing::containers::{self, LISTING, Size, Style, WITH_SIZES, Wanted};
 use crate::listing::{FORMAT_HELP, Filters, Format};
 use crate::template::Data;
@@ -58,7 +58,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let mut all = reap::settle_all(&store)?;
     let last =
         usize::try_from(if args.latest { 1 } else { args.last }).ok().filter(|last| *last > 0);
-    let runs = |one: &Container| one.state.status == Status::Running;
+    let runs = |one: &Container| one.state.status.is_alive();
     let everyone = args.all || last.is_some() || wanted.asks_for_all();
     all.retain(|container| (everyone || runs(container)) && wanted.fits(container));
     all.truncate(last.unwrap_or(usize::MAX));

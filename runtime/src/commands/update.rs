@@ -18,6 +18,9 @@ pub struct Args {
     /// The limits.
     #[command(flatten)]
     pub limits: Limits,
+    /// When it starts again by itself: no, on-failure[:TIMES], always, unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<crate::container::Policy>,
     /// Names, ids or starts of ids
     #[arg(required = true)]
     pub containers: Vec<String>,
@@ -72,14 +75,15 @@ impl Limits {
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let newer = args.limits.resources();
-    if newer == Resources::default() {
+    if newer == Resources::default() && args.restart.is_none() {
         let nothing = "you must provide one or more flags when using this command";
         return Err(Error::Usage(nothing.into()).into());
     }
     let (store, processors) = (Store::new(paths), resources::processors());
     Ok(each::container(&store, &args.containers, |container, name| {
         container.record.resources.with(&newer).check(processors)?;
-        store.limit(&container.record.id, &newer, |container, limits| {
+        let wanted = (&newer, args.restart);
+        store.limit(&container.record.id, wanted, |container, limits| {
             if container.state.status != Status::Running {
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! `twill wait`: block until containers have ended.
 
 use crate::commands::{Code, each};
-use crate::container::{Container, Status, Store};
+use crate::container::{Container, Store};
 use crate::monitor::session::Session;
 use crate::{Paths, output};
 
@@ -17,7 +17,7 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     Ok(each::container(&store, &args.containers, |Container { record, state }, name| {
-        if state.status != Status::Running {
+        if !state.status.is_alive() {
             output::line(state.exit_code);
             return Ok(());
         }

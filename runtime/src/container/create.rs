@@ -9,6 +9,7 @@ use oci_spec::image::Config;
 use super::id;
 use super::record::{ImageOf, Network, Record};
 use super::resources::{self, Resources};
+use super::restart::Policy;
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::events;
@@ -48,11 +49,17 @@ pub struct Wishes {
     pub labels: Vec<String>,
     /// Its limits.
     pub resources: Resources,
+    /// Does it start again after its end?
+    pub restart: Policy,
 }
 
 /// Writes a new container down.
 pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
     wishes.resources.check(resources::processors())?;
+    if wishes.auto_remove && wishes.restart != Policy::No {
+        let both = "conflicting options: cannot specify both --restart and --rm";
+        return Err(Error::Usage(both.into()));
+    }
     let images = image::Store::open(store.paths()).map_err(Error::Image)?;
     // Until the record names the image, only this keeps it here.
     let _hold = images.hold().map_err(Error::Image)?;
@@ -104,6 +111,7 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
         stop_signal: stop_signal.map_or(Signal::TERM.number(), Signal::number),
         labels: labels(wishes, &defaults)?,
         resources: wishes.resources.clone(),
+        restart: wishes.restart,
     })
 }
 
@@ -201,6 +209,7 @@ mod tests {
             cgroup_parent: "/twill".into(),
             labels: vec![],
             resources: Resources::default(),
+            restart: Policy::No,
         }
     }
 

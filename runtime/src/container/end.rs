@@ -37,6 +37,11 @@ impl Manner {
 /// As with Docker, a signal that is meant to end it lets a paused one go on, to meet it.
 pub fn signal(store: &Store<'_>, container: &Container, signal: Signal) -> Result<()> {
     let Container { record, state } = container;
+    if state.status == Status::Restarting {
+        // There is nobody to get it; what it means is heeded.
+        store.wish(&record.id, Wish::Rest)?;
+        return wake_monitor(store, &record.id);
+    }
     let handle = state.process.filter(|_| state.status == Status::Running).and_then(Process::open);
     let handle = handle.ok_or_else(|| Error::NotRunning(record.name.clone()))?;
     let ends = signal == Signal::KILL || signal.number() == record.stop_signal;
@@ -67,10 +72,13 @@ fn thaw(container: &Container) -> Result<()> {
 /// is stopped already.
 pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<()> {
     let Container { record, state } = container;
-    if state.status != Status::Running {
+    if !state.status.is_alive() {
         return Ok(());
     }
-    store.wish(&record.id, manner.wish)?;
+    let state = match store.wish(&record.id, manner.wish) {
+        Err(Error::NoSuchContainer(_)) => return Ok(()),
+        met => met?,
+    };
     let own = || Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM);
     if let Some(first) = state.process.and_then(Process::open) {
         let asking = manner.signal.unwrap_or_else(own);
@@ -85,6 +93,9 @@ pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<
             first.wait(Some(PATIENCE))?;
         }
     }
+    if state.status == Status::Restarting {
+        wake_monitor(store, &record.id)?;
+    }
     wait_for_monitor(store, &record.id)?;
     reap::settle(store, container.clone())?;
     events::container(store.paths(), record, "stop", &[]);
@@ -96,7 +107,7 @@ pub fn remove(store: &Store<'_>, container: &Container, force: bool) -> Result<(
     let Container { record, state } = container;
     match (force, state.paused, state.status) {
         (false, true, _) => return Err(Error::StillPaused { name: record.name.clone() }),
-        (false, _, Status::Running) => {
+        (false, _, Status::Running | Status::Restarting) => {
             return Err(Error::StillRunning { name: record.name.clone() });
         }
         _ => {}
@@ -127,6 +138,11 @@ fn kill_monitor(store: &Store<'_>, id: &str, force: bool) -> Result<()> {
         handle.wait(Some(PATIENCE))?;
     }
     Ok(())
+}
+
+/// One that waits to start its container again ends; one that has just started it stops it politely.
+fn wake_monitor(store: &Store<'_>, id: &str) -> Result<()> {
+    open_monitor(store, id)?.map_or(Ok(()), |monitor| monitor.signal(Signal::TERM))
 }
 
 fn wait_for_monitor(store: &Store<'_>, id: &str) -> Result<()> {

@@ -24,11 +24,13 @@ pub mod record;
 pub mod rename;
 pub mod renumber;
 pub mod resources;
+pub mod restart;
 pub mod size;
 pub mod state;
 pub mod store;
 
 pub use record::{ImageOf, Network, Record};
 pub use resources::Resources;
+pub use restart::Policy;
 pub use state::{Address, Ip, State, Status, Wish};
 pub use store::{Container, Store};

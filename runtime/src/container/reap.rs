@@ -1,6 +1,8 @@
 //! Finishing what a monitor could not: after a kill -9 of anybody, at any moment.
 
 use std::cell::OnceCell;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -12,7 +14,7 @@ use super::store::{Container, Store, remove_all};
 use super::{births, liveness};
 use crate::Paths;
 use crate::cgroup::{self, Hierarchies};
-use crate::error::{Error, Result, SystemContext as _};
+use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::events;
 
 /// What a container without a monitor ended with: it died with its monitor.
@@ -46,7 +48,7 @@ fn with_pause(mut container: Container, here: &OnceCell<Hierarchies>) -> Result<
 fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Container>> {
     let Container { record, state } = &container;
     let leftovers = store.paths().run_container(&record.id).exists();
-    if (state.status != Status::Running && !leftovers)
+    if (!state.status.is_alive() && !leftovers)
         || liveness::monitor(store.paths(), &record.id)?.is_some()
     {
         return Ok(Some(container));
@@ -58,7 +60,7 @@ fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Contain
     }
     clear(store.paths(), record)?;
     let Container { record, state } = store.read(&record.id)?;
-    if state.status != Status::Running {
+    if !state.status.is_alive() {
         return Ok(Some(Container { record, state }));
     }
     if record.auto_remove {
@@ -100,6 +102,29 @@ pub fn clear(paths: &Paths, record: &Record) -> Result<()> {
     let network = leave_network(paths, record);
     let files = remove_all(&paths.run_container(&record.id));
     processes.and(network).and(files)
+}
+
+/// The same, but its monitor goes on, and with it the lock and the socket.
+pub fn clear_for_restart(paths: &Paths, record: &Record) -> Result<()> {
+    let processes = end_processes(paths, record);
+    let network = leave_network(paths, record);
+    let directory = paths.run_container(&record.id);
+    processes.and(network).and(empty(&directory).file("empty", &directory))
+}
+
+fn empty(directory: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() == "monitor.lock" || entry.file_name() == "control.sock" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Kills whoever is in the cgroup, and whoever is still on the way into it.

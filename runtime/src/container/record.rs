@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::resources::Resources;
+use super::restart::Policy;
 
 /// How a container meets the network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Serialize, Deserialize)]
@@ -82,6 +83,9 @@ pub struct Record {
     /// How much of the host it may use.
     #[serde(default)]
     pub resources: Resources,
+    /// Does it start again after its end?
+    #[serde(default)]
+    pub restart: Policy,
 }
 
 impl Record {
@@ -120,5 +124,6 @@ pub(crate) fn sample() -> Record {
         stop_signal: 15,
         labels: std::collections::BTreeMap::new(),
         resources: Resources::default(),
+        restart: Policy::No,
     }
 }

@@ -3,6 +3,7 @@
 use super::names;
 use super::record::Record;
 use super::resources::Resources;
+use super::restart::Policy;
 use super::store::{Container, Store};
 use crate::error::{Error, Result};
 use crate::events;
@@ -38,15 +39,19 @@ impl Store<'_> {
     pub fn limit(
         &self,
         id: &str,
-        newer: &Resources,
+        (newer, restart): (&Resources, Option<Policy>),
         apply: impl FnOnce(&Container, &Resources) -> Result<()>,
     ) -> Result<()> {
         let gone = || Error::NoSuchContainer(id.to_owned());
         let _life = self.lock_container(id)?.ok_or_else(gone)?;
         let container = self.read(id)?;
+        if container.record.auto_remove && restart.is_some_and(|policy| policy != Policy::No) {
+            return Err(Error::RestartOfVanishing);
+        }
         let resources = container.record.resources.with(newer);
+        let restart = restart.unwrap_or(container.record.restart);
         apply(&container, newer)?;
-        let limited = Record { resources, ..container.record };
+        let limited = Record { resources, restart, ..container.record };
         self.write_record(&limited)?;
         events::container(self.paths(), &limited, "update", &[]);
         Ok(())

@@ -18,17 +18,26 @@ pub enum Status {
     Created,
     /// Its first process is there.
     Running,
+    /// Its first process has ended, and its monitor waits to start it again.
+    Restarting,
     /// Its first process has ended.
     Exited,
 }
 
 impl Status {
+    /// Does a monitor look after it?
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Restarting)
+    }
+
     /// Docker's word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
         }
     }
@@ -116,6 +125,9 @@ pub struct State {
     pub error: String,
     /// Present while it runs on the bridge.
     pub address: Option<Address>,
+    /// How often its policy has started it again since a person did.
+    #[serde(default)]
+    pub restarts: u32,
     /// The last wish of a person.
     #[serde(default)]
     pub wish: Wish,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::record::Record;
-use super::state::{State, Status, Wish};
+use super::state::{State, Wish};
 use super::{id, liveness, names};
 use crate::durable::{self, Lock, Sharing};
 use crate::error::{Error, FileContext as _, Result};
@@ -150,14 +150,18 @@ impl<'a> Store<'a> {
         write(&self.paths.container(&record.id).join("config.json"), record, !record.auto_remove)
     }
 
-    /// Writes down what was asked for last, if the container runs.
-    pub fn wish(&self, id: &str, wish: Wish) -> Result<()> {
-        let Some(_lock) = self.lock_container(id)? else { return Ok(()) };
+    /// Writes down what was asked for last, if a monitor is there to heed it. Returns the state that
+    /// the wish met.
+    pub fn wish(&self, id: &str, wish: Wish) -> Result<State> {
+        let gone = || Error::NoSuchContainer(id.to_owned());
+        let _lock = self.lock_container(id)?.ok_or_else(gone)?;
         let Container { record, state } = self.read(id)?;
-        if state.status != Status::Running || state.wish == wish {
-            return Ok(());
+        if !state.status.is_alive() || state.wish == wish {
+            return Ok(state);
         }
-        self.write_state(&record, &State { wish, ..state })
+        let state = State { wish, ..state };
+        self.write_state(&record, &state)?;
+        Ok(state)
     }
 
     /// Replaces the state of a container.

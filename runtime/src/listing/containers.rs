@@ -109,6 +109,10 @@ fn status(state: &State, now: Timestamp) -> String {
         }
         (Status::Running, Some(started), _) => format!("Up {}", human::span(now, started)),
         (Status::Running, ..) => "Up".into(),
+        (Status::Restarting, _, Some(finished)) => {
+            format!("Restarting ({}) {}", state.exit_code, human::ago(now, finished))
+        }
+        (Status::Restarting, ..) => "Restarting".into(),
         (Status::Exited, _, Some(finished)) => {
             format!("Exited ({}) {}", state.exit_code, human::ago(now, finished))
         }

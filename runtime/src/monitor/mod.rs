@@ -20,6 +20,7 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::sys::prctl;
@@ -32,11 +33,13 @@ pub(crate) use launch::open_files_limit;
 
 use self::connection::Connection;
 use self::control::Frame;
+use self::launch::Launched;
 use self::log::Log;
 use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
+use crate::container::restart::Backoff;
 use crate::container::{Container, Record, State, Status, Store, Wish, liveness, reap, renumber};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::events;
@@ -79,58 +82,134 @@ pub fn run(paths: &Paths, id: &str) -> Result<()> {
     }
 }
 
-/// Starts the container, stays with it, clears up. Returns the last word for the clients.
+/// Stays with the container from start to start, as its policy says, and clears up. Returns the last
+/// word for the clients.
 fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
-    let launched = launch::launch(store.paths(), record).and_then(|launched| {
-        let state = State {
-            status: Status::Running,
-            process: Some(launched.process),
-            started: Some(Timestamp::now()),
-            address: launched.address.clone(),
-            ..State::default()
+    let (mut record, mut backoff, mut restarts) = (record.clone(), Backoff::default(), 0);
+    loop {
+        let begun = Instant::now();
+        let (launched, state) = match start(store, &record, restarts) {
+            Ok(started) => started,
+            Err(error) => return fail(store, &record, &error),
         };
-        store.write_state(record, &state)?;
-        events::container(store.paths(), record, "start", &[]);
-        // It runs; what cannot be moved now, `twill network sync` moves or reports.
-        drop(renumber::catch_up(store, record, state.address.as_ref()));
-        Ok((launched, state))
-    });
-    let (launched, state) = match launched {
-        Ok(launched) => launched,
-        Err(error) => return fail(store, record, &error),
-    };
-    for client in &mut desk.clients {
-        client.queue(&Frame::Started);
-        client.send();
+        for client in &mut desk.clients {
+            client.queue(&Frame::Started);
+            client.send();
+        }
+        let code = supervise::supervise(desk, launched)?;
+        let mut ended = write_end(store, &record, state, code)?;
+        if desk.is_ending && matches!(ended, End::Again(_)) {
+            // The host goes down: what is to run again is started when it is back.
+            ended = End::Rests;
+            write_rest(store, &record)?;
+        }
+        match ended {
+            End::Again(newer) => record = *newer,
+            End::Rests | End::Vanishes => {
+                finish(store, &record, &ended)?;
+                return Ok(Frame::Exited(code));
+            }
+        }
+        // Whoever waited for an end has seen one.
+        for mut client in desk.clients.drain(..) {
+            client.queue(&Frame::Exited(code));
+            client.send_all();
+        }
+        rootfs::unmount(store.paths(), &record)?;
+        reap::clear_for_restart(store.paths(), &record)?;
+        let woken = supervise::rest(desk, backoff.after(begun.elapsed()))?;
+        if woken || store.read(&record.id)?.state.wish != Wish::Run {
+            write_rest(store, &record)?;
+            clear(store.paths(), &record)?;
+            return Ok(Frame::Exited(code));
+        }
+        restarts += 1;
     }
-    let code = supervise::supervise(desk, launched)?;
+}
+
+fn start(store: &Store<'_>, record: &Record, restarts: u32) -> Result<(Launched, State)> {
+    let launched = launch::launch(store.paths(), record)?;
+    let mut state = State {
+        status: Status::Running,
+        process: Some(launched.process),
+        started: Some(Timestamp::now()),
+        address: launched.address.clone(),
+        restarts,
+        ..State::default()
+    };
+    if restarts > 0 {
+        // A person may have spoken while it was being started.
+        let _lock = store.lock_container(&record.id)?;
+        state.wish = store.read(&record.id)?.state.wish;
+        store.write_state(record, &state)?;
+    } else {
+        store.write_state(record, &state)?;
+    }
+    events::container(store.paths(), record, "start", &[]);
+    // It runs; what cannot be moved now, `twill network sync` moves or reports.
+    drop(renumber::catch_up(store, record, state.address.as_ref()));
+    Ok((launched, state))
+}
+
+/// What follows the end of a run.
+enum End {
+    /// The next run, of what is written down by now.
+    Again(Box<Record>),
+    Rests,
+    Vanishes,
+}
+
+fn write_end(store: &Store<'_>, record: &Record, state: State, code: u8) -> Result<End> {
     let out_of_memory = Hierarchies::here()
         .is_ok_and(|hierarchies| hierarchies.cgroup(&record.cgroup()).was_out_of_memory());
     let mut state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
-    let vanishes = {
-        // Whoever moves the container to another subnet must not write over its end.
+    let (record, end) = {
+        // Whoever moves the container to another subnet must not write over its end, and a wish comes
+        // before it or after it.
         let _lock = store.lock_container(&record.id)?;
-        state.wish = store.read(&record.id).map_or(state.wish, |found| found.state.wish);
-        let vanishes = record.auto_remove && state.wish != Wish::Again;
+        let found = store.read(&record.id).ok();
+        state.wish = found.as_ref().map_or(state.wish, |found| found.state.wish);
+        let record = found.map_or_else(|| record.clone(), |found| found.record);
+        let end = if record.auto_remove && state.wish != Wish::Again {
+            End::Vanishes
+        } else if record.restart.restarts(code, state.restarts, state.wish) {
+            state.status = Status::Restarting;
+            End::Again(Box::new(record.clone()))
+        } else {
+            End::Rests
+        };
         // A full disk keeps neither the code from the clients nor anything from being cleared up;
         // the next command sees that nobody runs.
-        if !vanishes {
-            drop(store.write_state(record, &state));
+        if !matches!(end, End::Vanishes) {
+            drop(store.write_state(&record, &state));
         }
-        vanishes
+        (record, end)
     };
-    clear(store.paths(), record)?;
-    // Under the name that it has by now.
-    let record = &store.read(&record.id).map_or_else(|_| record.clone(), |found| found.record);
     if out_of_memory {
-        events::container(store.paths(), record, "oom", &[]);
+        events::container(store.paths(), &record, "oom", &[]);
     }
-    events::container(store.paths(), record, "die", &[("exitCode", code.to_string())]);
-    if vanishes {
-        store.remove(record)?;
-        events::container(store.paths(), record, "destroy", &[]);
+    events::container(store.paths(), &record, "die", &[("exitCode", code.to_string())]);
+    Ok(end)
+}
+
+fn finish(store: &Store<'_>, record: &Record, end: &End) -> Result<()> {
+    clear(store.paths(), record)?;
+    if matches!(end, End::Vanishes) {
+        // Under the name that it has by now.
+        let record = store.read(&record.id).map_or_else(|_| record.clone(), |found| found.record);
+        store.remove(&record)?;
+        events::container(store.paths(), &record, "destroy", &[]);
     }
-    Ok(Frame::Exited(code))
+    Ok(())
+}
+
+/// There is no next start.
+fn write_rest(store: &Store<'_>, record: &Record) -> Result<()> {
+    let _lock = store.lock_container(&record.id)?;
+    let Container { record, state } = store.read(&record.id)?;
+    // As above: a full disk is no reason to stay.
+    drop(store.write_state(&record, &State { status: Status::Exited, ..state }));
+    Ok(())
 }
 
 /// The mount is ours alone; the rest is what others would clear up, too.
@@ -145,7 +224,10 @@ fn fail(store: &Store<'_>, record: &Record, error: &Error) -> Result<Frame> {
     if let (Ok(Container { state, .. }), Frame::Failed { code, message, .. }) =
         (store.read(&record.id), &frame)
     {
-        let state = State { error: message.clone(), exit_code: *code, ..state };
+        let mut state = State { error: message.clone(), exit_code: *code, ..state };
+        if state.status == Status::Restarting {
+            state.status = Status::Exited;
+        }
         // The client is told; a full disk must not take the reason's place.
         drop(store.write_state(record, &state));
     }
@@ -198,6 +280,7 @@ fn open_desk(paths: &Paths, record: &Record, first: Option<Connection>) -> Resul
         signals: SignalFd::with_flags(&mask, flags).system("listen to signals")?,
         stop_signal: Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM),
         cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
+        is_ending: false,
     })
 }
 

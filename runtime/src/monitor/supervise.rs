@@ -40,6 +40,8 @@ pub(super) struct Desk {
     pub(super) signals: SignalFd,
     pub(super) stop_signal: Signal,
     pub(super) cgroup: Cgroup,
+    /// Was this monitor asked to end? Then no policy starts the container again.
+    pub(super) is_ending: bool,
 }
 
 impl Desk {
@@ -62,6 +64,7 @@ pub(super) fn supervise(desk: &mut Desk, launched: Launched) -> Result<u8> {
     loop {
         let ready = wait(desk, &wires, handle.fd().as_fd(), deadline)?;
         if ready.signal && desk.signals.read_signal().system("read a signal")?.is_some() {
+            desk.is_ending = true;
             desk.strike(&handle, desk.stop_signal)?;
             deadline.get_or_insert(Instant::now() + GRACE);
         }
@@ -94,6 +97,34 @@ pub(super) fn supervise(desk: &mut Desk, launched: Launched) -> Result<u8> {
     }
     desk.log.finish(Timestamp::now());
     exit_code(launched.process.pid)
+}
+
+/// Waits until the next start; true if a signal came first. Whoever connects meanwhile belongs to
+/// the next run.
+pub(super) fn rest(desk: &mut Desk, delay: Duration) -> Result<bool> {
+    let deadline = Instant::now() + delay;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        let mut set = [
+            PollFd::new(desk.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(desk.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut set, timeout) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error).system("wait for the next start"),
+        }
+        let called = set[1].any().unwrap_or(false);
+        if desk.signals.read_signal().system("read a signal")?.is_some() {
+            return Ok(true);
+        }
+        if called && let Ok((stream, _)) = desk.listener.accept() {
+            desk.clients.extend(Connection::new(stream));
+        }
+    }
 }
 
 fn exit_code(pid: i32) -> Result<u8> {

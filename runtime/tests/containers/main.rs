@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod logs;
 mod many;
+mod policies;
 mod renumber;
 mod running;
 mod terminal;
