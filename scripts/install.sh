@@ -24,6 +24,7 @@ files() {
 755 packaging/subnet-hook $prefix/lib/twill/subnet-hook
 644 @packaging/twilld.service $prefix/lib/systemd/system/twilld.service
 644 @packaging/twill-network-sync.service $prefix/lib/systemd/system/twill-network-sync.service
+644 @packaging/twill-restart.service $prefix/lib/systemd/system/twill-restart.service
 644 packaging/sysctl.conf $prefix/lib/sysctl.d/50-twill.conf
 644 packaging/modules.conf $prefix/lib/modules-load.d/twill.conf
 644 packaging/examples/10-twill.conflist $doc/examples/10-twill.conflist
@@ -39,6 +40,9 @@ LIST
     echo "644 $generated/twillctl.bash $prefix/share/bash-completion/completions/twillctl"
     echo "644 $generated/_twillctl $prefix/share/zsh/site-functions/_twillctl"
     echo "644 $generated/twillctl.fish $prefix/share/fish/vendor_completions.d/twillctl.fish"
+    echo "644 $generated/twill.bash $prefix/share/bash-completion/completions/twill"
+    echo "644 $generated/_twill $prefix/share/zsh/site-functions/_twill"
+    echo "644 $generated/twill.fish $prefix/share/fish/vendor_completions.d/twill.fish"
 }
 
 fail() {
@@ -89,6 +93,7 @@ install)
     done
     [ -w "${root:-/}" ] || mkdir -p "${root:-/}" || fail "cannot write to ${root:-/}" "sudo make install"
     target/release/twillctl generate "$generated"
+    target/release/twill generate "$generated"
     pages=$(cd "$generated" && echo *.8)
     files | while read -r mode source target; do put "$mode" "$source" "$target"; done
     put_configuration
@@ -98,7 +103,7 @@ install)
     fi
     ;;
 uninstall)
-    pages=$(cd "$root$prefix/share/man/man8" 2>/dev/null && echo twillctl*.8)
+    pages=$(cd "$root$prefix/share/man/man8" 2>/dev/null && echo twill*.8)
     files | while read -r _ _ target; do rm -f "$root$target"; done
     remove_configuration
     remove_directories

@@ -65,6 +65,11 @@ enum Command {
     Image(commands::image::Group),
     /// Look after containers' places on the overlay
     Network(commands::network::Args),
+    /// Start what was to run when the host went down
+    Boot(commands::boot::Args),
+    /// Write manual pages and shell completions into a directory
+    #[command(hide = true)]
+    Generate(commands::generate::Args),
     /// The process that looks after one container; started by `run`, not by people
     #[command(hide = true)]
     Monitor(commands::monitor::Args),
@@ -79,6 +84,11 @@ impl Command {
         };
         matches!(command, Common::Run(_) | Common::Create(_))
     }
+}
+
+/// All that the command line accepts.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// The whole program: parse, run, say once what went wrong.
@@ -115,6 +125,8 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Container(group) => commands::container::group(group, paths),
         Command::Image(group) => commands::image::group(group, paths),
         Command::Network(args) => commands::network::run(&args, paths),
+        Command::Boot(args) => commands::boot::run(&args, paths),
+        Command::Generate(args) => commands::generate::run(&args, paths),
         Command::Monitor(args) => commands::monitor::run(&args, paths),
     }
 }

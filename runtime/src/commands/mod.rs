@@ -1,6 +1,7 @@
 //! One file per command: its arguments, its help, and the few steps from arguments to the library.
 
 pub mod attach;
+pub mod boot;
 pub mod container;
 pub mod cp;
 pub mod create;
@@ -8,6 +9,7 @@ pub mod diff;
 pub mod each;
 pub mod events;
 pub mod exec;
+pub mod generate;
 pub mod history;
 pub mod image;
 pub mod image_prune;

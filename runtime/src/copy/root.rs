@@ -61,9 +61,12 @@ impl Drop for Mounted<'_> {
     fn drop(&mut self) {
         let paths = self.store.paths();
         // What is left is cleared up by the next command that looks at the container.
-        drop(rootfs::unmount(paths, &self.record));
+        let unmounted = rootfs::unmount(paths, &self.record);
         drop(std::env::set_current_dir("/"));
-        drop(remove_all(&paths.run_container(&self.record.id)));
+        // What is mounted there is the container's own: never through the mount.
+        if unmounted.is_ok() {
+            drop(remove_all(&paths.run_container(&self.record.id)));
+        }
     }
 }
 

@@ -85,23 +85,15 @@ fn each_run_has_all_that_the_first_had() {
 fn a_monitor_keeps_nothing_of_runs_that_are_over() {
     let Some(world) = World::new() else { return };
     run(&world, "always", "sleep 0.01").ok();
-    eventually("it has started", || count(&world) > 0 && status(&world) == "running");
-    let find = || {
-        // Between two runs there is no process to ask for its parent.
-        (status(&world) == "running")
-            .then(|| world.twill(&["inspect", "-f", "{{.State.Pid}}", "web"]).ok())
-    };
-    eventually("there is a process", || find().is_some_and(|pid| pid != "0"));
-    let descriptors =
-        |monitor: i32| std::fs::read_dir(format!("/proc/{monitor}/fd")).unwrap().count();
     let id = world.twill(&["inspect", "-f", "{{.Id}}", "web"]).ok();
-    let lock = world.path(&format!("run/containers/{id}/control.sock"));
-    assert!(lock.exists());
     let monitor = monitor(&id);
-    let first = descriptors(monitor);
-    let before = count(&world);
-    eventually("it has started again", || count(&world) >= before + 2);
-    assert!(descriptors(monitor) <= first + 4, "{first} {}", descriptors(monitor));
+    let descriptors = || std::fs::read_dir(format!("/proc/{monitor}/fd")).unwrap().count();
+    // Each wait is twice as long as the one before: there is time to look.
+    let waits = |times| count(&world) >= times && status(&world) == "restarting";
+    eventually("it waits", || waits(3));
+    let first = descriptors();
+    eventually("it waits again", || waits(5));
+    assert!(descriptors() <= first, "{first} {}", descriptors());
     // The container dies with its monitor; nobody is there to start it again.
     strike(monitor);
     assert_eq!(status(&world), "exited");
@@ -135,5 +127,39 @@ fn a_foreground_run_sees_the_first_end() {
     let both = ["run", "--rm", "--restart", "always", "--network", "none", "bb", "true"];
     world.twill(&both).fails(125, "cannot specify both --restart and --rm");
     world.twill(&["run", "--restart", "bogus", "bb"]).fails(125, "invalid restart policy 'bogus'");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_host_that_is_back_runs_what_it_ran() {
+    let Some(world) = World::new() else { return };
+    let run = |name: &str, policy: &str| {
+        let run = ["run", "-d", "--name", name, "--network", "none", "--restart", policy];
+        let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+        world.twill(&[&run[..], &["bb", "sh", "-c", script]].concat()).ok();
+        eventually("it is ready", || world.twill(&["logs", name]).out.contains("ready"));
+    };
+    for (name, policy) in [
+        ("plain", "no"),
+        ("always", "always"),
+        ("stopped", "unless-stopped"),
+        ("kept", "unless-stopped"),
+    ] {
+        run(name, policy);
+    }
+    world.twill(&["stop", "stopped"]).ok();
+    // The host goes down: one politely, the others with the power.
+    let kept = monitor(&world.twill(&["inspect", "-f", "{{.Id}}", "kept"]).ok());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(kept), nix::sys::signal::SIGTERM).unwrap();
+    eventually("its monitor has ended", || crate::world::is_dead(kept));
+    for name in ["plain", "always"] {
+        strike(world.monitor(name));
+    }
+    let running = || world.twill(&["ps", "--format", "{{.Names}}"]).ok();
+    assert_eq!(running(), "");
+    assert_eq!(world.twill(&["boot"]).ok(), "always\nkept");
+    assert_eq!(running(), "kept\nalways");
+    assert_eq!(world.twill(&["boot"]).ok(), "", "all is as it should be");
+    world.twill(&["rm", "-f", "plain", "always", "stopped", "kept"]).ok();
     world.assert_nothing_left();
 }
