@@ -50,7 +50,7 @@ pub struct Args {
     /// Label, for filters and for people
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
-    /// When it starts again by itself: no, on-failure[:TIMES], always, unless-stopped
+    /// When it starts again by itself: no, on-failure, on-failure:TIMES, always, unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no")]
     pub restart: crate::container::Policy,
     /// How much of the host it may use.

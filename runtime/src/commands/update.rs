@@ -18,7 +18,7 @@ pub struct Args {
     /// The limits.
     #[command(flatten)]
     pub limits: Limits,
-    /// When it starts again by itself: no, on-failure[:TIMES], always, unless-stopped
+    /// When it starts again by itself: no, on-failure, on-failure:TIMES, always, unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<crate::container::Policy>,
     /// Names, ids or starts of ids

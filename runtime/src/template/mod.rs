@@ -9,7 +9,7 @@
 //! have a second one. What they would do is small: no `define`, no `template`, no methods.
 //!
 //! JSON does not know what Go's types do, so the few fields that matter are named here
-//! ([`value`]): which objects are maps, so that a missing key is no mistake.
+//! (in `value`): which objects are maps, so that a missing key is no mistake.
 
 mod error;
 mod eval;
