@@ -184,7 +184,8 @@ impl DataPaths {
             let device = Device::open(
                 spec.name(),
                 setup.udp.queues.unwrap_or_else(Device::queues_for_this_machine),
-            )?;
+            )?
+            .on(setup.udp.cpus);
             let index = kernel.ensure_device(&spec).await?;
             let path = self.start(device, endpoint, index)?;
             self.paths.insert(way, path);

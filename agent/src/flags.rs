@@ -19,6 +19,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
 use twill_core::firewall::gate::{Accept, Sources};
 use twill_core::ids::Family;
+use twill_tunnel::Cpus;
 
 use crate::hook;
 
@@ -145,6 +146,10 @@ pub(crate) struct Udp {
     /// cores, at most 8
     #[arg(long = "udp-queues", value_name = "NUMBER", value_parser = queues)]
     pub(crate) queues: Option<NonZeroUsize>,
+    /// Processors for the threads of `udp`, in the form of cpuset(7): the first queue on the first of
+    /// them, and so on; by itself wherever the kernel likes
+    #[arg(long = "udp-cpus", value_name = "LIST")]
+    pub(crate) cpus: Option<Cpus>,
     /// What datagrams of `udp` show of the packet inside: nothing as flannel's, its priority (DSCP), or also
     /// whether it can be told of congestion (ECN), which flanneld would lose
     #[arg(long = "udp-marks", value_enum, value_name = "WHAT", default_value_t = Shown::Nothing)]

@@ -18,6 +18,9 @@ use crate::wait::{Want, pause, wait};
 
 /// Carries packets until told to stop, or until the device is gone.
 pub(crate) fn run(shared: &Shared, queue: usize) -> io::Result<()> {
+    if let Some(cpus) = shared.device.cpus() {
+        cpus.keep(queue);
+    }
     let mut peers = Cache::new(&shared.peers);
     let (device, socket) = (shared.device.queue(queue), &shared.sockets[queue]);
     let mut outbound = Outbound::new(shared, (device, socket));

@@ -10,9 +10,9 @@ use std::thread;
 use nix::errno::Errno;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-use crate::Error;
 use crate::coalesce::Joins;
 use crate::vnet;
+use crate::{Cpus, Error};
 
 /// How many packets, or super-packets, wait in each queue of the device for us. With 64 KiB in each a
 /// longer queue only delays them, and makes a sender believe in room that is not there; a shorter one
@@ -41,6 +41,7 @@ pub struct Device {
     name: String,
     offload: Offload,
     queues: Vec<Queue>,
+    cpus: Option<Cpus>,
     /// Several processes may open a device of several queues: only the one that has this may.
     _held: UnixDatagram,
 }
@@ -113,7 +114,13 @@ impl Device {
         tracing::debug!(device = name, ?offload, queues = devices.len(), "the device is open");
         let header = if offload == Offload::Nothing { 0 } else { vnet::LEN };
         let queues = devices.into_iter().map(|inner| Queue { inner, header }).collect();
-        Ok(Self { name: name.to_owned(), offload, queues, _held: held })
+        Ok(Self { name: name.to_owned(), offload, queues, cpus: None, _held: held })
+    }
+
+    /// Its queues are carried on these processors, one after the other; otherwise wherever the kernel likes.
+    #[must_use]
+    pub fn on(self, cpus: Option<Cpus>) -> Self {
+        Self { cpus, ..self }
     }
 
     /// The device's name.
@@ -136,6 +143,10 @@ impl Device {
 
     pub(crate) fn queue(&self, number: usize) -> &Queue {
         &self.queues[number]
+    }
+
+    pub(crate) fn cpus(&self) -> Option<Cpus> {
+        self.cpus
     }
 
     pub(crate) fn joins(&self) -> Joins {

@@ -21,6 +21,7 @@ mod carrier;
 mod checksum;
 mod coalesce;
 mod counters;
+mod cpus;
 mod device;
 mod icmp;
 mod inbound;
@@ -38,6 +39,7 @@ mod wait;
 
 pub use blocks::Blocks;
 pub use counters::{Counters, Event};
+pub use cpus::{Cpus, NotCpus};
 pub use device::{Device, Offload};
 pub use marks::Marks;
 pub use peers::Peers;

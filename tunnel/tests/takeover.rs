@@ -1,10 +1,13 @@
 //! What is done with a device that is there already.
 
 use std::num::NonZeroUsize;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+use twill_core::ids::{Mtu, Subnet};
 use twill_net::netns::Scratch;
-use twill_tunnel::{Device, Error, Offload};
+use twill_tunnel::{Accept, Device, Endpoint, Error, Marks, Offload, Tunnel};
 
 #[test]
 fn a_device_is_taken_over_with_the_queues_that_it_was_made_for() {
@@ -42,6 +45,44 @@ fn a_name_that_is_taken_by_something_else_is_an_error() {
     assert!(matches!(open(1), Err(Error::Open { .. })));
 }
 
+#[test]
+fn its_threads_stay_where_they_are_told_to() {
+    let Some(_scratch) = Scratch::enter() else { return };
+    let device = open(2).unwrap().on(Some("0".parse().unwrap()));
+    let endpoint = Endpoint {
+        underlay: [127, 0, 0, 1].into(),
+        port: 8285,
+        subnet: Subnet::new([10, 5, 1, 0].into(), 24).unwrap().into(),
+        mtu: Mtu::new(1472).unwrap(),
+        accept: Accept::Peers,
+        marks: Marks::None,
+    };
+    ip("link set lo up");
+    let _tunnel = Tunnel::start(device, endpoint, |error| panic!("lost: {error}")).unwrap();
+    let start = Instant::now();
+    while threads() != [("tunnel-0".into(), "0".into()), ("tunnel-1".into(), "0".into())] {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", threads());
+        std::thread::yield_now();
+    }
+}
+
+/// The tunnel's threads in this process, and the processors that each may use.
+fn threads() -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
+    let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
+    let mut all: Vec<_> = tasks
+        .filter_map(|task| {
+            let status = status(task.expect("a thread"))?;
+            let value =
+                |name: &str| Some(status.lines().find_map(|l| l.strip_prefix(name))?.trim());
+            Some((value("Name:")?.to_owned(), value("Cpus_allowed_list:")?.to_owned()))
+        })
+        .filter(|(name, _cpus)| name.starts_with("tunnel-"))
+        .collect();
+    all.sort();
+    all
+}
+
 fn open(queues: usize) -> Result<Device, Error> {
     Device::open("flannel0", NonZeroUsize::new(queues).expect("some"))
 }
@@ -52,4 +93,10 @@ fn earlier_version() -> SyncDevice {
     let device = device.build_sync().expect("a device");
     device.persist().expect("persistent");
     device
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own hands in the kernel")]
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).status().expect("iproute2");
+    assert!(done.success(), "ip {words}");
 }

@@ -118,6 +118,8 @@ fn the_data_path_of_udp_has_its_bounds() {
         ("-udp-queues=16", Some((16, Shown::Nothing))),
         ("--udp-queues=0", None),
         ("--udp-queues=17", None),
+        ("--udp-cpus=0-1", Some((0, Shown::Nothing))),
+        ("--udp-cpus=all", None),
         ("--udp-marks=congestion", Some((0, Shown::Congestion))),
         ("--udp-marks=colours", None),
     ] {
