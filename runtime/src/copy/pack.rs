@@ -8,8 +8,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
-use rustix::io::Errno;
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, openat, readlinkat};
 use tar::{Builder, EntryType, Header};
 
 /// Whose the copies are.
@@ -51,7 +50,8 @@ impl<W: Write> Packer<W> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => self.put_directory(&reopen(file)?, stat, name),
             FileType::RegularFile => {
-                // The very thing that was looked at, whatever its path leads to by now.
+                // The very thing that was looked at, whatever its path leads to by now: to open what
+                // only looks like a file, a device, may already do something.
                 let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
                 self.put_file(&file, stat, name)
             }
@@ -64,10 +64,14 @@ impl<W: Write> Packer<W> {
     }
 
     fn put_directory(&mut self, directory: &OwnedFd, stat: &Stat, name: &Path) -> io::Result<()> {
+        self.put_directory_itself(stat, name)?;
+        self.put_below(directory, name)
+    }
+
+    fn put_directory_itself(&mut self, stat: &Stat, name: &Path) -> io::Result<()> {
         let mut header = self.header(stat, EntryType::Directory);
         // A directory's name ends in a slash.
-        self.archive.append_data(&mut header, name.join(""), io::empty())?;
-        self.put_below(directory, name)
+        self.archive.append_data(&mut header, name.join(""), io::empty())
     }
 
     fn put_below(&mut self, directory: &OwnedFd, above: &Path) -> io::Result<()> {
@@ -90,33 +94,19 @@ impl<W: Write> Packer<W> {
     }
 
     fn put_one(&mut self, directory: &OwnedFd, name: &OsStr, path: &Path) -> io::Result<()> {
-        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let flags = flags | OFlags::RDONLY | OFlags::DIRECTORY;
-                let inner = openat(directory, name, flags, Mode::empty())?;
-                self.put_directory(&inner, &stat, path)
-            }
-            FileType::RegularFile => {
-                // What became a pipe meanwhile must not keep us waiting.
-                let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK;
-                let file = File::from(openat(directory, name, flags, Mode::empty())?);
-                let stat = rustix::fs::fstat(&file)?;
-                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                    return Ok(());
-                }
-                self.put_file(&file, &stat, path)
-            }
-            FileType::Symlink => {
-                let target = match readlinkat(directory, name, Vec::new()) {
-                    Err(Errno::INVAL) => return Ok(()),
-                    target => target?,
-                };
-                self.put_symlink(target.as_bytes(), &stat, path)
-            }
-            kind => self.put_node(kind, &stat, path),
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(directory, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return self.put(&file, &stat, path);
         }
+        if is_of_the_kernel(&file)? {
+            return self.put_directory_itself(&stat, path);
+        }
+        let inner = reopen(&file)?;
+        // However deep it goes, one descriptor for each step is enough.
+        drop(file);
+        self.put_directory(&inner, &stat, path)
     }
 
     fn put_file(&mut self, file: &File, stat: &Stat, name: &Path) -> io::Result<()> {
@@ -127,7 +117,10 @@ impl<W: Write> Packer<W> {
             }
             self.seen.insert((stat.st_dev, stat.st_ino), name.to_owned());
         }
-        let attributes = attributes(file);
+        let mut attributes = attributes(file);
+        if self.takes_over(stat.st_uid) {
+            attributes.retain(|(name, _)| !name.ends_with(".security.capability"));
+        }
         let pairs = attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
         if !attributes.is_empty() {
             self.archive.append_pax_extensions(pairs)?;
@@ -163,14 +156,36 @@ impl<W: Write> Packer<W> {
             Owner::Root => (0, 0),
             Owner::Same => (stat.st_uid, stat.st_gid),
         };
+        let mut mode = stat.st_mode & 0o7777;
+        if self.takes_over(stat.st_uid) {
+            mode &= !0o4000;
+        }
+        if self.takes_over(stat.st_gid) {
+            mode &= !0o2000;
+        }
         header.set_entry_type(kind);
-        header.set_mode(stat.st_mode & 0o7777);
+        header.set_mode(mode);
         header.set_uid(uid.into());
         header.set_gid(gid.into());
         header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
         header.set_size(0);
         header
     }
+
+    /// Does root become the owner of what was somebody else's? Then it must not lend root's rights: what
+    /// was to be run with those of its owner, or a file capability, was that owner's to give.
+    fn takes_over(&self, owner: u32) -> bool {
+        self.owner == Owner::Root && owner != 0
+    }
+}
+
+/// Is a directory on a file system in which the kernel shows itself? There is no end to what can be read
+/// there, and none of it is the container's.
+fn is_of_the_kernel(directory: &OwnedFd) -> io::Result<bool> {
+    /// proc, sysfs, cgroup, cgroup2, devpts, mqueue, by `linux/magic.h`.
+    const MAGICS: [u32; 6] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x1cd1, 0x1980_0202];
+    let magic = rustix::fs::fstatfs(directory)?.f_type;
+    Ok(MAGICS.iter().any(|known| i64::from(*known) == magic))
 }
 
 fn reopen(directory: &OwnedFd) -> io::Result<OwnedFd> {

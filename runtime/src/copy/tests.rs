@@ -96,6 +96,55 @@ fn no_link_leads_out_of_either_root() {
 }
 
 #[test]
+fn a_directory_stays_one_and_nothing_becomes_one() {
+    let roots = Roots::new();
+    fs::create_dir(roots.path("from/etc")).unwrap();
+    fs::write(roots.path("from/file"), "new").unwrap();
+    fs::write(roots.path("to/etc"), "precious").unwrap();
+    fs::create_dir(roots.path("to/file")).unwrap();
+    for (from, entry) in [("/etc", "'etc/' is a directory"), ("/file", "'file' is not a directory")]
+    {
+        let refused = roots.copy(from, "/").unwrap_err().chain();
+        assert!(refused.contains(entry), "{refused}");
+    }
+    assert_eq!(fs::read_to_string(roots.path("to/etc")).unwrap(), "precious");
+    assert!(roots.path("to/file").is_dir());
+    // Of one kind, they are taken.
+    fs::remove_file(roots.path("to/etc")).unwrap();
+    fs::create_dir(roots.path("to/etc")).unwrap();
+    fs::remove_dir(roots.path("to/file")).unwrap();
+    fs::write(roots.path("to/file"), "old").unwrap();
+    roots.copy("/etc", "/").unwrap();
+    roots.copy("/file", "/").unwrap();
+    assert_eq!(fs::read_to_string(roots.path("to/file")).unwrap(), "new");
+}
+
+#[test]
+fn what_becomes_roots_lends_nobody_its_rights() {
+    let roots = Roots::new();
+    let path = roots.path("from/file");
+    fs::write(&path, "x").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
+    let file = OwnedFd::from(fs::File::open(&path).unwrap());
+    for (owner, (uid, gid), want) in [
+        (Owner::Root, (33, 33), 0o755),
+        (Owner::Root, (0, 33), 0o4755),
+        (Owner::Root, (33, 0), 0o2755),
+        (Owner::Root, (0, 0), 0o6755),
+        (Owner::Same, (33, 33), 0o6755),
+    ] {
+        let mut stat = rustix::fs::fstat(&file).unwrap();
+        (stat.st_uid, stat.st_gid) = (uid, gid);
+        let mut packer = pack::Packer::new(Vec::new(), owner);
+        packer.put(&file, &stat, Path::new("file")).unwrap();
+        let bytes = packer.finish().unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        assert_eq!(entry.header().mode().unwrap(), want, "{owner:?} {uid} {gid}");
+    }
+}
+
+#[test]
 fn a_stream_holds_what_was_asked_for() {
     let roots = Roots::new();
     fs::create_dir(roots.path("from/d")).unwrap();

@@ -89,6 +89,12 @@ pub enum Problem {
     BelowFile(String),
     #[error("replaces a directory that is not empty")]
     ReplacesDirectory,
+    #[error("is a directory and cannot overwrite a non-directory")]
+    DirectoryOverOther,
+    #[error("is not a directory and cannot overwrite one")]
+    OtherOverDirectory,
+    #[error("was exchanged for something else while it was made")]
+    Exchanged,
     #[error("hides nothing: the name after '.wh.' is not one")]
     Whiteout,
 }

@@ -5,11 +5,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, CWD, Dev, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -22,6 +22,8 @@ pub(super) struct Place {
     name: Vec<u8>,
     /// So that putting something in does not change the folder's own time.
     before: Stat,
+    /// May a directory take the place of something else, and the reverse?
+    replaces_kinds: bool,
 }
 
 /// Owner, permissions and times, as an archive gives them.
@@ -47,7 +49,12 @@ impl Place {
     /// The place called `name`, a single part of a path, in an open folder inside the root.
     pub(super) fn new(folder: OwnedFd, name: &[u8]) -> Result<Self, Fault> {
         let before = rustix::fs::fstat(&folder)?;
-        Ok(Self { folder, name: name.to_vec(), before })
+        Ok(Self { folder, name: name.to_vec(), before, replaces_kinds: true })
+    }
+
+    /// The same, but a directory stays one, and nothing else becomes one.
+    pub(super) fn keeping_kinds(self) -> Self {
+        Self { replaces_kinds: false, ..self }
     }
 
     /// Makes an empty file and opens it for writing.
@@ -66,6 +73,7 @@ impl Place {
             Some(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
                 self.open_directory()
             }
+            Some(_) if !self.replaces_kinds => Err(Problem::DirectoryOverOther.into()),
             found => {
                 self.replacing(|| rustix::fs::mkdirat(&self.folder, self.name(), mode))?;
                 let directory = self.open_directory()?;
@@ -81,8 +89,7 @@ impl Place {
     pub(super) fn put_symlink(&self, target: &[u8], attributes: Attributes) -> Result<(), Fault> {
         let target = OsStr::from_bytes(target);
         self.replacing(|| rustix::fs::symlinkat(target, &self.folder, self.name()))?;
-        self.own(attributes)?;
-        self.set_time(attributes)
+        describe(&self.open_made(FileType::Symlink, 0)?, attributes)
     }
 
     /// Makes another name of the file at `target`.
@@ -106,9 +113,10 @@ impl Place {
         let device = rustix::fs::makedev(device.0, device.1);
         let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
         self.replacing(|| rustix::fs::mknodat(&self.folder, self.name(), kind, mode, device))?;
-        self.own(attributes)?;
-        rustix::fs::chmodat(&self.folder, self.name(), mode, AtFlags::empty())?;
-        self.set_time(attributes)
+        let node = self.open_made(kind, device)?;
+        describe(&node, attributes)?;
+        // After the owner: a change of that drops setuid.
+        Ok(rustix::fs::chmod(magic_link(&node), mode)?)
     }
 
     /// Hides the name in the layers below, by overlayfs' mark: a character device 0/0. What this
@@ -170,6 +178,9 @@ impl Place {
             Err(Errno::EXIST) => {
                 let found = self.look()?.map(|found| FileType::from_raw_mode(found.st_mode));
                 let flags = match found {
+                    Some(FileType::Directory) if !self.replaces_kinds => {
+                        return Err(Problem::OtherOverDirectory.into());
+                    }
                     Some(FileType::Directory) => AtFlags::REMOVEDIR,
                     _ => AtFlags::empty(),
                 };
@@ -203,17 +214,32 @@ impl Place {
         Ok(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?)
     }
 
-    fn own(&self, attributes: Attributes) -> Result<(), Fault> {
-        let (uid, gid) = owner(attributes);
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        Ok(rustix::fs::chownat(&self.folder, self.name(), uid, gid, flags)?)
+    /// What was made just now, open whatever it is. A container that runs may have put something else
+    /// there: a link there would lead our rights to any file.
+    fn open_made(&self, kind: FileType, device: Dev) -> Result<OwnedFd, Fault> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?;
+        let found = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(found.st_mode) == kind && found.st_rdev == device {
+            Ok(file)
+        } else {
+            Err(Problem::Exchanged.into())
+        }
     }
+}
 
-    fn set_time(&self, attributes: Attributes) -> Result<(), Fault> {
-        let times = times(attributes.modified);
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        Ok(rustix::fs::utimensat(&self.folder, self.name(), &times, flags)?)
-    }
+/// Owner and time of a link or a node.
+fn describe(made: &OwnedFd, attributes: Attributes) -> Result<(), Fault> {
+    let (uid, gid) = owner(attributes);
+    rustix::fs::chownat(made, "", uid, gid, AtFlags::EMPTY_PATH)?;
+    let times = times(attributes.modified);
+    Ok(rustix::fs::utimensat(CWD, magic_link(made), &times, AtFlags::empty())?)
+}
+
+/// A path that leads to what is open and nowhere else, for calls that take no such descriptor. Where it
+/// is a link itself, it is not followed.
+fn magic_link(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Sets owner, permissions, extended attributes and times of an open file or directory, in the
@@ -277,5 +303,65 @@ impl From<Errno> for Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         Self::Write(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_exchanged_meanwhile_leads_nowhere() {
+        let root = tempfile::tempdir().unwrap();
+        let (victim, folder) = (root.path().join("victim"), root.path().join("folder"));
+        fs::write(&victim, "of the host").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let place = |name: &[u8]| Place::new(File::open(&folder).unwrap().into(), name).unwrap();
+        let attributes = Attributes {
+            mode: 0o4777,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            modified: (7, 0),
+        };
+        symlink(&victim, folder.join("link")).unwrap();
+        let refused = place(b"link").open_made(FileType::Fifo, 0).unwrap_err();
+        assert!(matches!(refused, Fault::Problem(Problem::Exchanged)));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(symlink(&victim, folder.join("new")));
+                    let met = folder.join("fifo").symlink_metadata();
+                    if met.is_ok_and(|met| met.file_type().is_fifo()) {
+                        drop(fs::rename(folder.join("new"), folder.join("fifo")));
+                    }
+                }
+            });
+            for _ in 0..2000 {
+                drop(place(b"fifo").put_node(FileType::Fifo, (0, 0), attributes));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let found = victim.metadata().unwrap();
+        assert_eq!(found.permissions().mode() & 0o7777, 0o600);
+        assert_ne!(
+            found.modified().unwrap(),
+            std::time::UNIX_EPOCH + std::time::Duration::from_secs(7)
+        );
+        // Left alone, it is what was asked for.
+        place(b"quiet").put_node(FileType::Fifo, (0, 0), attributes).unwrap();
+        let made = folder.join("quiet").metadata().unwrap();
+        assert_eq!(
+            (made.permissions().mode() & 0o7777, made.file_type().is_fifo()),
+            (0o4777, true)
+        );
+        place(b"way").put_symlink(b"quiet", attributes).unwrap();
+        let time = folder.join("way").symlink_metadata().unwrap().modified().unwrap();
+        assert_eq!(time, std::time::UNIX_EPOCH + std::time::Duration::from_secs(7));
     }
 }

@@ -77,7 +77,8 @@ pub(super) fn unpack(layer: impl Read, root: &Path, devices: Devices) -> Result<
 }
 
 /// Unpacks an archive, compressed or not, into a directory that has contents already. Names that mark
-/// deletions in layers are ordinary ones here.
+/// deletions in layers are ordinary ones here, and a directory stays one: neither is it replaced by
+/// something else, nor the reverse.
 pub fn extract(archive: impl Read, root: OwnedFd, devices: Devices) -> Result<(), Defect> {
     let mut entries = Entries::new(Reading(Plain::new(archive)?), ENTRY_LIMIT);
     let root = RootDir::from(root);
@@ -131,7 +132,7 @@ impl Unpacking {
         };
         self.check(entry)?;
         if !self.marks {
-            let place = self.root.place(folders, name)?;
+            let place = self.root.place(folders, name)?.keeping_kinds();
             self.put_at(&place, entry, entries)?;
             return Ok(place.settle()?);
         }

@@ -81,6 +81,26 @@ fn archives_go_through_pipes() {
 }
 
 #[test]
+fn a_whole_root_is_without_what_the_kernel_shows() {
+    let Some(world) = World::new() else { return };
+    create(&world, "exec sleep 1000");
+    world.twill(&["start", "web"]).ok();
+    let output = world.command(&["cp", "web:/", "-"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut archive = tar::Archive::new(output.stdout.as_slice());
+    let names: Vec<String> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let below = |top: &str| names.iter().filter(|name| name.starts_with(top)).count();
+    assert_eq!((below("proc/"), below("sys/"), below("dev/pts/")), (1, 1, 1), "{names:?}");
+    assert!(below("etc/") > 2);
+    world.twill(&["rm", "-f", "web"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
 fn owners_are_roots_unless_they_are_to_stay() {
     let Some(world) = World::new() else { return };
     create(&world, "true");
