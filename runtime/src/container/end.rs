@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::liveness;
 use super::reap;
 use super::record::Record;
-use super::state::{Status, Wish};
+use super::restart::Policy;
+use super::state::{State, Status, Wish};
 use super::store::{Container, Store};
 use crate::cgroup::Hierarchies;
 use crate::error::{Error, Result};
@@ -39,14 +40,14 @@ pub fn signal(store: &Store<'_>, container: &Container, signal: Signal) -> Resul
     let Container { record, state } = container;
     if state.status == Status::Restarting {
         // There is nobody to get it; what it means is heeded.
-        store.wish(&record.id, Wish::Rest)?;
+        wish(store, container, Wish::Rest)?;
         return wake_monitor(store, &record.id);
     }
     let handle = state.process.filter(|_| state.status == Status::Running).and_then(Process::open);
     let handle = handle.ok_or_else(|| Error::NotRunning(record.name.clone()))?;
     let ends = signal == Signal::KILL || signal.number() == record.stop_signal;
     if ends {
-        store.wish(&record.id, Wish::Rest)?;
+        wish(store, container, Wish::Rest)?;
     }
     handle.signal(signal)?;
     told(store, record, signal);
@@ -55,6 +56,21 @@ pub fn signal(store: &Store<'_>, container: &Container, signal: Signal) -> Resul
         thaw(container)?;
     }
     Ok(())
+}
+
+/// Writes down what is asked for. Where that cannot be, as on a disk that the container itself has
+/// filled, it ends all the same: only a policy would have had to read it, and a monitor that is asked to
+/// end heeds none.
+fn wish(store: &Store<'_>, Container { record, state }: &Container, wish: Wish) -> Result<State> {
+    match store.wish(&record.id, wish) {
+        Err(Error::File { .. } | Error::Decode { .. }) => {
+            if record.restart != Policy::No {
+                wake_monitor(store, &record.id)?;
+            }
+            Ok(state.clone())
+        }
+        met => met,
+    }
 }
 
 fn told(store: &Store<'_>, record: &Record, signal: Signal) {
@@ -75,7 +91,7 @@ pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<
     if !state.status.is_alive() {
         return Ok(());
     }
-    let state = match store.wish(&record.id, manner.wish) {
+    let state = match wish(store, container, manner.wish) {
         Err(Error::NoSuchContainer(_)) => return Ok(()),
         met => met?,
     };

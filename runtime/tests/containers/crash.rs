@@ -172,6 +172,34 @@ fn of_the_disk() {
 }
 
 #[test]
+fn of_a_disk_that_what_runs_has_filled() {
+    let Some(world) = World::new() else { return };
+    let root = world.path("small");
+    std::fs::create_dir(&root).unwrap();
+    let root = root.to_str().unwrap().to_owned();
+    World::run(&["mount", "-t", "tmpfs", "-o", "size=6m", "none", &root]);
+    let on = |words: &[&str]| world.twill(&[&["--root", root.as_str()], words].concat());
+    on(&["import", world.path("bb.tar").to_str().unwrap(), "bb"]).ok();
+    let free = || rustix::fs::statvfs(root.as_str()).unwrap().f_bavail;
+    for policy in ["no", "always"] {
+        for end in [&["stop", "-t", "0", "it"][..], &["kill", "it"], &["rm", "-f", "it"]] {
+            let script = "cat /dev/zero > /fill; exec sleep 1000";
+            let run = ["run", "-d", "--name", "it", "--network", "none", "--restart", policy];
+            on(&[&run[..], &["bb", "sh", "-c", script]].concat()).ok();
+            eventually("the disk is full", || free() == 0);
+            on(end).ok();
+            eventually("nothing runs", || on(&["ps", "-q"]).out.is_empty());
+            if end[0] != "rm" {
+                on(&["rm", "it"]).ok();
+            }
+            assert_eq!(on(&["ps", "-aq"]).ok(), "", "{policy} {end:?}");
+        }
+    }
+    World::run(&["umount", &root]);
+    world.assert_nothing_left();
+}
+
+#[test]
 fn of_a_file() {
     let Some(world) = World::new() else { return };
     let id = world.twill(&["create", "--name", "torn", "bb", "true"]).ok();
