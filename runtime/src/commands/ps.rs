@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::commands::Code;
+use crate::commands::{Code, each};
 use crate::container::{Container, Store, reap, size};
 use crate::listing::containers::{self, LISTING, Size, Style, WITH_SIZES, Wanted};
 use crate::listing::{FORMAT_HELP, Filters, Format};
@@ -70,19 +70,24 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     }
     let sizes = args.size || args.format.mentions("Size");
     let listing = if args.size { WITH_SIZES } else { LISTING };
-    listing.print(&args.format, &rows(paths, &all, (sizes, args.no_trunc))?)?;
+    listing.print(&args.format, &rows(paths, &all, (sizes, args.no_trunc)))?;
     Ok(Code::OK)
 }
 
-fn rows(paths: &Paths, all: &[Container], how: (bool, bool)) -> anyhow::Result<Vec<Data>> {
+fn rows(paths: &Paths, all: &[Container], how: (bool, bool)) -> Vec<Data> {
     let (sizes, whole) = how;
     let style = Style { now: Timestamp::now(), whole };
     let mut rows = Vec::new();
     for container in all {
-        let size = if sizes { size::of(paths, &container.record)? } else { Size::default() };
+        let size = if sizes { size::of(paths, &container.record) } else { Ok(Size::default()) };
+        // One that cannot be counted hides none of the others.
+        let size = size.unwrap_or_else(|error| {
+            each::complain(&error);
+            Size::default()
+        });
         rows.push(containers::row(container, size, style));
     }
-    Ok(rows)
+    rows
 }
 
 /// What the filters say, with what they name looked up.
