@@ -148,6 +148,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_worked_out_from_several_needs_all_that_hold() {
+        let both = |memory: Option<i64>, swap: Option<i64>| Resources {
+            memory: memory.map(|memory| memory << 20),
+            memory_swap: swap.map(|swap| if swap < 0 { swap } else { swap << 20 }),
+            ..Resources::default()
+        };
+        let lines = |limits: Vec<Limit>| -> Vec<String> {
+            limits.into_iter().map(|limit| limit.value).collect()
+        };
+        for (name, before, newer, first, second) in [
+            ("more swap", both(Some(64), None), both(None, Some(96)), [64, 96], [64, 32]),
+            ("no swap", both(Some(64), Some(96)), both(None, Some(64)), [64, 64], [64, 0]),
+            ("more memory", both(Some(64), Some(96)), both(Some(80), None), [80, 96], [80, 16]),
+            ("twice", both(Some(64), None), both(Some(32), None), [32, 64], [32, 32]),
+            ("memory at last", both(None, Some(-1)), both(Some(32), Some(32)), [32, 32], [32, 0]),
+        ] {
+            let merged = before.with(&newer);
+            let bytes = |values: [i64; 2]| values.map(|value| (value << 20).to_string());
+            assert_eq!(lines(v1(&merged)), bytes(first), "{name}");
+            assert_eq!(lines(v2(&merged)), bytes(second), "{name}");
+        }
+        let unlimited = both(Some(64), Some(96)).with(&both(None, Some(-1)));
+        assert_eq!(lines(v2(&unlimited))[1], "max");
+    }
+
+    #[test]
     fn a_file_that_is_missing_is_named() {
         let root = tempfile::tempdir().unwrap();
         let cgroup = Cgroup { directories: vec![root.path().into()], is_unified: true };

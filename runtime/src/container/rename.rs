@@ -35,7 +35,8 @@ impl Store<'_> {
         Ok(renamed)
     }
 
-    /// Writes down other limits; whatever runs is limited by `apply` first.
+    /// Writes down other limits; whatever runs is limited by `apply` first, by all that hold
+    /// then: some are worked out from several.
     pub fn limit(
         &self,
         id: &str,
@@ -50,7 +51,7 @@ impl Store<'_> {
         }
         let resources = container.record.resources.with(newer);
         let restart = restart.unwrap_or(container.record.restart);
-        apply(&container, newer)?;
+        apply(&container, &resources)?;
         let limited = Record { resources, restart, ..container.record };
         self.write_record(&limited)?;
         events::container(self.paths(), &limited, "update", &[]);

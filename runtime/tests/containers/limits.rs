@@ -1,6 +1,6 @@
 use std::fs;
 
-use crate::world::World;
+use crate::world::{World, eventually};
 
 /// The value in a container's cgroup, whichever hierarchy and version have it.
 fn limit(world: &World, name: &str, files: [&str; 2]) -> String {
@@ -35,6 +35,26 @@ fn limits_hold_from_the_start_and_change_at_once() {
     assert!(limit(&world, "web", ["cpu.cfs_quota_us", "cpu.max"]).starts_with("100000"));
     world.twill(&["restart", "-t", "0", "web"]).ok();
     assert_eq!(limit(&world, "web", MEMORY), (32 << 20).to_string(), "the next start knows it");
+    world.twill(&["rm", "-f", "web"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn limits_changed_between_two_runs_hold_for_the_next() {
+    let Some(world) = World::new() else { return };
+    let run = ["run", "-d", "--name", "web", "--network", "none", "--restart", "always"];
+    let script = "test -e /go && exec sleep 1000; exit 1";
+    world.twill(&[&run[..], &["-m", "64m", "bb", "sh", "-c", script]].concat()).ok();
+    // Each wait is twice as long as the one before: there is time.
+    eventually("it waits", || {
+        world.inspect("web", "/RestartCount").as_u64() > Some(3)
+            && world.inspect("web", "/State/Status") == "restarting"
+    });
+    world.twill(&["update", "-m", "32m", "web"]).ok();
+    let id = world.twill(&["inspect", "-f", "{{.Id}}", "web"]).ok();
+    fs::write(world.path("lib/containers").join(id).join("upper/go"), "").unwrap();
+    eventually("it stays", || world.twill(&["exec", "web", "pidof", "sleep"]).code == 0);
+    assert_eq!(limit(&world, "web", MEMORY), (32 << 20).to_string());
     world.twill(&["rm", "-f", "web"]).ok();
     world.assert_nothing_left();
 }
