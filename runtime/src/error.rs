@@ -79,8 +79,8 @@ pub enum Error {
     /// An archive, or a copy, could not be written down.
     #[error("cannot unpack")]
     Unpack(#[source] Box<crate::image::Defect>),
-    /// It is starting, or about to end.
-    #[error("container {0} is starting or ending: try again")]
+    /// It is starting, about to end, or somebody copies what is in it.
+    #[error("container {0} is starting, ending or being copied: try again")]
     Busy(String),
     /// The way to the overlay.
     #[error("cannot {operation} the network")]

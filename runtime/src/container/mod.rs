@@ -33,4 +33,4 @@ pub use record::{ImageOf, Network, Record};
 pub use resources::Resources;
 pub use restart::Policy;
 pub use state::{Address, Ip, State, Status, Wish};
-pub use store::{Container, Store};
+pub use store::{Attempt, Container, Store};

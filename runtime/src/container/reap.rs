@@ -10,7 +10,7 @@ use twill_endpoint::{Host, Interface, Keeper, Owner};
 
 use super::record::{Network, Record};
 use super::state::{State, Status};
-use super::store::{Container, Store, remove_all};
+use super::store::{Attempt, Container, Store, remove_all};
 use super::{births, liveness};
 use crate::Paths;
 use crate::cgroup::{self, Hierarchies};
@@ -53,7 +53,17 @@ fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Contain
     {
         return Ok(Some(container));
     }
-    let Some(_lock) = store.lock_container(&record.id)? else { return Ok(None) };
+    let _lock = if state.status.is_alive() {
+        let Some(lock) = store.lock_container(&record.id)? else { return Ok(None) };
+        lock
+    } else {
+        match store.try_lock_container(&record.id)? {
+            Attempt::Locked(lock) => lock,
+            // Somebody starts it or copies what is in it: those are no leftovers, and nobody need wait.
+            Attempt::Held => return Ok(Some(container)),
+            Attempt::Gone => return Ok(None),
+        }
+    };
     // Under the lock: a start or another settling may have come first.
     if liveness::monitor(store.paths(), &record.id)?.is_some() {
         return store.read(&record.id).map(Some);

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +30,17 @@ pub struct Container {
     pub record: Record,
     /// How it fares.
     pub state: State,
+}
+
+/// What came of locking a container without waiting.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is ours.
+    Locked(Flock<File>),
+    /// Somebody has it, perhaps for long: whoever copies what is in it.
+    Held,
+    /// It is being removed.
+    Gone,
 }
 
 impl<'a> Store<'a> {
@@ -218,14 +230,28 @@ impl<'a> Store<'a> {
 
     /// One at a time changes the life of this container. `None` if it is being removed.
     pub fn lock_container(&self, id: &str) -> Result<Option<Flock<File>>> {
+        match self.attempt(id, FlockArg::LockExclusive)? {
+            Attempt::Locked(lock) => Ok(Some(lock)),
+            Attempt::Held | Attempt::Gone => Ok(None),
+        }
+    }
+
+    /// The same without waiting.
+    pub fn try_lock_container(&self, id: &str) -> Result<Attempt> {
+        self.attempt(id, FlockArg::LockExclusiveNonblock)
+    }
+
+    fn attempt(&self, id: &str, how: FlockArg) -> Result<Attempt> {
         let directory = self.paths.container(id);
         let file = match File::open(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Gone),
             file => file.file("open", &directory)?,
         };
-        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error);
-        let lock = lock.file("lock", &directory)?;
-        Ok(directory.exists().then_some(lock))
+        let lock = match Flock::lock(file, how) {
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(Attempt::Held),
+            lock => lock.map_err(|(_, error)| error).file("lock", &directory)?,
+        };
+        Ok(if directory.exists() { Attempt::Locked(lock) } else { Attempt::Gone })
     }
 
     pub(super) fn lock(&self) -> Result<Lock> {

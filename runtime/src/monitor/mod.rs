@@ -20,9 +20,10 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::fcntl::Flock;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -38,12 +39,17 @@ use self::log::Log;
 use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{self, Hierarchies};
 use crate::container::restart::Backoff;
-use crate::container::{Container, Record, State, Status, Store, Wish, liveness, reap, renumber};
+use crate::container::{
+    Attempt, Container, Record, State, Status, Store, Wish, liveness, reap, renumber,
+};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::events;
 use crate::signals::Signal;
+
+/// Whoever locks a container for its life's sake needs less.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The whole life of a monitor. Failures go to the first client; there is nobody else.
 pub fn run(paths: &Paths, id: &str) -> Result<()> {
@@ -118,7 +124,10 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         rootfs::unmount(store.paths(), &record)?;
         reap::clear_for_restart(store.paths(), &record)?;
         let woken = supervise::rest(desk, backoff.after(begun.elapsed()))?;
-        if woken || store.read(&record.id)?.state.wish != Wish::Run {
+        // Name, limits and wish may have changed in the meantime.
+        let found = store.read(&record.id)?;
+        record = found.record;
+        if woken || found.state.wish != Wish::Run {
             write_rest(store, &record)?;
             clear(store.paths(), &record)?;
             return Ok(Frame::Exited(code));
@@ -193,8 +202,13 @@ fn write_end(store: &Store<'_>, record: &Record, state: State, code: u8) -> Resu
 }
 
 fn finish(store: &Store<'_>, record: &Record, end: &End) -> Result<()> {
+    if !matches!(end, End::Vanishes) {
+        return clear(store.paths(), record);
+    }
+    // What is cleared shows no monitor any more: who looks then must not take it for lost.
+    let lock = store.lock_container(&record.id)?;
     clear(store.paths(), record)?;
-    if matches!(end, End::Vanishes) {
+    if lock.is_some() {
         // Under the name that it has by now.
         let record = store.read(&record.id).map_or_else(|_| record.clone(), |found| found.record);
         store.remove(&record)?;
@@ -249,8 +263,7 @@ fn tell_failure(client: &mut Connection, error: &Error) {
 
 /// Becomes the monitor of a container that has none.
 fn begin(store: &Store<'_>, id: &str) -> Result<(liveness::Held, Record)> {
-    let gone = || Error::NoSuchContainer(id.to_owned());
-    let _lock = store.lock_container(id)?.ok_or_else(gone)?;
+    let _lock = lock_soon(store, id)?;
     let Container { record, .. } = store.read(id)?;
     if liveness::monitor(store.paths(), id)?.is_some() {
         return Err(Error::AlreadyRunning(record.name));
@@ -262,6 +275,21 @@ fn begin(store: &Store<'_>, id: &str) -> Result<(liveness::Held, Record)> {
     store.prepare_run(id)?;
     let held = liveness::acquire(store.paths(), id)?;
     Ok((held.ok_or_else(|| Error::AlreadyRunning(record.name.clone()))?, record))
+}
+
+/// Everybody who locks a container lets it go soon, except who copies what is in it.
+fn lock_soon(store: &Store<'_>, id: &str) -> Result<Flock<File>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match store.try_lock_container(id)? {
+            Attempt::Locked(lock) => return Ok(lock),
+            Attempt::Gone => return Err(Error::NoSuchContainer(id.to_owned())),
+            Attempt::Held if Instant::now() >= deadline => {
+                return Err(Error::Busy(store.read(id)?.record.name));
+            }
+            Attempt::Held => cgroup::breathe(),
+        }
+    }
 }
 
 fn open_desk(paths: &Paths, record: &Record, first: Option<Connection>) -> Result<Desk> {

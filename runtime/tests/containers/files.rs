@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 
-use crate::world::{Said, World, eventually};
+use crate::world::{Said, World, eventually, readable};
 
 fn create(world: &World, script: &str) {
     world.twill(&["create", "--name", "web", "--network", "none", "bb", "sh", "-c", script]).ok();
@@ -96,6 +96,22 @@ fn a_whole_root_is_without_what_the_kernel_shows() {
     let below = |top: &str| names.iter().filter(|name| name.starts_with(top)).count();
     assert_eq!((below("proc/"), below("sys/"), below("dev/pts/")), (1, 1, 1), "{names:?}");
     assert!(below("etc/") > 2);
+    world.twill(&["rm", "-f", "web"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn nobody_waits_for_a_copy_that_nobody_reads() {
+    let Some(world) = World::new() else { return };
+    create(&world, "exec sleep 1000");
+    let mut copy = world.spawn(&["cp", "web:/", "-"], Stdio::null());
+    assert!(readable(&copy), "it has begun");
+    assert!(world.twill(&["ps", "-a"]).ok().contains("Created"));
+    world.twill(&["start", "web"]).fails(1, "being copied: try again");
+    assert!(copy.try_wait().unwrap().is_none(), "it is still at it");
+    drop(copy.stdout.take());
+    copy.wait().unwrap();
+    world.twill(&["start", "web"]).ok();
     world.twill(&["rm", "-f", "web"]).ok();
     world.assert_nothing_left();
 }

@@ -1,8 +1,8 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::container::Network;
 use crate::container::record::sample;
+use crate::container::{Network, Resources};
 
 struct World {
     paths: Paths,
@@ -154,4 +154,36 @@ fn links_that_a_crash_left_are_nobodys_names() {
     store.rename(&second, "old").unwrap();
     assert_eq!(store.find("old").unwrap().record.id, second);
     assert_eq!(store.find("web").unwrap().record.id, first);
+}
+
+#[test]
+fn what_runs_is_limited_by_all_that_hold() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let limits = |memory, memory_swap| Resources { memory, memory_swap, ..Resources::default() };
+    let record = Record { resources: limits(Some(64), None), ..record(&id("a")) };
+    store.add(record, Some("web")).unwrap();
+    let mut applied = None;
+    let newer = limits(None, Some(96));
+    store
+        .limit(&id("a"), (&newer, None), |_, all| {
+            applied = Some(all.clone());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(applied, Some(limits(Some(64), Some(96))));
+    assert_eq!(store.read(&id("a")).unwrap().record.resources, limits(Some(64), Some(96)));
+}
+
+#[test]
+fn who_does_not_wait_is_told_why() {
+    let world = world();
+    let store = Store::new(&world.paths);
+    let record = store.add(record(&id("a")), None).unwrap();
+    let lock = store.lock_container(&record.id).unwrap();
+    assert!(matches!(store.try_lock_container(&record.id), Ok(Attempt::Held)));
+    drop(lock);
+    assert!(matches!(store.try_lock_container(&record.id), Ok(Attempt::Locked(_))));
+    store.remove(&record).unwrap();
+    assert!(matches!(store.try_lock_container(&record.id), Ok(Attempt::Gone)));
 }
