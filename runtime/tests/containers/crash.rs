@@ -200,6 +200,30 @@ fn of_a_disk_that_what_runs_has_filled() {
 }
 
 #[test]
+fn an_end_that_is_watched_is_not_taken_for_one() {
+    let Some(world) = World::new() else { return };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    world.twill(&["ps", "-a"]);
+                }
+            });
+        }
+        for _ in 0..20 {
+            world.twill(&["run", "--rm", "--network", "none", "bb", "true"]);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let format = "{{.Action}} {{.Actor.Attributes.exitCode}}";
+    let said = world.twill(&["events", "--since", "1h", "--until", "0s", "--format", format]).ok();
+    let ends: Vec<&str> = said.lines().filter(|line| line.starts_with("die")).collect();
+    assert_eq!(ends, ["die 0"; 20]);
+    world.assert_nothing_left();
+}
+
+#[test]
 fn of_a_file() {
     let Some(world) = World::new() else { return };
     let id = world.twill(&["create", "--name", "torn", "bb", "true"]).ok();
