@@ -22,6 +22,7 @@ use twill_net::kernel::MarkedRoute;
 
 use crate::departed;
 use crate::failure::{self, Failure};
+use crate::files::temporary;
 use crate::flags::{Files, complete, networks_in};
 use crate::lock::{self, Lock};
 
@@ -174,6 +175,8 @@ fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
     if !cleanup.keep_state {
         files.extend(STATE.map(|name| cleanup.files.state_dir.join(name)));
     }
+    let halves: Vec<PathBuf> = files.iter().filter_map(|file| temporary(file).ok()).collect();
+    files.extend(halves);
     files.retain(|file| fs::symlink_metadata(file).is_ok());
     files
 }

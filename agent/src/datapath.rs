@@ -14,7 +14,7 @@ use twill_core::peers::Peer;
 use twill_core::plan::tunnel_peers;
 use twill_core::serving::{Served, Way};
 use twill_net::{Kernel, sysctl};
-use twill_tunnel::{Counters, Device, Endpoint, Tunnel};
+use twill_tunnel::{Counters, Device, Endpoint, Tunnel, check_port};
 
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
@@ -181,6 +181,8 @@ impl DataPaths {
             if let Some(path) = self.paths.get_mut(&way) {
                 path.tunnel = None;
             }
+            // An address that is not here is found out before a device comes and goes.
+            check_port(endpoint.underlay, endpoint.port)?;
             let device = Device::open(
                 spec.name(),
                 setup.udp.queues.unwrap_or_else(Device::queues_for_this_machine),

@@ -17,9 +17,11 @@ use twill_net::firewall::Programs;
 use crate::blueprint::Whole;
 use crate::extension;
 use crate::failure::Failure;
+use crate::files;
 use crate::flags::{Files, Flags};
 use crate::lock::Lock;
 use crate::memory;
+use crate::publish;
 use crate::setup::routes_into;
 use crate::shelf::Shelf;
 
@@ -147,10 +149,14 @@ impl Departed {
         Ok(())
     }
 
+    /// As the picture tells, if it is still there, and as containers were told.
     fn networks(&self) -> Vec<Subnet> {
         let bytes = fs::read(self.flags.files.state_dir.join(memory::FILE)).unwrap_or_default();
-        let picture = Picture::parse(&bytes);
-        picture.map_or_else(|_none| Vec::new(), |picture| picture.config.networks().collect())
+        let picture = Picture::parse(&bytes).ok();
+        let known = picture.iter().flat_map(|picture| picture.config.networks());
+        let told = publish::previous(&self.flags.files);
+        let told = told.iter().flat_map(|env| env.blocks().map(|blocks| blocks.network));
+        known.chain(told).collect()
     }
 
     /// Tunnel devices that nobody else serves.
@@ -179,8 +185,15 @@ impl Departed {
     }
 }
 
-/// One that is not there is a success.
+/// It, and what a write that was cut off left beside it. One that is not there is a success.
 fn remove(path: &Path) -> Result<(), Failure> {
+    if let Ok(half) = files::temporary(path) {
+        remove_one(&half)?;
+    }
+    remove_one(path)
+}
+
+fn remove_one(path: &Path) -> Result<(), Failure> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let error = anyhow::Error::new(error);

@@ -83,9 +83,9 @@ fn write(Wanted { path, text, mode }: Wanted<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-// One name for ever, so that a crash leaves at most one behind and the next write takes it over;
-// the lock on the state directory keeps a second writer away.
-fn temporary(path: &Path) -> io::Result<PathBuf> {
+/// What a file is called while it is written. One name for ever, so that a crash leaves at most one behind and the next write takes it over;
+/// the lock on the state directory keeps a second writer away.
+pub(crate) fn temporary(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     Ok(path.with_file_name(format!(".{name}.twilld")))
 }

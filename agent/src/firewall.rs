@@ -170,7 +170,7 @@ impl Guard {
         self.stood = None;
         if policies.is_empty() {
             self.chosen = None;
-            self.programs.clear().await?;
+            self.programs.clear_rules().await?;
             self.stood = Some(policies);
             return Ok(Repaired { rules: false, forwarding: false });
         }

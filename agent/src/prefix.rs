@@ -95,7 +95,11 @@ impl Prefix {
         let missing = self.missing();
         tokio::select! {
             sight = self.survey.next() => match sight {
-                Sight::All(catalogue) => {
+                Sight::All(catalogue, deleted) => {
+                    let deleted = deleted.iter().filter_map(|name| name.parse().ok());
+                    self.proven.extend(deleted.filter(|name| self.home.contains_key(name)));
+                    // What is there again was not deleted after all.
+                    self.proven.retain(|name| !catalogue.has(name));
                     if self.trouble.over() {
                         tracing::info!("the networks in etcd are followed again");
                     }
@@ -122,8 +126,9 @@ impl Prefix {
     fn learn(&mut self, name: NetworkName, past: Result<Past, twill_store::Error>) {
         self.asks = None;
         match past {
-            Ok(Past::Same | Past::Forgotten) => _ = self.proven.insert(name),
-            Ok(Past::Other) => _ = self.home.insert(name, Known::Doubted),
+            Ok(Past::Same) => _ = self.proven.insert(name),
+            // Who forgot may never have known: an etcd put back from a copy can be told to forget.
+            Ok(Past::Other | Past::Forgotten) => _ = self.home.insert(name, Known::Doubted),
             // The watch will break as well, or nobody would notice.
             Err(error) => {
                 tracing::debug!("{:#}", anyhow::Error::new(error));

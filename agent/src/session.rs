@@ -183,6 +183,10 @@ impl<S: Store> Session<S> {
 /// Tells the links where this host's addresses are now.
 async fn announce<S: Store>(agent: &Agent<S>, setup: &Setup) {
     for half in setup.halves() {
+        // In place of an address that is away stands what others know.
+        if !agent.has(half.uplink.address).await {
+            continue;
+        }
         // Others find out by themselves, later.
         if let Err(error) = agent.kernel.announce(&half.uplink).await {
             tracing::debug!("{}", Failure::from(error).line());

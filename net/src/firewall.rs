@@ -107,16 +107,22 @@ impl Programs {
         Ok(found)
     }
 
-    /// Takes all of ours away, whatever it was written with.
+    /// Takes all of ours away, whatever it was written with, and the tables of peers.
     pub async fn clear(&self) -> Result<(), Error> {
+        self.clear_rules().await?;
+        for table in self.gates().await? {
+            Gatekeeper::new(&table).ensure(&[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes our rules away, whatever they were written with. Tables of peers stay: each is a network's own.
+    pub async fn clear_rules(&self) -> Result<(), Error> {
         for iptables in self.all() {
             iptables.clear().await?;
         }
         if self.nft {
             Nft::default().ensure("").await?;
-        }
-        for table in self.gates().await? {
-            Gatekeeper::new(&table).ensure(&[]).await?;
         }
         Ok(())
     }

@@ -1,16 +1,19 @@
 //! All networks under one prefix, for as long as anybody asks.
 
+use std::collections::BTreeSet;
+
 use futures::FutureExt;
 use tokio::time::Instant;
-use twill_core::networks::catalogue::Catalogue;
+use twill_core::networks::catalogue::{Catalogue, Turn};
 
 use crate::{Backoff, Directory, Error, Scope, Seen, Watch};
 
 /// What there is to know.
 #[derive(Debug)]
 pub enum Sight {
-    /// The networks as they are now. It may be the same as before.
-    All(Catalogue),
+    /// The networks as they are now; it may be the same as before. And the names whose configuration was
+    /// seen to be deleted since the last look.
+    All(Catalogue, BTreeSet<String>),
     /// etcd does not answer, or the watch broke. [`Survey`] tries again by itself.
     Away(Error),
 }
@@ -41,14 +44,14 @@ impl<S: Directory> Survey<S> {
     pub async fn next(&mut self) -> Sight {
         loop {
             match self.step().await {
-                Ok(Some(catalogue)) => return Sight::All(catalogue),
+                Ok(Some((all, deleted))) => return Sight::All(all, deleted),
                 Ok(None) => {}
                 Err(error) => return self.fail(error),
             }
         }
     }
 
-    async fn step(&mut self) -> Result<Option<Catalogue>, Error> {
+    async fn step(&mut self) -> Result<Option<(Catalogue, BTreeSet<String>)>, Error> {
         if let Some(moment) = self.not_before {
             tokio::time::sleep_until(moment).await;
             self.not_before = None;
@@ -56,7 +59,7 @@ impl<S: Directory> Survey<S> {
         let Some(known) = &mut self.known else {
             let all = self.store.networks().await?;
             self.known = Some(all.clone());
-            return Ok(Some(all));
+            return Ok(Some((all, BTreeSet::new())));
         };
         let Some((watch, _since)) = &mut self.watch else {
             let watch = self.store.watch(known.revision, Scope::Networks).await?;
@@ -64,10 +67,15 @@ impl<S: Directory> Survey<S> {
             return Ok(None);
         };
         // What came together is one change.
-        let mut seen = Some(watch.next().await?);
+        let (mut seen, mut deleted) = (Some(watch.next().await?), BTreeSet::new());
         while let Some(step) = seen {
             match step {
-                Seen::Network(turn) => known.fold(turn),
+                Seen::Network(turn) => {
+                    if let Turn::Gone(name, _at) = &turn {
+                        deleted.insert(name.clone());
+                    }
+                    known.fold(turn);
+                }
                 Seen::Compacted => {
                     (self.known, self.watch) = (None, None);
                     return Ok(None);
@@ -77,7 +85,7 @@ impl<S: Directory> Survey<S> {
             }
             seen = watch.next().now_or_never().transpose()?;
         }
-        Ok(Some(known.clone()))
+        Ok(Some((known.clone(), deleted)))
     }
 
     fn fail(&mut self, error: Error) -> Sight {

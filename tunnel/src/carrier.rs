@@ -10,9 +10,9 @@ use arc_swap::Cache;
 use nix::errno::Errno;
 
 use crate::inbound::Inbound;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, TURN};
 use crate::peers::Peers;
-use crate::socket::reason;
+use crate::socket::{TRAINS, reason};
 use crate::tunnel::Shared;
 use crate::wait::{Want, pause, wait};
 
@@ -39,16 +39,25 @@ pub(crate) fn run(shared: &Shared, queue: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Was the device given anything?
+/// Takes its turn at the socket, as long as that of the device. Was the device given anything?
 fn receive(shared: &Shared, inbound: &mut Inbound<'_>, peers: &Peers) -> bool {
-    match inbound.carry(peers) {
-        Ok(given) => given,
-        Err(Errno::EINTR | Errno::EAGAIN) => false,
-        Err(errno) => {
-            shared.counters.add(reason(errno));
-            // Whatever it is, it must not become a busy loop.
-            pause(&shared.stop);
-            false
+    let mut given = false;
+    for _time in 0..TURN / TRAINS {
+        match inbound.carry(peers) {
+            Ok(came) => {
+                given |= came.given;
+                if !came.more {
+                    break;
+                }
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => break,
+            Err(errno) => {
+                shared.counters.add(reason(errno));
+                // Whatever it is, it must not become a busy loop.
+                pause(&shared.stop);
+                break;
+            }
         }
     }
+    given
 }

@@ -17,6 +17,15 @@ pub(crate) struct Inbound<'a> {
     batch: Batch,
 }
 
+/// What came of looking.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Came {
+    /// As much as could be taken at once: there may be more.
+    pub(crate) more: bool,
+    /// The device was given something.
+    pub(crate) given: bool,
+}
+
 impl<'a> Inbound<'a> {
     pub(crate) fn new(shared: &'a Shared, (queue, socket): (&'a Queue, &'a Socket)) -> Self {
         Self {
@@ -29,16 +38,18 @@ impl<'a> Inbound<'a> {
         }
     }
 
-    /// Carries what the socket has now. Was there anything for the device?
-    pub(crate) fn carry(&mut self, peers: &Peers) -> nix::Result<bool> {
+    /// Carries some of what the socket has now, and says how much came and whether the device was given
+    /// anything.
+    pub(crate) fn carry(&mut self, peers: &Peers) -> nix::Result<Came> {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let received = self.socket.receive(&mut self.buffer, &mut arrivals);
         for (number, arrival) in arrivals.iter().enumerate() {
             self.take(peers, (number * ROOM, arrival));
         }
+        let more = arrivals.len() == TRAINS;
         self.arrivals = arrivals;
-        let any = self.hand_over();
-        received.map(|()| any)
+        let given = self.hand_over();
+        received.map(|()| Came { more, given })
     }
 
     /// Judges each packet of an arrival.

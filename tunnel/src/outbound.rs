@@ -21,7 +21,7 @@ use crate::vnet::{self, Vnet};
 /// Room for some packets of the longest kind.
 const ROOM: usize = 4 * (LONGEST + vnet::LEN);
 /// After so many reads others have their turn, whatever became of the packets.
-const TURN: usize = 256;
+pub(crate) const TURN: usize = 256;
 /// How long the datagrams to a host are sent one by one, once a train did not get through.
 const ONE_BY_ONE: Duration = Duration::from_secs(30);
 

@@ -126,7 +126,7 @@ impl<S: Store> Agent<S> {
     }
 
     /// Is that address on an interface of this host?
-    pub(super) async fn has(&self, Underlay(address): Underlay) -> bool {
+    pub(crate) async fn has(&self, Underlay(address): Underlay) -> bool {
         let choice = Choice { public_ip: Some(address), ..Choice::any(Family::of(address)) };
         self.kernel.uplink(&choice).await.is_ok()
     }

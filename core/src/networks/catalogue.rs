@@ -97,6 +97,12 @@ impl Catalogue {
         }
     }
 
+    /// Has that network a configuration, of whatever kind?
+    #[must_use]
+    pub fn has(&self, name: &NetworkName) -> bool {
+        self.entries.contains_key(name.as_str())
+    }
+
     /// What a host is to do that is in the networks of `home`, and may be in those of `only`, or in all if
     /// that is empty.
     #[must_use]

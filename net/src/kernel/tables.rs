@@ -87,16 +87,22 @@ impl Kernel {
         Ok(Dump { tables, link })
     }
 
-    /// Drops our forwarding entries of a device and writes them again. Each entry keeps, for each core,
-    /// the way that packets took with the source address of then, whatever the device's is now: peers
-    /// refuse what comes from there.
-    pub(super) async fn renew_forwarding(&self, device: IfIndex) -> Result<(), Error> {
+    /// Drops our forwarding entries of a device whose address is about to change, and says how to write them
+    /// again. Each entry keeps, for each core, the way that packets took with the source address of then,
+    /// whatever the device's is now: peers refuse what comes from there.
+    pub(super) async fn take_forwarding(&self, device: IfIndex) -> Result<Vec<Change>, Error> {
         let ground = Ground { devices: &[device], uplink: device, networks: &[] };
         let rows = self.neighbours((device, AddressFamily::Bridge)).await?;
         let rows: Vec<_> = rows.iter().filter_map(|row| forwarding_row(ground, row)).collect();
         let drops = rows.iter().map(|(on, mac, host)| Change::DropForwarding(*on, *mac, *host));
+        self.put_forwarding(&drops.collect::<Vec<_>>()).await?;
         let puts = rows.iter().map(|(on, mac, host)| Change::PutForwarding(*on, *mac, *host));
-        let mut refused = self.apply(&drops.chain(puts).collect::<Vec<_>>()).await?;
+        Ok(puts.collect())
+    }
+
+    /// Applies such changes, all of them.
+    pub(super) async fn put_forwarding(&self, changes: &[Change]) -> Result<(), Error> {
+        let mut refused = self.apply(changes).await?;
         refused.pop_first().map_or(Ok(()), |(_change, error)| Err(error))
     }
 

@@ -45,7 +45,10 @@ impl Kernel {
     async fn mend(&self, spec: &Vxlan, link: Link) -> Result<Link, Error> {
         self.mended.devices.fetch_add(1, Relaxed);
         if let Kind::Vxlan(shape) = &link.kind {
-            let former = shape.local;
+            // The kernel keeps the way to a peer, with our address, for each row: they are written anew
+            // behind the change. Should that not come about, rows are missing, which is seen.
+            let moves = shape.local != Some(spec.local.0);
+            let rows = if moves { self.take_forwarding(link.index).await? } else { Vec::new() };
             let change = attributes(spec, LinkVxlan::new(&spec.name, spec.vni.number()));
             // What the kernel refuses to change, a new device gets.
             let changed = self.handle.link().change(change.index(link.index.0).build());
@@ -53,9 +56,7 @@ impl Kernel {
                 && let Some(link) = self.link(&spec.name).await?
                 && link.kind == Kind::Vxlan(wanted(spec))
             {
-                if former != Some(spec.local.0) {
-                    self.renew_forwarding(link.index).await?;
-                }
+                self.put_forwarding(&rows).await?;
                 return Ok(link);
             }
         }

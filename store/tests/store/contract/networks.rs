@@ -108,7 +108,7 @@ async fn until<S: Directory>(survey: &mut Survey<S>, count: usize) -> Catalogue 
 
 async fn sight<S: Directory>(survey: &mut Survey<S>) -> Catalogue {
     match timeout(PATIENCE, survey.next()).await.unwrap() {
-        Sight::All(all) => all,
+        Sight::All(all, _deleted) => all,
         Sight::Away(error) => panic!("etcd is there all the time: {error}"),
     }
 }
