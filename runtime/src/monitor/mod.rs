@@ -124,10 +124,10 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         rootfs::unmount(store.paths(), &record)?;
         reap::clear_for_restart(store.paths(), &record)?;
         let woken = supervise::rest(desk, backoff.after(begun.elapsed()))?;
-        // Name, limits and wish may have changed in the meantime.
+        // Name, limits, policy and wish may have changed in the meantime.
         let found = store.read(&record.id)?;
         record = found.record;
-        if woken || found.state.wish != Wish::Run {
+        if woken || !record.restart.restarts(code, restarts, found.state.wish) {
             write_rest(store, &record)?;
             clear(store.paths(), &record)?;
             return Ok(Frame::Exited(code));

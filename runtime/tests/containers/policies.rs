@@ -55,7 +55,13 @@ fn one_that_always_runs_is_stopped_by_people_only() {
     world.twill(&["stop", "web"]).ok();
     assert_eq!(status(&world), "exited");
     world.twill(&["start", "web"]).ok();
-    eventually("it waits again", || count(&world) > 1 && status(&world) == "restarting");
+    eventually("it waits again", || count(&world) > 2 && status(&world) == "restarting");
+    // A policy that is changed meanwhile holds at once.
+    world.twill(&["update", "--restart", "no", "web"]).ok();
+    eventually("it rests", || status(&world) == "exited");
+    world.twill(&["update", "--restart", "always", "web"]).ok();
+    world.twill(&["start", "web"]).ok();
+    eventually("it waits once more", || count(&world) > 1 && status(&world) == "restarting");
     world.twill(&["rm", "web"]).fails(1, "cannot remove container");
     world.twill(&["rm", "-f", "web"]).ok();
     world.assert_nothing_left();
