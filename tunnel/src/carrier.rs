@@ -10,7 +10,7 @@ use arc_swap::Cache;
 use nix::errno::Errno;
 
 use crate::inbound::Inbound;
-use crate::outbound::{Outbound, TURN};
+use crate::outbound::{Outbound, ROOM, TURN};
 use crate::peers::Peers;
 use crate::socket::{TRAINS, reason};
 use crate::tunnel::Shared;
@@ -39,14 +39,16 @@ pub(crate) fn run(shared: &Shared, queue: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes its turn at the socket, as long as that of the device. Was the device given anything?
+/// Takes its turn at the socket, as long as that of the device: so many packets or so many bytes. Was the
+/// device given anything?
 fn receive(shared: &Shared, inbound: &mut Inbound<'_>, peers: &Peers) -> bool {
-    let mut given = false;
+    let (mut given, mut bytes) = (false, 0);
     for _time in 0..TURN / TRAINS {
         match inbound.carry(peers) {
             Ok(came) => {
                 given |= came.given;
-                if !came.more {
+                bytes += came.bytes;
+                if !came.more || bytes >= ROOM {
                     break;
                 }
             }

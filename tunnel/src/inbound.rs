@@ -20,8 +20,10 @@ pub(crate) struct Inbound<'a> {
 /// What came of looking.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Came {
-    /// As much as could be taken at once: there may be more.
+    /// As many arrivals as can be taken at once: there may be more.
     pub(crate) more: bool,
+    /// Of all of them.
+    pub(crate) bytes: usize,
     /// The device was given something.
     pub(crate) given: bool,
 }
@@ -47,9 +49,10 @@ impl<'a> Inbound<'a> {
             self.take(peers, (number * ROOM, arrival));
         }
         let more = arrivals.len() == TRAINS;
+        let bytes = arrivals.iter().map(|arrival| arrival.len).sum();
         self.arrivals = arrivals;
         let given = self.hand_over();
-        received.map(|()| Came { more, given })
+        received.map(|()| Came { more, bytes, given })
     }
 
     /// Judges each packet of an arrival.

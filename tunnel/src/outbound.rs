@@ -18,8 +18,8 @@ use crate::train::{Buffers, Trains, Way};
 use crate::tunnel::Shared;
 use crate::vnet::{self, Vnet};
 
-/// Room for some packets of the longest kind.
-const ROOM: usize = 4 * (LONGEST + vnet::LEN);
+/// Room for some packets of the longest kind, and as many bytes as are carried in a turn.
+pub(crate) const ROOM: usize = 4 * (LONGEST + vnet::LEN);
 /// After so many reads others have their turn, whatever became of the packets.
 pub(crate) const TURN: usize = 256;
 /// How long the datagrams to a host are sent one by one, once a train did not get through.
