@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use twill_core::ids::Family;
 use twill_integration::container::Endpoint;
 use twill_integration::fabric::{Backend, Fabric};
-use twill_integration::{Host, may_build_labs};
+use twill_integration::{Host, may_build_labs, wait_until};
 
 /// A packet between two namespaces of one machine is there at once; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -134,9 +134,14 @@ fn forgeries_are_refused(
     ] {
         let before = refused(fabric.node(1), backend.name(), reason)?;
         scene.forge(from, source)?;
-        ensure!(!scene.arrives(SILENCE)?, "{reason}: {source} from {}", from.1);
+        let what = format!("{reason}: {source} from {}", from.1);
+        // A stranger has to find out first where the host is.
+        wait_until(&format!("{what} is counted"), PATIENCE, || {
+            refused(fabric.node(1), backend.name(), reason).is_ok_and(|count| count > before)
+        })?;
+        ensure!(!scene.arrives(SILENCE)?, "{what}");
         let after = refused(fabric.node(1), backend.name(), reason)?;
-        ensure!(after == before + 1, "{reason}: {source} from {}", from.1);
+        ensure!(after == before + 1, "{what} is counted once, not {} times", after - before);
     }
 
     // A container cannot leave its own host with an address of a third one's.
