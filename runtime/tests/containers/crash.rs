@@ -149,10 +149,7 @@ fn a_log_is_whole_after_a_crash() {
 #[test]
 fn of_the_disk() {
     let Some(world) = World::new() else { return };
-    let root = world.path("small");
-    std::fs::create_dir(&root).unwrap();
-    let root = root.to_str().unwrap().to_owned();
-    World::run(&["mount", "-t", "tmpfs", "-o", "size=6m", "none", &root]);
+    let root = small_disk(&world);
     let on = |words: &[&str]| world.twill(&[&["--root", root.as_str()], words].concat());
     on(&["import", world.path("bb.tar").to_str().unwrap(), "bb"]).ok();
     on(&["create", "--name", "other", "bb", "true"]).ok();
@@ -174,10 +171,7 @@ fn of_the_disk() {
 #[test]
 fn of_a_disk_that_what_runs_has_filled() {
     let Some(world) = World::new() else { return };
-    let root = world.path("small");
-    std::fs::create_dir(&root).unwrap();
-    let root = root.to_str().unwrap().to_owned();
-    World::run(&["mount", "-t", "tmpfs", "-o", "size=6m", "none", &root]);
+    let root = small_disk(&world);
     let on = |words: &[&str]| world.twill(&[&["--root", root.as_str()], words].concat());
     on(&["import", world.path("bb.tar").to_str().unwrap(), "bb"]).ok();
     let free = || rustix::fs::statvfs(root.as_str()).unwrap().f_bavail;
@@ -235,4 +229,13 @@ fn of_a_file() {
     world.twill(&["create", "--name", "torn", "bb", "true"]).ok();
     world.twill(&["rm", "torn"]).ok();
     world.assert_nothing_left();
+}
+
+/// A disk for images and containers that is soon full, mounted.
+fn small_disk(world: &World) -> String {
+    let root = world.path("small");
+    std::fs::create_dir(&root).unwrap();
+    let root = root.to_str().unwrap().to_owned();
+    World::run(&["mount", "-t", "tmpfs", "-o", "size=6m", "none", &root]);
+    root
 }
