@@ -4,10 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use twill_core::ids::NetworkName;
 use twill_store::Store;
 
 use crate::bootstrap::Agent;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::status::Board;
 use crate::trouble::Trouble;
 use crate::wake::heard;
@@ -51,7 +53,9 @@ impl<S: Store> Agent<S> {
             match attempt().await {
                 Ok(done) => return done,
                 Err(failure) => {
-                    let wait = self.complain(&mut trouble, &failure);
+                    let here = (&*self.host, self.name.as_ref(), &self.board);
+                    let wait = complain(here, &mut trouble, &failure);
+                    tell_systemd(&[MORE_TIME]);
                     tokio::time::sleep(SHORTEST).await;
                     // Another network may have given up what this one needs.
                     tokio::select! {
@@ -62,21 +66,24 @@ impl<S: Store> Agent<S> {
             }
         }
     }
+}
 
-    /// Says it once. Answers when it pays to try again.
-    fn complain(&self, trouble: &mut Trouble, failure: &Failure) -> Duration {
-        let line = failure.line();
-        let (wait, new) = trouble.meet(&line);
-        self.host.books.pass(self.name.as_ref());
-        if new {
-            let hint = failure.way_out();
-            tracing::error!(hint, "cannot join the network: {line}");
-            self.board.waiting(&line);
-        }
-        tell_systemd_of(&self.board);
-        tell_systemd(&[MORE_TIME]);
-        wait
+/// Says once why a network cannot be joined. Answers when it pays to try again.
+pub(crate) fn complain(
+    (host, name, board): (&Host, Option<&NetworkName>, &Board),
+    trouble: &mut Trouble,
+    failure: &Failure,
+) -> Duration {
+    let line = failure.line();
+    let (wait, new) = trouble.meet(&line);
+    host.books.pass(name);
+    if new {
+        let hint = failure.way_out();
+        tracing::error!(hint, "cannot join the network: {line}");
+        board.waiting(&line);
     }
+    tell_systemd_of(board);
+    wait
 }
 
 /// Tells systemd how the host is, and that others can rely on it once they can.

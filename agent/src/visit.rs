@@ -19,7 +19,7 @@ use crate::hook::Hook;
 use crate::host::Host;
 use crate::memory::Memory;
 use crate::metrics::Counted;
-use crate::patience::tell_systemd_of;
+use crate::patience::complain;
 use crate::publish;
 use crate::shelf::Shelf;
 use crate::status::Board;
@@ -101,15 +101,8 @@ impl Visit {
                 Ok(agent) => return Some(agent),
                 Err(failure) => failure,
             };
-            let line = failure.line();
-            let (wait, new) = trouble.meet(&line);
-            self.host.books.pass(self.name.as_ref());
-            if new {
-                let hint = failure.way_out();
-                tracing::error!(hint, "cannot join the network: {line}");
-                self.board.waiting(&line);
-            }
-            tell_systemd_of(&self.board);
+            let here = (&*self.host, self.name.as_ref(), &self.board);
+            let wait = complain(here, &mut trouble, &failure);
             if ended(orders, wait).await {
                 return None;
             }
