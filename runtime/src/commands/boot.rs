@@ -44,7 +44,8 @@ fn is_wanted(record: &Record, state: &State) -> bool {
     state.status == Status::Exited
         && match record.restart {
             Policy::Always => true,
-            policy => policy.restarts(state.exit_code, 0, state.wish) && state.wish != Wish::Rest,
+            // A restart that was cut off in the middle is none's wish to rest.
+            policy => state.wish != Wish::Rest && policy.restarts(state.exit_code, 0, Wish::Run),
         }
 }
 
@@ -67,6 +68,7 @@ mod tests {
         check(Policy::Always, 0, Wish::Rest, true);
         check(Policy::UnlessStopped, 0, Wish::Run, true);
         check(Policy::UnlessStopped, 137, Wish::Rest, false);
+        check(Policy::UnlessStopped, 137, Wish::Again, true);
         check(Policy::OnFailure(1), 137, Wish::Run, true);
         check(Policy::OnFailure(1), 0, Wish::Run, false);
         check(Policy::OnFailure(0), 1, Wish::Rest, false);

@@ -50,10 +50,14 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let filters = Filters::parse(&args.filter, &images::FILTERS)?;
     let store = Store::open(paths)?;
     let images = store.list()?;
-    let created = |name: &str| store.resolve(name).ok().and_then(|image| image.created);
+    let made = |key| {
+        let made = filters.values(key).map(|name| Ok(store.resolve(name)?.created));
+        made.collect::<anyhow::Result<Vec<_>>>()
+    };
+    let (before, since) = (made("before")?.into_iter().min(), made("since")?.into_iter().max());
     let mut rows: Vec<Row<'_>> = images.iter().flat_map(images::rows).collect();
     rows.retain(|row| {
-        wanted.as_ref().is_none_or(|wanted| wanted.fits(row)) && row.fits(&filters, created)
+        wanted.as_ref().is_none_or(|wanted| wanted.fits(row)) && row.fits(&filters, (before, since))
     });
     if args.quiet {
         let mut ids: Vec<String> = rows.iter().map(|row| row.id(args.no_trunc)).collect();

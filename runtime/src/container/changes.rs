@@ -220,10 +220,11 @@ enum Seen {
 }
 
 fn look_into(layer: &File, path: &Path) -> rustix::io::Result<Seen> {
+    let mut opaque = false;
     for above in path.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
         match open_below(layer, above, OFlags::RDONLY | OFlags::DIRECTORY) {
-            Ok(_) => {}
-            Err(Errno::NOENT) => return Ok(Seen::Not),
+            Ok(directory) => opaque |= is_opaque(&directory),
+            Err(Errno::NOENT) => return Ok(missing(opaque)),
             // A file, a link or a whiteout instead of a directory.
             Err(Errno::NOTDIR | Errno::LOOP) => return Ok(Seen::Hidden),
             Err(error) => return Err(error),
@@ -231,14 +232,15 @@ fn look_into(layer: &File, path: &Path) -> rustix::io::Result<Seen> {
     }
     let found = match open_below(layer, path, OFlags::PATH | OFlags::NOFOLLOW) {
         Ok(file) => rustix::fs::fstat(&file)?,
-        Err(Errno::NOENT) => {
-            let above = path.parent().unwrap_or(path);
-            let parent = open_below(layer, above, OFlags::RDONLY | OFlags::DIRECTORY)?;
-            return Ok(if is_opaque(&parent) { Seen::Hidden } else { Seen::Not });
-        }
+        Err(Errno::NOENT) => return Ok(missing(opaque)),
         Err(error) => return Err(error),
     };
     Ok(if is_whiteout(&found) { Seen::Hidden } else { Seen::Here(found) })
+}
+
+/// Below an opaque directory nothing of the layers under it is seen.
+fn missing(below_opaque: bool) -> Seen {
+    if below_opaque { Seen::Hidden } else { Seen::Not }
 }
 
 /// Links are nothing that leads anywhere here.
@@ -294,19 +296,23 @@ mod tests {
             ("upper", "new/deep/file"),
             ("upper", "usr/bin/other"),
             ("upper", "root"),
+            ("low", "shut/in/old"),
+            ("top", "shut/in/other"),
+            ("upper", "shut/in/old"),
         ] {
             make(layer, path);
         }
-        fs::create_dir_all(root.path().join("upper/proc")).unwrap();
-        fs::create_dir_all(root.path().join("upper/var")).unwrap();
-        fs::create_dir_all(root.path().join("low/var")).unwrap();
+        for directory in ["upper/proc", "upper/var", "low/var"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
         fs::write(root.path().join("upper/etc/hosts"), "").unwrap();
+        // What lies in a lower layer below it, however deep, is not seen.
+        let (shut, flags) = (root.path().join("top/shut"), rustix::fs::XattrFlags::empty());
+        rustix::fs::setxattr(&shut, "trusted.overlay.opaque", b"y", flags).unwrap();
         let layers = ["low", "top"].map(|name| root.path().join(name));
         let got = compare(&root.path().join("upper"), &layers).unwrap();
-        let lines: Vec<String> = got
-            .iter()
-            .map(|change| format!("{} {}", change.kind.letter(), change.path.display()))
-            .collect();
+        let line = |it: &Change| format!("{} {}", it.kind.letter(), it.path.display());
+        let lines: Vec<String> = got.iter().map(line).collect();
         assert_eq!(
             lines,
             [
@@ -316,6 +322,9 @@ mod tests {
                 "A /new/deep",
                 "A /new/deep/file",
                 "A /root",
+                "C /shut",
+                "C /shut/in",
+                "A /shut/in/old",
                 "C /usr",
                 "C /usr/bin",
                 "A /usr/bin/other",

@@ -57,6 +57,9 @@ pub fn rows(image: &Image) -> Vec<Row<'_>> {
     image.names.iter().map(|name| Row { image, name: Some(name) }).collect()
 }
 
+/// When an image was made, if it says so.
+pub type Made = Option<Timestamp>;
+
 impl Row<'_> {
     /// Without the tag.
     #[must_use]
@@ -98,16 +101,16 @@ impl Row<'_> {
         Data { fields, labels: Labels::default() }
     }
 
-    /// Is this one wanted? `created` tells when an image was made.
-    pub fn fits(&self, filters: &Filters, created: impl Fn(&str) -> Option<Timestamp>) -> bool {
+    /// Is this one wanted? Of the images that `before` and `since` name, when the first and the last was made.
+    pub fn fits(&self, filters: &Filters, (before, since): (Option<Made>, Option<Made>)) -> bool {
         let labels = self.image.config.config().as_ref().and_then(|config| config.labels().clone());
         let labels = labels.unwrap_or_default();
         let dangling = self.name.is_none().to_string();
         let own = self.image.created;
         filters.any("dangling", |wanted| wanted == dangling)
             && filters.labels("label", |name| labels.get(name).map(String::as_str))
-            && filters.all("before", |other| own < created(other))
-            && filters.all("since", |other| own > created(other))
+            && before.is_none_or(|before| own < before)
+            && since.is_none_or(|since| own > since)
             && filters.any("reference", |pattern| self.is_like(pattern))
     }
 

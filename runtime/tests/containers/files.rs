@@ -32,7 +32,7 @@ fn files_go_both_ways_whether_it_runs_or_rests() {
     said.ok();
     cp(&format!("{site}/."), "web:/existing").ok();
     assert!(read("/existing/sub/page").ok().contains("page"));
-    assert!(!world.path("run/containers").join("x").exists());
+    assert!(!world.path("run/containers").join(id(&world)).exists());
     world.twill(&["start", "web"]).ok();
     eventually("it has greeted", || read("/greeting").code == 0);
     let cat = |path: &str| world.twill(&["exec", "web", "cat", path]);
