@@ -1,6 +1,6 @@
 //! `twill container prune`: all containers that do not run.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::BufRead as _;
 
 use jiff::Timestamp;
 
@@ -94,6 +94,5 @@ pub fn confirmed(what: &str) -> bool {
     let mut answer = String::new();
     // Whoever cannot answer has not agreed.
     let read = std::io::stdin().lock().read_line(&mut answer).is_ok();
-    _ = std::io::stdout().flush();
     read && matches!(answer.trim(), "y" | "Y")
 }

@@ -72,7 +72,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let mut shown = false;
     loop {
         let now = looks(args, &store, &hierarchies)?;
-        if shown || !args.no_stream || !before.is_empty() || now.is_empty() {
+        if shown || !args.no_stream || now.is_empty() {
             let rows: Vec<Data> = now
                 .iter()
                 .map(|look| look.row(before.get(&look.id), memory, args.no_trunc))

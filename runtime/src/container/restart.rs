@@ -99,14 +99,8 @@ impl fmt::Display for Policy {
 }
 
 /// How long to wait before the next start: twice as long each time, until one run goes well.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(Duration::ZERO)
-    }
-}
 
 impl Backoff {
     /// After a run of this length.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Root<'a> {
     inside: Inside,
-    mounted: Option<Mounted<'a>>,
+    _mounted: Option<Mounted<'a>>,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl<'a> Root<'a> {
             let inside = Inside::open(format!("/proc/{}/root", process.pid).as_ref())?;
             // Else it may be the root of a stranger with the same number.
             if !handle.has_ended() {
-                return Ok(Self { inside, mounted: None });
+                return Ok(Self { inside, _mounted: None });
             }
         }
         let gone = || Error::NoSuchContainer(record.name.clone());
@@ -47,7 +47,7 @@ impl<'a> Root<'a> {
         rootfs::leave_host_mounts()?;
         let mounted = Mounted { store, record: record.clone(), _lock: lock };
         let at = rootfs::mount_overlay(store.paths(), record)?;
-        Ok(Self { inside: Inside::open(&at)?, mounted: Some(mounted) })
+        Ok(Self { inside: Inside::open(&at)?, _mounted: Some(mounted) })
     }
 
     /// To look and to write.
@@ -67,11 +67,5 @@ impl Drop for Mounted<'_> {
         if unmounted.is_ok() {
             drop(remove_all(&paths.run_container(&self.record.id)));
         }
-    }
-}
-
-impl Drop for Root<'_> {
-    fn drop(&mut self) {
-        drop(self.mounted.take());
     }
 }

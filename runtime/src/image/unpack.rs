@@ -80,7 +80,7 @@ pub(super) fn unpack(layer: impl Read, root: &Path, devices: Devices) -> Result<
 /// deletions in layers are ordinary ones here, and a directory stays one: neither is it replaced by
 /// something else, nor the reverse.
 pub fn extract(archive: impl Read, root: OwnedFd, devices: Devices) -> Result<(), Defect> {
-    let mut entries = Entries::new(Reading(Plain::new(archive)?), ENTRY_LIMIT);
+    let mut entries = Entries::new(Plain::new(archive)?, ENTRY_LIMIT);
     let root = RootDir::from(root);
     let mut unpacking = Unpacking { root, devices, marks: false, buffer: vec![0; 128 * 1024] };
     loop {
@@ -277,17 +277,6 @@ impl<F: Into<Fault>> From<F> for Stopped {
         Self::Here(fault.into())
     }
 }
-
-/// A stream of which nothing is kept.
-struct Reading<S>(S);
-
-impl<S: Read> Read for Reading<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl<S: Read> Stream for Reading<S> {}
 
 /// Passes a stream on and keeps its digest.
 struct Hashing<S> {

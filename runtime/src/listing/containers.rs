@@ -1,7 +1,7 @@
 //! Rows of containers, and which of them are wanted.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Filters, Listing, filters};
 use crate::container::{Container, State, Status};
@@ -187,12 +187,6 @@ impl Wanted {
             // No container has any of these yet.
             && !["expose", "publish", "volume"].iter().any(|key| filters.has(key))
     }
-}
-
-/// For `prune` and others that print what `ps` knows.
-#[must_use]
-pub fn id_of(row: &Data) -> &str {
-    row.fields.get("ID").and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -73,6 +73,4 @@ pub enum Problem {
     Incomparable(String),
     #[error("error calling index: index out of range: {0}")]
     OutOfRange(String),
-    #[error("error calling json: {0}")]
-    Json(String),
 }

@@ -53,7 +53,7 @@ pub(super) fn call(name: &str, arguments: &[Val]) -> Result<Val, Problem> {
         ("printf", [format, values @ ..]) => {
             Ok(printf::format(text("printf", format)?, values).into())
         }
-        ("json", [value]) => json(value),
+        ("json", [value]) => Ok(json(value)),
         ("split", [whole, separator]) => Ok(split(text(name, whole)?, text(name, separator)?)),
         ("join", [parts, separator]) => join(parts, text(name, separator)?),
         ("title", [value]) => Ok(title(text(name, value)?).into()),
@@ -209,13 +209,12 @@ fn compare(function: &str, first: &Val, second: &Val) -> Result<Ordering, Proble
     }
 }
 
-fn json(value: &Val) -> Result<Val, Problem> {
+fn json(value: &Val) -> Val {
     let value = match value {
         Val::Json { value, .. } => value,
         _ => &Value::Null,
     };
-    let text = serde_json::to_string(value).map_err(|error| Problem::Json(error.to_string()))?;
-    Ok(text.into())
+    value.to_string().into()
 }
 
 fn split(whole: &str, separator: &str) -> Val {

@@ -3,23 +3,14 @@
 use serde_json::{Number, Value};
 
 /// Objects that are maps in Docker's types: one may ask them for a key that they do not have.
-const MAPS: [&str; 17] = [
-    "Annotations",
+const MAPS: [&str; 8] = [
     "Attributes",
-    "Config.Labels",
     "Data",
-    "DriverOpts",
     "ExposedPorts",
-    "IPAMConfig",
     "Labels",
-    "LogOpts",
-    "Metadata",
     "Networks",
-    "Options",
     "PortBindings",
     "Ports",
-    "Sysctls",
-    "Tmpfs",
     "Volumes",
 ];
 /// Pointers in Docker's types: none of them is a mistake, and is printed as nothing else is.
