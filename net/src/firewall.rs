@@ -171,7 +171,7 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// Nothing is looked at or written yet.
+    /// Nothing is written yet.
     #[must_use]
     pub fn new(programs: Programs, engine: Engine) -> Self {
         // There may be rules of an earlier run, but for a host that was started without IPv6.

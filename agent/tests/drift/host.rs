@@ -104,6 +104,7 @@ impl Host {
     #[expect(clippy::print_stderr, reason = "the times are part of the answer")]
     pub(crate) fn endures(&mut self, deeds: impl IntoIterator<Item = &'static Deed>) {
         let rounds = std::env::var(ROUNDS).map_or(1, |text| text.parse().expect("a number"));
+        assert!(rounds > 0, "{ROUNDS} is at least 1");
         let Setting { family, backend, .. } = self.setting;
         for deed in deeds.into_iter().filter(|deed| family == Family::V4 || is_of_ipv6(deed)) {
             let mut took: Vec<Duration> = (0..rounds).map(|_round| self.endure(deed)).collect();
