@@ -1,6 +1,7 @@
 //! Networks that this host was in and is not to be in any more: at the start what is left of them is taken
 //! away. Their leases end by themselves.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -150,7 +151,7 @@ impl Departed {
     }
 
     /// As the picture tells, if it is still there, and as containers were told.
-    fn networks(&self) -> Vec<Subnet> {
+    fn networks(&self) -> BTreeSet<Subnet> {
         let bytes = fs::read(self.flags.files.state_dir.join(memory::FILE)).unwrap_or_default();
         let picture = Picture::parse(&bytes).ok();
         let known = picture.iter().flat_map(|picture| picture.config.networks());

@@ -88,9 +88,12 @@ pub(crate) fn complain(
 
 /// Tells systemd how the host is, and that others can rely on it once they can.
 pub(crate) fn tell_systemd_of(board: &Board) {
-    let headline = board.headline();
-    let mut states = vec![NotifyState::Status(&headline)];
-    if board.is_up() {
+    tell_systemd_how(&board.headline(), board.is_up());
+}
+
+pub(crate) fn tell_systemd_how(headline: &str, is_up: bool) {
+    let mut states = vec![NotifyState::Status(headline)];
+    if is_up {
         states.push(NotifyState::Ready);
     }
     tell_systemd(&states);

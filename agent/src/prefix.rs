@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::time::Instant;
 use twill_core::ids::{NetworkName, NodeId, Revision};
 use twill_core::networks::Networks;
@@ -21,7 +20,7 @@ use crate::failure::Failure;
 use crate::flags::Flags;
 use crate::memory;
 use crate::metrics::Counted;
-use crate::patience::{MORE_TIME, tell_systemd};
+use crate::patience::{MORE_TIME, tell_systemd, tell_systemd_how};
 use crate::shelf::Shelf;
 use crate::status::Boards;
 use crate::stay::Order;
@@ -167,7 +166,7 @@ impl Prefix {
                 }
             }
         }
-        tell(&boards);
+        tell_systemd_how(&boards.headline(), boards.is_up());
     }
 
     fn follow(&mut self, verdict: &Verdict, visits: &mut Visits) {
@@ -272,13 +271,4 @@ fn home(flags: &Flags, node: NodeId) -> Home {
         (name, Known::At(written.unwrap_or_default()))
     };
     known.map(of).collect()
-}
-
-fn tell(boards: &Boards) {
-    let headline = boards.headline();
-    let mut states = vec![NotifyState::Status(&headline)];
-    if boards.is_up() {
-        states.push(NotifyState::Ready);
-    }
-    tell_systemd(&states);
 }

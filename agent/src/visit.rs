@@ -119,7 +119,14 @@ impl Visit {
     ) {
         let Some(name) = self.name.clone() else { return };
         self.board.leaves();
-        let agent = agent.or_else(|| self.agent().ok());
+        let agent = agent.or_else(|| {
+            let agent = self.agent();
+            agent
+                .inspect_err(|failure| {
+                    tracing::warn!("nobody can end the lease in the network: {}", failure.line());
+                })
+                .ok()
+        });
         let departed = Departed::new(name.clone(), self.flags.clone());
         let mut trouble = Trouble::default();
         loop {
@@ -174,12 +181,14 @@ impl Visit {
 async fn end_lease(agent: &Agent<Asked>) {
     let node = agent.identity().node;
     let end = async {
+        let mut done = Ok::<(), twill_store::Error>(());
         for lease in agent.store.leases().await?.leases {
             if lease.value.node == Some(node) && lease.lease_id.is_some() {
-                agent.store.revoke(&lease).await?;
+                let revoked = agent.store.revoke(&lease).await.map(|_outcome| ());
+                done = done.and(revoked);
             }
         }
-        Ok::<(), twill_store::Error>(())
+        done
     };
     let why = match timeout(PATIENCE, end).await {
         Ok(Ok(())) => return,

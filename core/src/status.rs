@@ -97,6 +97,9 @@ pub struct Watched {
     pub error: Option<String>,
     /// Names there that no network can have, in words.
     pub refused: Vec<String>,
+    /// Why it is not known which networks those are; `None` if it is, from etcd or from the host's own disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready: Option<String>,
 }
 
 /// One of several networks.

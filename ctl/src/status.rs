@@ -54,8 +54,8 @@ fn all(several: &HostStatus, answer: &Answer, (output, now): (Output, u64)) -> R
     let mut sections = Vec::new();
     if let Some(watch) = &several.watch {
         sections.push(followed(watch));
-        if watch.etcd == EtcdState::Away && several.networks.is_empty() {
-            report.notes.push(format!("the networks under {} are not known yet", watch.prefix));
+        if let Some(why) = &watch.unready {
+            report.notes.push(why.clone());
             report.code = NOT_READY;
         }
     }
@@ -251,6 +251,7 @@ mod tests {
             etcd: EtcdState::Away,
             error: Some("cannot list the networks: no answer".to_owned()),
             refused: vec!["`a b` is not a name for a network".to_owned()],
+            unready: None,
         };
         let blue = NetworkStatus {
             name: "blue".parse().unwrap(),
@@ -267,7 +268,11 @@ mod tests {
         golden::check("status-followed.txt", &report.data);
         assert_eq!(report.code, 0, "what it is in is well");
         let nowhere = HostStatus { networks: Vec::new(), ..several };
-        assert_eq!(all(&nowhere, &answer, (Output::Table, NOW)).code, NOT_READY);
+        let code = |host: &HostStatus| all(host, &answer, (Output::Table, NOW)).code;
+        assert_eq!(code(&nowhere), 0, "etcd has told before it went that there is none");
+        let unready = Some("the networks under /coreos.com/network are not known yet".to_owned());
+        let unknown = Watched { unready, ..watch.clone() };
+        assert_eq!(code(&HostStatus { watch: Some(unknown), ..nowhere.clone() }), NOT_READY);
         let watch = Watched { etcd: EtcdState::Connected, error: None, refused: vec![], ..watch };
         let nowhere = HostStatus { watch: Some(watch), ..nowhere };
         let report = all(&nowhere, &answer, (Output::Table, NOW));

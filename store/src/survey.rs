@@ -26,6 +26,8 @@ pub struct Survey<S: Directory> {
     /// As it was told last; `None` when there has to be another listing.
     known: Option<Catalogue>,
     watch: Option<(S::Watch, Instant)>,
+    /// Names whose configuration was seen to be deleted, and that were not told yet.
+    deleted: BTreeSet<String>,
     backoff: Backoff,
     not_before: Option<Instant>,
 }
@@ -35,7 +37,8 @@ impl<S: Directory> Survey<S> {
     #[must_use]
     pub fn new(store: S) -> Self {
         let (known, watch, not_before) = (None, None, None);
-        Self { store, known, watch, backoff: Backoff::default(), not_before }
+        let (deleted, backoff) = (BTreeSet::new(), Backoff::default());
+        Self { store, known, watch, deleted, backoff, not_before }
     }
 
     /// Waits for the next change, as long as it takes.
@@ -59,7 +62,7 @@ impl<S: Directory> Survey<S> {
         let Some(known) = &mut self.known else {
             let all = self.store.networks().await?;
             self.known = Some(all.clone());
-            return Ok(Some((all, BTreeSet::new())));
+            return Ok(Some((all, std::mem::take(&mut self.deleted))));
         };
         let Some((watch, _since)) = &mut self.watch else {
             let watch = self.store.watch(known.revision, Scope::Networks).await?;
@@ -67,12 +70,12 @@ impl<S: Directory> Survey<S> {
             return Ok(None);
         };
         // What came together is one change.
-        let (mut seen, mut deleted) = (Some(watch.next().await?), BTreeSet::new());
+        let mut seen = Some(watch.next().await?);
         while let Some(step) = seen {
             match step {
                 Seen::Network(turn) => {
                     if let Turn::Gone(name, _at) = &turn {
-                        deleted.insert(name.clone());
+                        self.deleted.insert(name.clone());
                     }
                     known.fold(turn);
                 }
@@ -85,7 +88,7 @@ impl<S: Directory> Survey<S> {
             }
             seen = watch.next().now_or_never().transpose()?;
         }
-        Ok(Some((known.clone(), deleted)))
+        Ok(Some((known.clone(), std::mem::take(&mut self.deleted))))
     }
 
     fn fail(&mut self, error: Error) -> Sight {

@@ -83,7 +83,8 @@ impl Following {
     pub(super) fn status(&self) -> Watched {
         let etcd = if self.is_connected() { EtcdState::Connected } else { EtcdState::Away };
         let error = self.error().cloned();
-        Watched { prefix: self.prefix.clone(), etcd, error, refused: self.refused.clone() }
+        let (prefix, refused) = (self.prefix.clone(), self.refused.clone());
+        Watched { prefix, etcd, error, refused, unready: self.unready() }
     }
 
     fn error(&self) -> Option<&String> {
