@@ -97,7 +97,7 @@ fn leases(fabric: &Fabric) -> Result<()> {
 
 /// Makes what a container runtime would, of what the agent published: a namespace that has nothing but
 /// IPv6. Answers its address.
-fn container(host: &Host) -> Result<String> {
+pub(super) fn container(host: &Host) -> Result<String> {
     let text = fs::read_to_string(host.path(SUBNET_FILE))?;
     let gateway = text.lines().find_map(|line| line.strip_prefix("FLANNEL_IPV6_SUBNET="));
     let gateway = gateway.unwrap_or_default();
@@ -115,7 +115,7 @@ fn container(host: &Host) -> Result<String> {
 }
 
 /// Whole packets reach the other host's container, from a container and from the host, and come back.
-fn both_ways(host: &Host, [_near, far]: &[String; 2], mtu: u32) -> Result<()> {
+pub(super) fn both_ways(host: &Host, [_near, far]: &[String; 2], mtu: u32) -> Result<()> {
     let size = mtu - 48;
     for from in ["ip netns exec c0 ", ""] {
         let ping = format!("{from}ping -6 -c 1 -W 1 -M do -s {size} {far}");

@@ -2,3 +2,5 @@
 
 mod alone;
 mod dual;
+mod mixed;
+mod narrow;

@@ -12,4 +12,5 @@ mod many;
 mod path;
 mod sizes;
 mod tables;
+mod turn;
 mod uplink;

@@ -44,7 +44,7 @@ impl Kernel {
         // A route that takes another's place does so before anything goes that the other points at.
         for changes in changes.chunk_by(|one, next| is_drop(one) == is_drop(next)) {
             let requests = changes.iter().flat_map(|change| requests(*change)).collect();
-            let mut taken = Vec::new();
+            let (mut taken, mut stones) = (Vec::new(), Vec::new());
             for (change, source) in self.write(requests).await? {
                 match change {
                     Change::PutRoute(subnet, route)
@@ -52,16 +52,24 @@ impl Kernel {
                     {
                         taken.push((subnet, route));
                     }
+                    Change::PutRoute(subnet, route) if leads_elsewhere(route.hop, &source) => {
+                        taken.push((subnet, route));
+                        stones.extend(stepping_stone(change, route.hop));
+                    }
                     change => _ = refused.insert(change, Error::Apply { change, source }),
                 }
             }
-            refused.extend(self.take_over(taken).await?);
+            refused.extend(self.take_over(taken, &stones).await?);
         }
         Ok(refused)
     }
 
     /// Routes to blocks that have one: it is replaced if it is ours.
-    async fn take_over(&self, taken: Vec<(Subnet, Route)>) -> Result<Vec<(Change, Error)>, Error> {
+    async fn take_over(
+        &self,
+        taken: Vec<(Subnet, Route)>,
+        stones: &[(Change, RouteMessage)],
+    ) -> Result<Vec<(Change, Error)>, Error> {
         if taken.is_empty() {
             return Ok(Vec::new());
         }
@@ -93,8 +101,17 @@ impl Kernel {
                 None => requests.push((change, Message::NewRoute(route(subnet, wanted)), PUT)),
             }
         }
+        let stones = |message: fn(RouteMessage) -> Message, flags| {
+            let of =
+                |(change, stone): &(Change, RouteMessage)| (*change, message(stone.clone()), flags);
+            stones.iter().map(of).collect()
+        };
+        // What cannot be written shows in the route that needs it.
+        self.write(stones(Message::NewRoute, NLM_F_CREATE | NLM_F_EXCL)).await?;
         let failed = self.write(requests).await?.into_iter();
         refused.extend(failed.map(|(change, source)| (change, Error::Apply { change, source })));
+        // If we die before this, they are routes on our device that nobody wants.
+        self.write(stones(Message::DelRoute, 0)).await?;
         Ok(refused)
     }
 
@@ -115,6 +132,21 @@ impl Kernel {
         });
         written.await.map_err(|source| Error::WriteRows { source })
     }
+}
+
+/// Does another route lead to the gateway by another device, though we say that it is on the link? With
+/// IPv6 the kernel asks (`ip6_route_check_nh_onlink`).
+fn leads_elsewhere(hop: Hop, error: &io::Error) -> bool {
+    matches!(hop, Hop::Onlink(_, Gateway(IpAddr::V6(_))))
+        && error.raw_os_error() == Some(libc::EINVAL)
+}
+
+/// The route by which it finds the gateway where we say that it is, while the block still has a route to
+/// another device: to drop that one first would send packets astray.
+fn stepping_stone(change: Change, hop: Hop) -> Option<(Change, RouteMessage)> {
+    let Hop::Onlink(device, Gateway(gateway)) = hop else { return None };
+    let block = Subnet::new(gateway, 128)?;
+    Some((change, route(block, Hop::Device(device).into())))
 }
 
 /// A message, its flags, and what it is for.
