@@ -173,6 +173,29 @@ fn a_peer_behind_a_router_is_named() {
     world.twilld(&address).refuses(1, &["host-gw", "192.0.2.1", "203.0.113.1"]);
 }
 
+#[test]
+fn peers_of_another_backend_or_segment_are_named() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    for (peer, reason, why) in [
+        (VXLAN_PEER.replace("\"VNI\":1", "\"VNI\":7"), "other-vni", "its VNI is 7, ours is 1"),
+        (HOST_GW_PEER.to_owned(), "other-backend", "its backend is host-gw, ours is vxlan"),
+    ] {
+        world.peer(&peer);
+        twilld.says(why);
+        wait_for(why, || {
+            let ignored = status("ignored");
+            ignored.contains(why) && ignored.contains(reason)
+        });
+        assert!(ip("route show proto 84").is_empty(), "{why}");
+    }
+    world.peer(VXLAN_PEER);
+    wait_for("one of ours", || ip("route get 10.88.9.5").contains("via 10.88.9.0 dev flannel.1"));
+    wait_for("nobody is ignored", || status("ignored").starts_with("[]"));
+    twilld.stops();
+}
+
 /// Waits until packets for the peer go that way; until then they must not leave by the default route.
 #[track_caller]
 fn goes(name: &str, wanted: &str) {

@@ -47,7 +47,7 @@ pub use process::{Daemon, Outcome};
 pub use programs::Programs;
 pub use snapshot::Snapshot;
 pub use status::status;
-pub use wait::{probe, wait_until};
+pub use wait::{pace, probe, wait_until};
 
 /// Whether this process may build a lab.
 ///

@@ -42,7 +42,7 @@ pub fn probe<T>(
 
 /// Lets some time pass between two steps of something that repeats: never for luck.
 #[expect(clippy::disallowed_methods, reason = "the pause between two looks of wait_until")]
-pub(crate) fn pace(pause: Duration) {
+pub fn pace(pause: Duration) {
     std::thread::sleep(pause);
 }
 

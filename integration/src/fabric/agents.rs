@@ -78,7 +78,7 @@ impl Fabric {
     }
 
     /// Agents that are started from now on get these options.
-    pub fn give_agents(&mut self, options: &[&str]) {
+    pub fn give_agents(&mut self, options: &[impl ToString]) {
         self.options = options.iter().map(ToString::to_string).collect();
     }
 

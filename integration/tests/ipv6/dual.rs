@@ -82,7 +82,7 @@ struct World {
     mtu: u32,
 }
 
-fn fabric() -> Result<Fabric> {
+pub(super) fn fabric() -> Result<Fabric> {
     let mut fabric = Fabric::bare_of_both(2)?;
     fabric.give_agents(&["--iface=eth0", "--ip-masq"]);
     fabric.start_etcd()?;
@@ -107,6 +107,7 @@ fn network(world: &World) -> Result<()> {
     leases(&fabric, &ends)?;
     let text = fs::read_to_string(one.path(SUBNET_FILE))?;
     ensure!(text.contains(&format!("FLANNEL_MTU={}\n", world.mtu)), "{text}");
+    sizes(&one, world)?;
     both_ways(&one, &ends[1], world.mtu)?;
     masquerades(&fabric, &ends)?;
 
@@ -177,9 +178,9 @@ fn ipv6_comes_and_goes() -> Result<()> {
 
 /// Where a container of a host is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Ends {
-    ipv4: String,
-    ipv6: Option<String>,
+pub(super) struct Ends {
+    pub(super) ipv4: String,
+    pub(super) ipv6: Option<String>,
 }
 
 /// The second host address of each subnet that the agent published.
@@ -195,7 +196,7 @@ fn ends(host: &Host) -> Result<Ends> {
 }
 
 /// Makes what a container runtime would, of what the agent published. Answers where it is.
-fn container(host: &Host) -> Result<Ends> {
+pub(super) fn container(host: &Host) -> Result<Ends> {
     let found = ends(host)?;
     let text = fs::read_to_string(host.path(SUBNET_FILE))?;
     let mtu = text.lines().find_map(|line| line.strip_prefix("FLANNEL_MTU=")).unwrap_or_default();
@@ -225,6 +226,16 @@ fn both_ways(host: &Host, far: &Ends, mtu: u32) -> Result<()> {
             let ping = format!("{from}ping -c 1 -W 1 -M do -s {size} {end}");
             wait_until(&ping, LIMIT, || host.sh(&ping).is_ok())?;
         }
+    }
+    Ok(())
+}
+
+/// Each device carries what the outer headers of its family leave; a container has one interface for both.
+fn sizes(host: &Host, world: &World) -> Result<()> {
+    let of_ipv4 = if world.backend == "host-gw" { world.mtu } else { world.mtu + 20 };
+    for (device, mtu) in world.devices.iter().zip([of_ipv4, world.mtu]) {
+        let link = host.ok(["ip", "link", "show", device])?;
+        ensure!(link.contains(&format!("mtu {mtu} ")), "not {mtu}: {link}");
     }
     Ok(())
 }

@@ -2,5 +2,6 @@
 
 mod alone;
 mod dual;
+mod engines;
 mod mixed;
 mod narrow;

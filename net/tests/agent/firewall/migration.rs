@@ -1,7 +1,7 @@
 //! From one engine to another without a gap.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::spawn;
@@ -15,6 +15,7 @@ use twill_core::firewall::Engine;
 const OUTSIDE: [u8; 4] = [192, 168, 140, 23];
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 140, 22);
 const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 5, 1, 2);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 5, 2, 2);
 
 const WAY: [Engine; 7] =
     [IPTABLES, Engine::Nftables, LEGACY, IPTABLES, LEGACY, Engine::Nftables, IPTABLES];
@@ -60,13 +61,52 @@ fn the_way_between_hosts_stays_open_beside_docker() {
     on_a_host(async |scratch| {
         let world = World::new(&scratch);
         docker("iptables-nft");
+        firewall(WAY[0]).await.ensure(&[policy(1)]).await.unwrap();
+        let world = Arc::new(world);
         let container = socket(&world.container, CONTAINER.octets());
-        let peer = socket(&world.peer, [10, 5, 2, 2]);
+        let peer = socket(&world.peer, PEER.octets());
+        let echoes = socket(&world.container, CONTAINER.octets());
+        let address = echoes.local_addr().unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let echoing = spawn({
+            let done = Arc::clone(&done);
+            move || echo_all(&echoes, &done)
+        });
+        let knocking = spawn({
+            let (world, done) = (Arc::clone(&world), Arc::clone(&done));
+            move || world.peer.run(|| knock(address, &done)).unwrap()
+        });
         for engine in WAY {
             firewall(engine).await.ensure(&[policy(1)]).await.unwrap();
             assert_passes(&peer, &container, &engine.to_string());
         }
+        done.store(true, Ordering::Relaxed);
+        assert!(knocking.join().unwrap() > 0, "nothing was tested");
+        echoing.join().unwrap();
     });
+}
+
+/// New flow after new flow, each with a packet there and one back.
+fn knock(address: SocketAddr, done: &AtomicBool) -> usize {
+    let mut count = 0;
+    while !done.load(Ordering::Relaxed) {
+        let fresh = UdpSocket::bind((PEER, 0)).unwrap();
+        fresh.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        fresh.send_to(b"knock", address).unwrap();
+        fresh.recv_from(&mut [0; 16]).unwrap_or_else(|error| panic!("knock {count}: {error}"));
+        count += 1;
+    }
+    count
+}
+
+fn echo_all(echoes: &UdpSocket, done: &AtomicBool) {
+    echoes.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut buffer = [0; 16];
+    while !done.load(Ordering::Relaxed) {
+        if let Ok((length, source)) = echoes.recv_from(&mut buffer) {
+            echoes.send_to(&buffer[..length], source).unwrap();
+        }
+    }
 }
 
 #[test]
