@@ -6,8 +6,9 @@ use anyhow::Context;
 use tokio::sync::watch;
 use twill_core::config::Backend;
 use twill_core::device::{IfIndex, Uplink, mtu};
+use twill_core::firewall::gate::Table;
 use twill_core::firewall::{Engine, Policy};
-use twill_core::ids::{Family, Mtu, Underlay};
+use twill_core::ids::{Family, Mtu, NetworkName, Underlay};
 use twill_core::lease::Event;
 use twill_core::peers::{Known, View};
 use twill_core::picture::Picture;
@@ -40,6 +41,8 @@ pub(crate) struct Whole {
     engine: Option<Engine>,
     /// What the rules are for: all networks of the host.
     pub(crate) policies: Vec<Policy>,
+    /// What its table of peers is called.
+    table: Table,
 }
 
 /// As far as one family of addresses goes.
@@ -53,6 +56,8 @@ pub(crate) struct Blueprint {
     pub(crate) engine: Option<Engine>,
     /// What the rules are for: all networks of the host.
     pub(crate) policies: Vec<Policy>,
+    /// What the network's table of peers is called.
+    pub(crate) table: Table,
 }
 
 /// Where a session keeps what it goes by.
@@ -62,6 +67,7 @@ pub(crate) struct Sources {
     pub(crate) view: watch::Receiver<View>,
     pub(crate) policies: watch::Receiver<Vec<Policy>>,
     pub(crate) env: watch::Receiver<SubnetEnv>,
+    pub(crate) table: Table,
 }
 
 impl Sources {
@@ -76,6 +82,7 @@ impl Sources {
             own,
             mtu: self.env.borrow().mtu,
             engine,
+            table: self.table.clone(),
         }
     }
 }
@@ -87,13 +94,17 @@ impl Whole {
             let mut view = self.view.clone();
             view.peers.retain(|peer| peer.subnet.family() == setup.family());
             let (mtu, engine, policies) = (self.mtu, self.engine, self.policies.clone());
-            Blueprint { setup, view, mtu, engine, policies }
+            Blueprint { setup, view, mtu, engine, policies, table: self.table.clone() }
         })
     }
 
-    /// By the state directory and `subnet.env`, which are only read: another process may be at work on
-    /// them.
-    pub(crate) async fn from_disk(flags: &Flags, kernel: &Kernel) -> Result<Self, Failure> {
+    /// By the network's state directory and `subnet.env`, which are only read: another process may be at
+    /// work on them.
+    pub(crate) async fn from_disk(
+        name: Option<&NetworkName>,
+        flags: &Flags,
+        kernel: &Kernel,
+    ) -> Result<Self, Failure> {
         let picture = picture(flags)?;
         let config = picture.config.clone();
         let env = publish::previous(&flags.files);
@@ -138,8 +149,8 @@ impl Whole {
             // Which variant is for whoever looks at the host.
             flags::Engine::Auto | flags::Engine::Iptables => None,
         };
-        let policies = own.clone();
-        Ok(Self { setup, view, own, mtu, engine, policies })
+        let (policies, table) = (own.clone(), Table::of(name));
+        Ok(Self { setup, view, own, mtu, engine, policies, table })
     }
 }
 

@@ -93,7 +93,7 @@ impl Departed {
 
     /// Its commands may have something to take away.
     pub(crate) async fn run_commands(&self, kernel: &Kernel) {
-        if let Ok(whole) = Whole::from_disk(&self.flags, kernel).await {
+        if let Ok(whole) = Whole::from_disk(self.name.as_ref(), &self.flags, kernel).await {
             let record = self.flags.files.state_dir.join("extension");
             extension::shut_down(&whole.setup, &record).await;
         }

@@ -132,7 +132,7 @@ impl Gatekeeper {
 
 /// The table for this host; none if everybody's packets are welcome, or if all of them travel in ways
 /// that are not ours.
-fn gate(setup: &Half, peers: &[Peer]) -> Option<Gate> {
+pub(crate) fn gate(setup: &Half, peers: &[Peer]) -> Option<Gate> {
     let Accept::Peers(sources) = setup.accept else { return None };
     let ways = || setup.serving.all().map(|served| served.backend.way());
     if ways().all(|way| matches!(way, Way::Alloc | Way::Extension)) {

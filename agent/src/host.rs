@@ -50,7 +50,7 @@ impl Host {
     /// In several networks: what this one had when the host was up last stays its own until it says what it
     /// needs now, rules of the firewall as well.
     pub(crate) async fn recall_use(&self, name: &NetworkName, flags: &Flags, kernel: &Kernel) {
-        if let Ok(whole) = Whole::from_disk(flags, kernel).await {
+        if let Ok(whole) = Whole::from_disk(Some(name), flags, kernel).await {
             self.books.had(name, whole.setup.uses());
             self.wall.put(Some(name), whole.own);
         }

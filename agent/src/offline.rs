@@ -102,7 +102,7 @@ async fn examine_host(flags: &Flags) -> Result<(), Failure> {
     let mut findings = doctor::host();
     let mut wholes = Vec::new();
     for (name, flags) in flags.of_networks() {
-        match Whole::from_disk(&flags, &kernel).await {
+        match Whole::from_disk(name.as_ref(), &flags, &kernel).await {
             Ok(whole) => wholes.push((name, whole)),
             Err(failure) => {
                 let what =
@@ -127,7 +127,7 @@ async fn walk_along(walk: &Walk) -> Result<(), Failure> {
     let kernel = Kernel::open()?;
     let (mut maps, mut missing) = (Vec::new(), None);
     for (name, flags) in walk.flags.of_networks() {
-        match Whole::from_disk(&flags, &kernel).await {
+        match Whole::from_disk(name.as_ref(), &flags, &kernel).await {
             Ok(whole) => maps.push((name, whole)),
             Err(failure) => missing = Some(failure),
         }

@@ -88,9 +88,9 @@ impl<S: Store> Session<S> {
             applied: watch::Sender::new(applied),
         };
         let inlets = Inlets { config: news.config.subscribe(), view: peers.clone(), stands, named };
-        agent.board.goes_by(sources(&outlets, &peers));
-        let (setup, record) = (outlets.setup.subscribe(), record(agent));
         let table = Table::of(agent.name.as_ref());
+        agent.board.goes_by(sources(&outlets, &peers, &table));
+        let (setup, record) = (outlets.setup.subscribe(), record(agent));
         let gate = Gatekeeper::new(&agent.host.programs, table, &agent.board);
         let shared = (agent.host.books.clone(), agent.name.clone());
         let wires = Wires { peers, setup, stands: stand, named: name, record, gate, shared };
@@ -212,12 +212,13 @@ async fn finish(told: &watch::Sender<bool>, mut rows: JoinHandle<Option<Uprooted
 }
 
 /// What this host should be like, at any moment.
-fn sources(outlets: &Outlets, view: &watch::Receiver<View>) -> Sources {
+fn sources(outlets: &Outlets, view: &watch::Receiver<View>, table: &Table) -> Sources {
     Sources {
         setup: outlets.setup.subscribe(),
         view: view.clone(),
         policies: outlets.policies.subscribe(),
         env: outlets.env.subscribe(),
+        table: table.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: whoever looks at the kernel, at etcd and at the peers hands over what was seen.
 
 mod drift;
+mod gate;
 mod kernel;
 mod refused;
 mod tables;
@@ -16,6 +17,7 @@ use crate::ids::{Family, Subnet};
 
 pub(crate) use drift::MENDS;
 pub use drift::{addresses, devices, forwarding_from, rows, rules};
+pub use gate::gate;
 pub use kernel::{Build, features};
 pub use refused::refused;
 pub use tables::foreign_tables;

@@ -9,6 +9,7 @@ use twill_net::survey;
 
 use super::unknown;
 use crate::blueprint::Blueprint;
+use crate::gate::gate;
 
 /// More lines say nothing more.
 const MOST_LINES: usize = 4;
@@ -16,8 +17,15 @@ const MOST_LINES: usize = 4;
 /// Everything that was looked at, good or bad.
 pub(crate) async fn firewall(blueprint: &Blueprint) -> Vec<Finding> {
     let family = blueprint.setup.family();
-    let mut findings =
-        vec![ours(blueprint).await, forward_chain(family).await, raw(blueprint, family).await];
+    let mut findings = Vec::new();
+    match Programs::probe().await {
+        Ok(programs) => {
+            findings.push(ours(&programs, blueprint).await);
+            findings.extend(peers(&programs, blueprint).await);
+        }
+        Err(error) => findings.push(unknown("rules", error)),
+    }
+    findings.extend([forward_chain(family).await, raw(blueprint, family).await]);
     let entrances = blueprint.setup.entrances();
     let devices: Vec<String> =
         entrances.iter().map(|entrance| entrance.interface().to_owned()).collect();
@@ -32,8 +40,8 @@ pub(crate) async fn firewall(blueprint: &Blueprint) -> Vec<Finding> {
     findings
 }
 
-async fn ours(blueprint: &Blueprint) -> Finding {
-    match lacks(&blueprint.policies, blueprint.engine).await {
+async fn ours(programs: &Programs, blueprint: &Blueprint) -> Finding {
+    match lacks(programs, &blueprint.policies, blueprint.engine).await {
         Ok(mut lacks) => {
             let more = lacks.len().saturating_sub(MOST_LINES);
             lacks.truncate(MOST_LINES);
@@ -47,10 +55,10 @@ async fn ours(blueprint: &Blueprint) -> Finding {
 /// With the engine that is in use; nobody knows which one that is if no agent runs, but for what is
 /// there.
 async fn lacks(
+    programs: &Programs,
     policies: &[Policy],
     engine: Option<Engine>,
 ) -> Result<Vec<String>, twill_net::Error> {
-    let programs = Programs::probe().await?;
     let engine = engine.map_or(programs.present().await?, Some);
     let engine = if let Some(engine) = engine {
         engine
@@ -58,7 +66,21 @@ async fn lacks(
         let nftables = policies.iter().any(|policy| policy.nftables);
         programs.choose(Wish::Auto, nftables).await?
     };
-    Firewall::new(programs, engine).lacks(policies).await
+    Firewall::new(programs.clone(), engine).lacks(policies).await
+}
+
+/// Whose packets come in. Without the program `nft` there is no such table, and the agent says so.
+async fn peers(programs: &Programs, blueprint: &Blueprint) -> Vec<Finding> {
+    let Blueprint { setup, view, table, .. } = blueprint;
+    let Some(keeper) = programs.gatekeeper(table) else { return Vec::new() };
+    let wanted = gate(setup, &view.peers);
+    let family = setup.family();
+    match keeper.lacks(family, wanted.as_ref()).await {
+        // Some ways are not ours to judge.
+        Ok(lacks) if wanted.is_none() && lacks.is_empty() => Vec::new(),
+        Ok(lacks) => doctor::gate(&table.over(family), &lacks),
+        Err(error) => vec![unknown("table of peers", error)],
+    }
 }
 
 async fn forward_chain(family: Family) -> Finding {

@@ -12,6 +12,7 @@
 //! be compared; the elements of its sets apart, so that a peer who comes costs one element.
 
 mod elements;
+mod lack;
 mod refused;
 mod state;
 mod table;
@@ -22,6 +23,7 @@ use std::fmt::Write as _;
 use super::nftables::header;
 use crate::ids::{Family, Subnet, Underlay, Vni};
 
+pub use lack::Lack;
 pub use refused::{Count, Refusal, Refused};
 pub use state::{State, transaction};
 pub use table::{Table, is_table};

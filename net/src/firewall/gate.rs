@@ -1,6 +1,6 @@
 //! The table of peers, kept by the program `nft`.
 
-use twill_core::firewall::gate::{Gate, State, Table, transaction};
+use twill_core::firewall::gate::{Gate, Lack, State, Table, transaction};
 use twill_core::ids::Family;
 
 use super::counters::refused_by;
@@ -60,6 +60,16 @@ impl Gatekeeper {
             outcome = outcome.max(half.ensure(wanted).await?);
         }
         Ok(outcome)
+    }
+
+    /// In what the table of that family is not as `gate` wants it; writes nothing.
+    pub async fn lacks(&self, family: Family, gate: Option<&Gate>) -> Result<Vec<Lack>, Error> {
+        let mut lacks = Vec::new();
+        for half in self.0.iter().filter(|half| half.family == family) {
+            let wanted = State::of(&half.table, gate);
+            lacks.extend(wanted.lacks(&half.look().await?));
+        }
+        Ok(lacks)
     }
 }
 

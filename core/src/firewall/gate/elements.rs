@@ -38,6 +38,12 @@ impl Elements {
         Self { hosts: peers.iter().map(|(host, ..)| *host).collect(), peers }
     }
 
+    /// The hosts that have more in these sets than in those.
+    pub(super) fn without(&self, other: &Self) -> BTreeSet<IpAddr> {
+        let peers = self.peers.difference(&other.peers).map(|(host, ..)| *host);
+        self.hosts.difference(&other.hosts).copied().chain(peers).collect()
+    }
+
     /// Commands that bring `found` to this. What goes does so first: it may overlap what comes.
     pub(super) fn change(&self, found: &Self, table: &Table) -> String {
         let mut text = String::new();

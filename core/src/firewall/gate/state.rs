@@ -9,7 +9,7 @@ pub struct State {
     /// Everything but elements and what counters say, in words between single blanks; nothing if there
     /// is no table.
     rules: String,
-    elements: Elements,
+    pub(super) elements: Elements,
 }
 
 impl State {

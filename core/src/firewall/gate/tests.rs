@@ -179,3 +179,22 @@ fn refused() -> Refused {
     refused.set("somebody_elses", Count { packets: 9, bytes: 9 });
     refused
 }
+
+#[test]
+fn what_a_table_lacks() {
+    let wanted = State::of(&table(), Some(&gate()));
+    let lacks = |found: &State| wanted.lacks(found);
+    assert_eq!(lacks(&wanted), []);
+    assert_eq!(lacks(&State::default()), [Lack::Table]);
+    assert_eq!(State::default().lacks(&wanted), [Lack::Unwanted]);
+    assert_eq!(State::default().lacks(&State::default()), []);
+    let empty = Gate { peers: BTreeSet::new(), ..gate() };
+    let hosts: BTreeSet<_> = gate().peers.iter().map(|(Underlay(host), _block)| *host).collect();
+    let empty = State::of(&table(), Some(&empty));
+    assert_eq!(lacks(&empty), [Lack::Peers(hosts.clone())]);
+    assert_eq!(empty.lacks(&wanted), [Lack::Strangers(hosts.clone())]);
+    assert_eq!(
+        lacks(&State::read("table ip twill-peers {\n}\n")),
+        [Lack::Rules, Lack::Peers(hosts)]
+    );
+}
