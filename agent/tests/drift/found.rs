@@ -27,6 +27,7 @@ pub(crate) fn checks(kind: &str) -> &[&str] {
         "neighbour" => &["neighbour"],
         "fdb" => &["fdb"],
         "address" => &["address"],
+        "rule" => &["rules", "table of peers"],
         _device => &["device"],
     }
 }

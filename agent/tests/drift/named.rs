@@ -1,8 +1,10 @@
 //! Each deed is named by the agent's program while the agent cannot undo it.
 
-use super::deeds::{Deed, ON_THE_UPLINK, ON_TUN, ON_VXLAN};
+use super::deeds::{
+    Deed, ON_THE_GATE, ON_THE_RULES, ON_THE_TABLE, ON_THE_UPLINK, ON_TUN, ON_VXLAN,
+};
 use super::host::Host;
-use super::setting::{DIRECT, Setting, UDP, VXLAN};
+use super::setting::{DIRECT, HOST_GW, Setting, UDP, VXLAN};
 use super::uplink::{BESIDE_A_TUNNEL, TO_THE_UPLINK, TO_THE_UPLINK_OF_IPV6};
 
 #[test]
@@ -18,6 +20,41 @@ fn each_deed_on_a_vxlan_device_of_ipv6_is_named_while_the_agent_hangs() {
 #[test]
 fn each_deed_on_the_link_of_the_uplink_is_named_while_the_agent_hangs() {
     names(DIRECT, ON_THE_UPLINK.iter().chain(&BESIDE_A_TUNNEL));
+}
+
+#[test]
+fn each_deed_on_the_link_of_the_uplink_of_ipv6_is_named_while_the_agent_hangs() {
+    names(DIRECT.of_ipv6(), &ON_THE_UPLINK);
+}
+
+#[test]
+fn each_deed_on_the_uplink_alone_is_named_while_the_agent_hangs() {
+    names(HOST_GW, &ON_THE_UPLINK);
+}
+
+#[test]
+fn each_deed_on_the_uplink_alone_of_ipv6_is_named_while_the_agent_hangs() {
+    names(HOST_GW.of_ipv6(), &ON_THE_UPLINK);
+}
+
+#[test]
+fn each_deed_on_the_rules_of_iptables_is_named_while_the_agent_hangs() {
+    names(VXLAN.with("iptables"), ON_THE_GATE.iter().chain(&ON_THE_RULES));
+}
+
+#[test]
+fn each_deed_on_the_rules_of_iptables_of_ipv6_is_named_while_the_agent_hangs() {
+    names(VXLAN.of_ipv6().with("iptables"), ON_THE_GATE.iter().chain(&ON_THE_RULES));
+}
+
+#[test]
+fn each_deed_on_the_rules_of_nftables_is_named_while_the_agent_hangs() {
+    names(VXLAN.with("nftables"), ON_THE_GATE.iter().chain(&ON_THE_TABLE));
+}
+
+#[test]
+fn each_deed_on_the_rules_of_nftables_of_ipv6_is_named_while_the_agent_hangs() {
+    names(VXLAN.of_ipv6().with("nftables"), ON_THE_GATE.iter().chain(&ON_THE_TABLE));
 }
 
 #[test]
