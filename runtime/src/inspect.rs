@@ -2,14 +2,16 @@
 //!
 //! A field that Docker has and Twill does not (yet) is left out rather than made up.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use twill_core::ids::Family;
 
 use crate::Paths;
+use crate::container::isolation::{Device, Ulimit};
 use crate::container::{Address, Container, Network, Record, State, Status};
 use crate::image::{Image, Reference};
-use crate::security::{MASKED_PATHS, READONLY_PATHS};
 
 /// A container.
 #[must_use]
@@ -77,9 +79,10 @@ fn time(when: Option<Timestamp>) -> String {
 
 fn host_config(record: &Record) -> Value {
     let limits = &record.resources;
+    let (security, isolation) = (&record.security, &record.isolation);
     json!({
         "Binds": null,
-        "LogConfig": {"Type": "json-file", "Config": {}},
+        "LogConfig": {"Type": "json-file", "Config": record.log_options},
         "NetworkMode": record.network.as_str(),
         "PortBindings": {},
         "RestartPolicy": {
@@ -87,9 +90,21 @@ fn host_config(record: &Record) -> Value {
             "MaximumRetryCount": record.restart.maximum(),
         },
         "AutoRemove": record.auto_remove,
-        "Privileged": false,
-        "ReadonlyRootfs": false,
-        "ShmSize": 64 << 20,
+        "ContainerIDFile": record.cid_file.as_deref().unwrap_or(Path::new("")),
+        "CapAdd": listed(&security.cap_add),
+        "CapDrop": listed(&security.cap_drop),
+        "GroupAdd": listed(&isolation.groups),
+        "IpcMode": isolation.ipc.to_string(),
+        "PidMode": isolation.pid.to_string(),
+        "UTSMode": isolation.uts.to_string(),
+        "Privileged": security.privileged,
+        "ReadonlyRootfs": isolation.read_only,
+        "SecurityOpt": listed(&security.options),
+        "ShmSize": isolation.shm(),
+        "Sysctls": isolation.sysctls,
+        "Init": isolation.init,
+        "Devices": isolation.devices.iter().map(device).collect::<Vec<_>>(),
+        "Ulimits": isolation.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
         "CgroupParent": record.cgroup_parent,
         "CpuShares": limits.cpu_shares.unwrap_or(0),
         "Memory": limits.memory.unwrap_or(0),
@@ -99,16 +114,34 @@ fn host_config(record: &Record) -> Value {
         "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
         "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
         "PidsLimit": limits.pids_limit,
-        "MaskedPaths": MASKED_PATHS,
-        "ReadonlyPaths": READONLY_PATHS,
+        "MaskedPaths": security.masked_paths(),
+        "ReadonlyPaths": security.readonly_paths(),
     })
+}
+
+/// Docker's null for a list in which nothing was put.
+fn listed(all: &[String]) -> Value {
+    if all.is_empty() { Value::Null } else { json!(all) }
+}
+
+fn device(device: &Device) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.access,
+    })
+}
+
+fn ulimit(limit: &Ulimit) -> Value {
+    json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard})
 }
 
 fn config(record: &Record) -> Value {
     let (entrypoint, arguments) =
         record.command.split_at(record.entrypoint.min(record.command.len()));
-    json!({
+    let mut config = json!({
         "Hostname": record.hostname,
+        "Domainname": record.isolation.domainname,
         "User": record.user,
         "Tty": record.tty,
         "OpenStdin": record.open_stdin,
@@ -120,7 +153,15 @@ fn config(record: &Record) -> Value {
         "Entrypoint": if entrypoint.is_empty() { Value::Null } else { json!(entrypoint) },
         "Labels": record.labels,
         "StopSignal": crate::signals::Signal::from_number(record.stop_signal).map(crate::signals::Signal::name),
-    })
+    });
+    if let Some(seconds) = record.stop_timeout {
+        config["StopTimeout"] = seconds.into();
+    }
+    if !record.exposed.is_empty() {
+        let ports = record.exposed.iter().map(|port| (port.clone(), json!({})));
+        config["ExposedPorts"] = ports.collect::<Map<_, _>>().into();
+    }
+    config
 }
 
 fn network(record: &Record, state: &State) -> Value {

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::devices::Node;
+use super::mounts;
+use super::powers::Powers;
 use super::user::Identity;
+use crate::container::isolation::Uts;
 use crate::container::{Network, Record};
-use crate::security::{MASKED_PATHS, READONLY_PATHS, capabilities, seccomp};
-
-/// What systemd gives services: programs that loop over all descriptors stay fast.
-const OPEN_FILES_SOFT: u64 = 1024;
-const OPEN_FILES_HARD: u64 = 524_288;
 
 /// What the record does not say.
 #[derive(Clone, Debug)]
@@ -26,26 +25,59 @@ pub struct Inputs<'a> {
     pub rootfs: &'a Path,
     /// Where its hosts, hostname and resolv.conf lie.
     pub files: &'a Path,
-    /// The most descriptors that we may allow; the kernel refuses more.
-    pub open_files_limit: u64,
+    /// What its processes may do.
+    pub powers: &'a Powers,
+    /// Its devices besides the usual ones.
+    pub nodes: &'a [Node],
+    /// What it does not have for itself.
+    pub shared: &'a Shared,
     /// Does the kernel count swap?
     pub counts_swap: bool,
     /// Its cgroups, on cgroup v1.
     pub cgroups_v1: &'a [PathBuf],
 }
 
+/// Where a namespace comes from.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Space {
+    /// A new one.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// A file of the kernel's that stands for one.
+    Of(PathBuf),
+}
+
+/// What a container shares, found by now.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// Processes.
+    pub pid: Space,
+    /// Shared memory and queues.
+    pub ipc: Space,
+    /// Where the `/dev/shm` of another container is mounted for this one.
+    pub shm: Option<PathBuf>,
+}
+
 /// The whole config.json.
 #[must_use]
 pub fn render(inputs: &Inputs<'_>) -> Value {
     let Inputs { record, rootfs, .. } = inputs;
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
-        "root": {"path": rootfs, "readonly": false},
-        "hostname": record.hostname,
+        "root": {"path": rootfs, "readonly": record.isolation.read_only},
         "process": process(inputs),
-        "mounts": mounts(inputs),
+        "mounts": mounts::render(inputs),
         "linux": linux(inputs),
-    })
+    });
+    if record.isolation.uts == Uts::Own {
+        config["hostname"] = record.hostname.as_str().into();
+        if !record.isolation.domainname.is_empty() {
+            config["domainname"] = record.isolation.domainname.as_str().into();
+        }
+    }
+    config
 }
 
 /// The environment of a container's process: Docker's order, the user's values last.
@@ -72,17 +104,10 @@ pub fn environment(record: &Record, identity: &Identity) -> Vec<String> {
     all
 }
 
-/// How many descriptors a process may have, softly and hard, if we may allow so many.
-#[must_use]
-pub fn open_files(limit: u64) -> (u64, u64) {
-    let hard = OPEN_FILES_HARD.min(limit);
-    (OPEN_FILES_SOFT.min(hard), hard)
-}
-
 fn process(inputs: &Inputs<'_>) -> Value {
-    let Inputs { record, identity, open_files_limit, .. } = inputs;
-    let (soft, hard) = open_files(*open_files_limit);
-    json!({
+    let Inputs { record, identity, powers, .. } = inputs;
+    let limit = |limit: &super::powers::Limit| json!({"type": format!("{:?}", limit.resource), "soft": limit.soft, "hard": limit.hard});
+    let mut process = json!({
         "terminal": record.tty,
         "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups},
         "args": record.command,
@@ -90,109 +115,67 @@ fn process(inputs: &Inputs<'_>) -> Value {
         "cwd": record.workdir,
         // Neither inheritable nor ambient: a user who is not root gets none of them.
         "capabilities": {
-            "bounding": capabilities::DEFAULT,
-            "effective": capabilities::DEFAULT,
-            "permitted": capabilities::DEFAULT,
+            "bounding": powers.capabilities,
+            "effective": powers.capabilities,
+            "permitted": powers.capabilities,
         },
-        // No `noNewPrivileges`, not even a false one: libcontainer would load seccomp too late.
-        "rlimits": [
-            {"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard},
-        ],
-    })
-}
-
-fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
-    let quiet = ["nosuid", "noexec", "nodev"];
-    let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
-    let with = |options: &[&'static str]| [&quiet, options].concat();
-    let mut mounts = vec![
-        mount("/proc", "proc", &quiet),
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        mount("/sys", "sysfs", &with(&["ro"])),
-        mount("/dev/mqueue", "mqueue", &quiet),
-        mount("/dev/shm", "tmpfs", &with(&["mode=1777", "size=65536k"])),
-    ];
-    mounts.extend(cgroup_mounts(inputs.cgroups_v1));
-    for name in ["resolv.conf", "hostname", "hosts"] {
-        mounts.push(json!({
-            "destination": format!("/etc/{name}"),
-            "type": "bind",
-            "source": inputs.files.join(name),
-            "options": ["rbind", "rprivate"],
-        }));
+        "rlimits": powers.limits.iter().map(limit).collect::<Vec<_>>(),
+    });
+    // Not even a false one: libcontainer would load seccomp too late.
+    if powers.no_new_privileges {
+        process["noNewPrivileges"] = true.into();
     }
-    mounts
-}
-
-/// libcontainer would mount cgroup v1 for writing whatever it is told, and so let a container lift
-/// its own limits. Its own directories, bound read-only, show the same.
-fn cgroup_mounts(v1: &[PathBuf]) -> Vec<Value> {
-    let root = "/sys/fs/cgroup";
-    if v1.is_empty() {
-        return vec![json!({
-            "destination": root,
-            "type": "cgroup",
-            "source": "cgroup",
-            "options": ["ro", "nosuid", "noexec", "nodev"],
-        })];
-    }
-    let mut mounts = vec![json!({
-        "destination": root,
-        "type": "tmpfs",
-        "source": "tmpfs",
-        "options": ["nosuid", "noexec", "nodev", "mode=755"],
-    })];
-    for directory in v1 {
-        // <mount point>/<parent>/<id>: the controller is the name of the mount point.
-        let controller = directory.strip_prefix(root).ok().and_then(|rest| rest.iter().next());
-        let Some(controller) = controller else { continue };
-        mounts.push(json!({
-            "destination": Path::new(root).join(controller),
-            "type": "bind",
-            "source": directory,
-            "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
-        }));
-    }
-    mounts
+    process
 }
 
 fn linux(inputs: &Inputs<'_>) -> Value {
-    let Inputs { record, cgroups_v1, .. } = inputs;
-    let mut namespaces = vec!["pid", "mount", "uts", "ipc"];
+    let Inputs { record, cgroups_v1, powers, shared, .. } = inputs;
+    let mut namespaces = vec![json!({"type": "mount"})];
+    for (kind, space) in [("pid", &shared.pid), ("ipc", &shared.ipc)] {
+        match space {
+            Space::Own => namespaces.push(json!({"type": kind})),
+            Space::Of(path) => namespaces.push(json!({"type": kind, "path": path})),
+            Space::Host => {}
+        }
+    }
+    if record.isolation.uts == Uts::Own {
+        namespaces.push(json!({"type": "uts"}));
+    }
     let mut sysctl = json!({});
     if record.network != Network::Host {
-        namespaces.push("network");
+        namespaces.push(json!({"type": "network"}));
         // Inside its own network a container may use low ports and ping as any user.
         sysctl = json!({
             "net.ipv4.ip_unprivileged_port_start": "0",
             "net.ipv4.ping_group_range": "0 2147483647",
         });
     }
+    for (name, value) in &record.isolation.sysctls {
+        sysctl[name] = value.as_str().into();
+    }
     // Docker's choice: with v1 the host's view, read-only; with v2 its own.
     if cgroups_v1.is_empty() {
-        namespaces.push("cgroup");
+        namespaces.push(json!({"type": "cgroup"}));
     }
-    let namespaces: Vec<Value> = namespaces.iter().map(|name| json!({"type": name})).collect();
-    json!({
+    let mut linux = json!({
         "namespaces": namespaces,
         "cgroupsPath": record.cgroup(),
         "resources": resources(inputs),
         "sysctl": sysctl,
-        "seccomp": seccomp::profile(),
-        "maskedPaths": MASKED_PATHS,
-        "readonlyPaths": READONLY_PATHS,
-    })
+        "devices": inputs.nodes.iter().map(Node::render).collect::<Vec<_>>(),
+        "maskedPaths": record.security.masked_paths(),
+        "readonlyPaths": record.security.readonly_paths(),
+    });
+    if let Some(filter) = &powers.filter {
+        linux["seccomp"] = filter.clone();
+    }
+    linux
 }
 
 /// What is not limited is left out: libcontainer writes what it finds.
 fn resources(inputs: &Inputs<'_>) -> Value {
     let limits = &inputs.record.resources;
-    let mut resources = json!({"devices": devices()});
+    let mut resources = json!({"devices": devices(inputs)});
     let mut put = |name: &str, values: Value| {
         let values: serde_json::Map<String, Value> = values
             .as_object()
@@ -227,12 +210,17 @@ fn resources(inputs: &Inputs<'_>) -> Value {
 }
 
 /// Every device may be made, few may be used; libcontainer adds the usual ones.
-fn devices() -> Value {
-    json!([
-        {"allow": false, "access": "rwm"},
-        {"allow": true, "type": "c", "access": "m"},
-        {"allow": true, "type": "b", "access": "m"},
-    ])
+fn devices(inputs: &Inputs<'_>) -> Value {
+    if inputs.record.security.privileged {
+        return json!([{"allow": true, "access": "rwm"}]);
+    }
+    let mut rules = vec![
+        json!({"allow": false, "access": "rwm"}),
+        json!({"allow": true, "type": "c", "access": "m"}),
+        json!({"allow": true, "type": "b", "access": "m"}),
+    ];
+    rules.extend(inputs.nodes.iter().map(Node::rule));
+    rules.into()
 }
 
 #[cfg(test)]

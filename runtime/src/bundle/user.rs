@@ -64,6 +64,14 @@ pub fn resolve(wish: &str, files: Databases<'_>) -> Result<Identity> {
     Ok(Identity { uid, gid, groups, home: (*home.unwrap_or(&"/")).to_owned() })
 }
 
+/// The number of one further group.
+pub fn group(wish: &str, files: Databases<'_>) -> Result<u32> {
+    let found = entries(files.group).find(|fields| matches(fields, wish));
+    found.map_or_else(|| id(wish), |fields| number(&fields, 2)).ok_or_else(|| {
+        Error::Usage(format!("unable to find group {wish}: no matching entries in group file"))
+    })
+}
+
 fn entries(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(':').collect())
 }
@@ -113,6 +121,14 @@ mod tests {
         check("2147483647", Some((2_147_483_647, 0, &[], "/")));
         check("www:4294967295", None);
         check("rogue", None);
+    }
+
+    #[test]
+    fn further_groups() {
+        for (wish, want) in [("tty", Some(5)), ("5", Some(5)), ("777", Some(777)), ("nobody", None)]
+        {
+            assert_eq!(group(wish, FILES).ok(), want, "{wish}");
+        }
     }
 
     #[test]

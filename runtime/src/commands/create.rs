@@ -1,8 +1,14 @@
 //! `twill create`: everything of `run` but the start.
 
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use super::isolation::{self, Pull};
 use crate::commands::Code;
-use crate::container::Store;
 use crate::container::create::{self, Wishes};
+use crate::container::{Record, Store, env_file};
+use crate::error::{Error, FileContext as _, Result};
 use crate::{Paths, output};
 
 /// What describes a container to be.
@@ -56,27 +62,32 @@ pub struct Args {
     /// How much of the host it may use.
     #[command(flatten)]
     pub limits: super::update::Limits,
+    /// What it may do and see.
+    #[command(flatten)]
+    pub isolation: isolation::Args,
     /// The image, then the command that replaces the image's own
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     pub image_and_command: Vec<String>,
 }
 
 impl Args {
-    /// For the library.
-    #[must_use]
-    pub fn wishes(&self) -> Wishes {
+    /// For the library; files that are named are read here and now.
+    pub fn wishes(&self) -> Result<Wishes> {
         // Clap has seen to it that there is an image.
         let (image, command) = self.image_and_command.split_first().map_or_else(
             || (String::new(), Vec::new()),
             |(image, command)| (image.clone(), command.to_vec()),
         );
-        Wishes {
+        let more = &self.isolation;
+        let mut env = env_file::read(&more.env_file)?;
+        env.extend_from_slice(&self.env);
+        Ok(Wishes {
             image,
             command,
             entrypoint: self.entrypoint.clone(),
             name: self.name.clone(),
             hostname: self.hostname.clone(),
-            env: self.env.clone(),
+            env,
             workdir: self.workdir.clone(),
             user: self.user.clone(),
             network: self.network,
@@ -87,13 +98,58 @@ impl Args {
             labels: self.label.clone(),
             resources: self.limits.resources(),
             restart: self.restart,
-        }
+            security: more.security()?,
+            isolation: more.isolation(),
+            exposed: more.expose.concat(),
+            stop_signal: more.stop_signal,
+            stop_timeout: more.stop_timeout,
+            cid_file: more.cidfile.clone(),
+            log_options: more.log_options()?,
+        })
     }
 }
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
-    output::line(create::create(&store, &args.wishes())?.id);
+    output::line(create(&store, args, &args.wishes()?)?.id);
     Ok(Code::OK)
+}
+
+/// Writes a new container down, and its id where that was asked for.
+pub fn create(store: &Store<'_>, args: &Args, wishes: &Wishes) -> Result<Record> {
+    let pull = args.isolation.pull;
+    if pull == Pull::Always {
+        let reason = "there is no registry to pull from yet: load or import the image, and leave --pull always out";
+        return Err(Error::Usage(format!("cannot pull '{}': {reason}", wishes.image)));
+    }
+    let file = wishes.cid_file.as_deref().map(claim).transpose()?;
+    let written = create::create(store, wishes).and_then(|record| {
+        if let (Some(mut file), Some(path)) = (file, &wishes.cid_file) {
+            file.write_all(record.id.as_bytes()).file("write", path)?;
+        }
+        Ok(record)
+    });
+    written.map_err(|error| {
+        if let Some(path) = &wishes.cid_file {
+            // The first cause counts.
+            drop(fs::remove_file(path));
+        }
+        match error {
+            Error::NoSuchImage(name) if pull == Pull::Never => {
+                Error::Usage(format!("No such image: {name}"))
+            }
+            error => error,
+        }
+    })
+}
+
+fn claim(path: &Path) -> Result<File> {
+    File::create_new(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::Usage(format!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            path.display()
+        )),
+        _ => Error::File { operation: "create", path: path.to_owned(), source: error },
+    })
 }

@@ -1,13 +1,14 @@
 //! `twill exec`: one more process in a running container.
 
 use crate::commands::{Code, each};
-use crate::container::Store;
+use crate::container::{Store, env_file};
 use crate::exec::{self, Wishes};
 use crate::terminal::is_terminal;
 use crate::{Error, Paths, sealed};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_help = "Examples:
   twill exec web ls /            run a command
   twill exec -it web sh          sit in the container
@@ -28,6 +29,12 @@ pub struct Args {
     /// Set an environment variable; without `=VALUE`, take it from here
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
+    /// Read environment variables from a file, NAME=VALUE or NAME a line
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<std::path::PathBuf>,
+    /// Give it all capabilities, whatever the container has
+    #[arg(long)]
+    pub privileged: bool,
     /// Working directory inside; the container's own if not given
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
@@ -45,14 +52,17 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let Some((container, command)) = args.container_and_command.split_first() else {
         return Err(Error::Usage("no container given".into()).into());
     };
+    let mut env = env_file::read(&args.env_file)?;
+    env.extend_from_slice(&args.env);
     let wishes = Wishes {
         command: command.to_vec(),
-        env: args.env.clone(),
+        env,
         workdir: args.workdir.clone(),
         user: args.user.clone(),
         interactive: args.interactive && !args.detach,
         tty: args.tty && !args.detach,
         detach: args.detach,
+        privileged: args.privileged,
     };
     if wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
         return Err(Error::Usage("the input device is not a TTY".into()).into());

@@ -17,6 +17,7 @@ pub mod images;
 pub mod import;
 pub mod info;
 pub mod inspect;
+pub mod isolation;
 pub mod kill;
 pub mod load;
 pub mod logs;

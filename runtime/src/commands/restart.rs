@@ -35,7 +35,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 
 fn restart(store: &Store<'_>, container: &Container, asking: Asking) -> Result<()> {
     let record = &container.record;
-    end::stop(store, container, asking.manner(Wish::Again))?;
+    end::stop(store, container, asking.manner(record, Wish::Again))?;
     let started = Session::start(store.paths(), record, None)
         .and_then(|mut session| session.wait_until_started());
     if started.is_err() && record.auto_remove && container.state.status == Status::Running {

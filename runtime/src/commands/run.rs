@@ -1,7 +1,7 @@
 //! `twill run`: a container from an image, started.
 
 use crate::commands::{Code, create as create_command};
-use crate::container::{Record, Store, create, reap};
+use crate::container::{Record, Store, reap};
 use crate::monitor::session::{self, Ending, Session, Signals};
 use crate::terminal::is_terminal;
 use crate::{Error, Paths, output};
@@ -15,6 +15,10 @@ use crate::{Error, Paths, output};
   twill run -d --name web busybox httpd -f      stay in the background
   echo data | twill run -i --rm busybox wc -c   feed it
   twill run -it --rm busybox sh                 sit in it; ctrl-p ctrl-q leaves it running
+  twill run --rm --read-only --cap-drop ALL --security-opt no-new-privileges busybox id
+                                                give it nothing that it can do without
+  twill run -d --init --ulimit nofile=4096 --stop-timeout 60 db
+                                                reap orphans, few files, a minute to end
 
 The exit code is the command's own, 128+n if signal n ended it, 127 if there is no such command,
 126 if it cannot be invoked, 125 if twill itself failed."
@@ -30,14 +34,14 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let wishes = args.create.wishes();
+    let wishes = args.create.wishes()?;
     if !args.detach && wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
         return Err(Error::Usage("the input device is not a TTY".into()).into());
     }
     // Before there is a container that a signal could leave alone.
     let signals = (!args.detach).then(Signals::take).transpose()?;
     let store = Store::new(paths);
-    let record = create::create(&store, &wishes)?;
+    let record = create_command::create(&store, &args.create, &wishes)?;
     let session = session::Wishes { input: record.open_stdin, tty: record.tty };
     let attached = (!args.detach).then_some(session);
     let started = Session::start(paths, &record, attached)

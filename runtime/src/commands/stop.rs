@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use crate::commands::{Code, each};
 use crate::container::end::{self, Manner};
-use crate::container::{Store, Wish};
+use crate::container::{Record, Store, Wish};
 use crate::{Paths, output};
+
+/// Seconds, if nobody says anything else.
+const PATIENCE: i64 = 10;
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,24 +34,25 @@ pub struct Asking {
     /// Signal that asks it to end; its own stop signal if not given
     #[arg(short, long)]
     pub signal: Option<crate::signals::Signal>,
-    /// Seconds to wait before the container is killed; -1 waits for ever
+    /// Seconds to wait before the container is killed; -1 waits for ever; its own `--stop-timeout`, else
+    /// 10, if not given
     #[arg(
         short,
         long,
         visible_alias = "timeout",
         value_name = "SECONDS",
-        default_value_t = 10,
         allow_negative_numbers = true
     )]
-    pub time: i64,
+    pub time: Option<i64>,
 }
 
 impl Asking {
     /// For the library.
     #[must_use]
-    pub fn manner(self, wish: Wish) -> Manner {
+    pub fn manner(self, record: &Record, wish: Wish) -> Manner {
+        let seconds = self.time.or(record.stop_timeout).unwrap_or(PATIENCE);
         // -1 waits for ever.
-        let grace = u64::try_from(self.time).ok().map(Duration::from_secs);
+        let grace = u64::try_from(seconds).ok().map(Duration::from_secs);
         Manner { signal: self.signal, grace, wish }
     }
 }
@@ -56,8 +60,8 @@ impl Asking {
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
-    let manner = args.asking.manner(Wish::Rest);
     Ok(each::container(&store, &args.containers, |container, name| {
+        let manner = args.asking.manner(&container.record, Wish::Rest);
         end::stop(&store, &container, manner)?;
         output::line(name);
         Ok(())

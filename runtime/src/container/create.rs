@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use oci_spec::image::Config;
 
-use super::id;
+use super::isolation::{Ipc, Isolation, Pid, Sysctl, Uts};
 use super::record::{ImageOf, Network, Record};
 use super::resources::{self, Resources};
 use super::restart::Policy;
 use super::store::Store;
+use super::{id, logging};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::image::{self, Image};
+use crate::security::{Security, capabilities};
 use crate::signals::Signal;
 
 /// What the user asked for; what is left out comes from the image.
@@ -51,6 +53,20 @@ pub struct Wishes {
     pub resources: Resources,
     /// Does it start again after its end?
     pub restart: Policy,
+    /// Its powers.
+    pub security: Security,
+    /// What it has for itself, and what it shares.
+    pub isolation: Isolation,
+    /// Ports, as in `80/tcp`, beside those of the image.
+    pub exposed: Vec<String>,
+    /// The image's if not given.
+    pub stop_signal: Option<Signal>,
+    /// Seconds that it gets to end.
+    pub stop_timeout: Option<i64>,
+    /// Where its id is written to, too.
+    pub cid_file: Option<PathBuf>,
+    /// How its output is kept.
+    pub log_options: BTreeMap<String, String>,
 }
 
 /// Writes a new container down.
@@ -60,6 +76,8 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
         let both = "conflicting options: cannot specify both --restart and --rm";
         return Err(Error::Usage(both.into()));
     }
+    check(wishes)?;
+    let isolation = with_ids(store, wishes.isolation.clone())?;
     let images = image::Store::open(store.paths()).map_err(Error::Image)?;
     // Until the record names the image, only this keeps it here.
     let _hold = images.hold().map_err(Error::Image)?;
@@ -67,9 +85,50 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
         image::Error::Unknown { .. } => Error::NoSuchImage(with_tag(&wishes.image)),
         error => Error::Image(error),
     })?;
-    let record = store.add(record(wishes, &image)?, wishes.name.as_deref())?;
+    let record =
+        store.add(Record { isolation, ..record(wishes, &image)? }, wishes.name.as_deref())?;
     events::container(store.paths(), &record, "create", &[]);
     Ok(record)
+}
+
+/// What cannot go together, in Docker's words.
+fn check(wishes: &Wishes) -> Result<()> {
+    let refuse = |text: &str| Err(Error::Usage(text.to_owned()));
+    let isolation = &wishes.isolation;
+    logging::check(&wishes.log_options)?;
+    if isolation.uts == Uts::Host && (wishes.hostname.is_some() || !isolation.domainname.is_empty())
+    {
+        return refuse("conflicting options: hostname and the UTS mode");
+    }
+    for name in isolation.sysctls.keys() {
+        if Sysctl::is_of_network(name) && wishes.network == Network::Host {
+            return refuse(&format!("sysctl '{name}' not allowed in host network namespace"));
+        }
+        let foreign = !matches!(isolation.ipc, Ipc::Private | Ipc::Shareable | Ipc::None);
+        if Sysctl::is_of_ipc(name) && foreign {
+            return refuse(&format!("sysctl '{name}' not allowed in host ipc namespace"));
+        }
+    }
+    wishes.security.capabilities(&capabilities::own()).map(drop).map_err(|missing| {
+        Error::Usage(format!("{missing} cannot be given: this program does not have it itself"))
+    })
+}
+
+/// Names may go to others later; ids do not.
+fn with_ids(store: &Store<'_>, mut isolation: Isolation) -> Result<Isolation> {
+    if let Pid::Container(name) = &mut isolation.pid {
+        *name = store.find(name)?.record.id;
+    }
+    if let Ipc::Container(name) = &mut isolation.ipc {
+        let donor = store.find(name)?.record;
+        if !matches!(donor.isolation.ipc, Ipc::Shareable | Ipc::Host) {
+            return Err(Error::Usage(format!(
+                "cannot join IPC of container {name}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            )));
+        }
+        *name = donor.id;
+    }
+    Ok(isolation)
 }
 
 fn with_tag(name: &str) -> String {
@@ -83,11 +142,13 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
     let id = id::random();
     let hostname = match (&wishes.hostname, wishes.network) {
         (Some(hostname), _) => check_hostname(hostname)?,
-        (None, Network::Host) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        (None, Network::Host) => host_name(),
+        (None, _) if wishes.isolation.uts == Uts::Host => host_name(),
         (None, _) => id::short(&id).to_owned(),
     };
     let workdir = wishes.workdir.as_ref().or(defaults.working_dir().as_ref());
-    let stop_signal = defaults.stop_signal().as_ref().and_then(|name| name.parse().ok());
+    let of_image = defaults.stop_signal().as_ref().and_then(|name| name.parse().ok());
+    let stop_signal = wishes.stop_signal.or(of_image);
     Ok(Record {
         id,
         name: String::new(),
@@ -112,7 +173,23 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
         labels: labels(wishes, &defaults)?,
         resources: wishes.resources.clone(),
         restart: wishes.restart,
+        security: wishes.security.clone(),
+        isolation: wishes.isolation.clone(),
+        exposed: defaults
+            .exposed_ports()
+            .iter()
+            .flatten()
+            .chain(&wishes.exposed)
+            .cloned()
+            .collect(),
+        stop_timeout: wishes.stop_timeout,
+        cid_file: wishes.cid_file.clone(),
+        log_options: wishes.log_options.clone(),
     })
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn labels(wishes: &Wishes, defaults: &Config) -> Result<BTreeMap<String, String>> {
@@ -210,6 +287,13 @@ mod tests {
             labels: vec![],
             resources: Resources::default(),
             restart: Policy::No,
+            security: Security::default(),
+            isolation: Isolation::default(),
+            exposed: vec![],
+            stop_signal: None,
+            stop_timeout: None,
+            cid_file: None,
+            log_options: BTreeMap::new(),
         }
     }
 

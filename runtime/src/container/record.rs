@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::isolation::Isolation;
 use super::resources::Resources;
 use super::restart::Policy;
+use crate::security::Security;
 
 /// How a container meets the network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Serialize, Deserialize)]
@@ -86,6 +88,24 @@ pub struct Record {
     /// Does it start again after its end?
     #[serde(default)]
     pub restart: Policy,
+    /// Its powers.
+    #[serde(default)]
+    pub security: Security,
+    /// What it has for itself, and what it shares.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Ports that it listens on, as in `80/tcp`: of the image and of the user.
+    #[serde(default)]
+    pub exposed: std::collections::BTreeSet<String>,
+    /// Seconds that it gets to end; any number if negative.
+    #[serde(default)]
+    pub stop_timeout: Option<i64>,
+    /// Where its id was written to, too.
+    #[serde(default)]
+    pub cid_file: Option<PathBuf>,
+    /// How its output is kept: `--log-opt`, checked.
+    #[serde(default)]
+    pub log_options: std::collections::BTreeMap<String, String>,
 }
 
 impl Record {
@@ -125,5 +145,11 @@ pub(crate) fn sample() -> Record {
         labels: std::collections::BTreeMap::new(),
         resources: Resources::default(),
         restart: Policy::No,
+        security: Security::default(),
+        isolation: Isolation::default(),
+        exposed: std::collections::BTreeSet::new(),
+        stop_timeout: None,
+        cid_file: None,
+        log_options: std::collections::BTreeMap::new(),
     }
 }

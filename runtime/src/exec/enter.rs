@@ -7,7 +7,7 @@ use libcontainer::syscall::syscall::{Syscall, create_syscall};
 use libcontainer::{capabilities, seccomp};
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::setrlimit;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chdir, getcwd, setgroups, setsid};
@@ -16,10 +16,9 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::streams::Streams;
 use super::{Plan, exit_code};
-use crate::bundle::spec;
+use crate::bundle::{Identity, Powers};
 use crate::monitor::executor::{Refusal, become_program, look_up};
 use crate::raw::SingleThread;
-use crate::security::{self, capabilities::DEFAULT};
 
 const CANNOT_INVOKE: u8 = 126;
 
@@ -65,8 +64,9 @@ fn join(plan: &Plan) -> Step<()> {
     tie_to_parent(plan)?;
     // By the host's paths, so before its mounts are out of sight.
     plan.cgroup.enter().map_err(|error| failed("enter the cgroup", &error.chain()))?;
-    let (soft, hard) = spec::open_files(crate::monitor::open_files_limit());
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(step("set the limits"))?;
+    for limit in &plan.powers.limits {
+        setrlimit(limit.resource, limit.soft, limit.hard).map_err(step("set the limits"))?;
+    }
     // Until the program is executed, this is a program of the host in the container's sight: its
     // processes must not be able to look into it.
     prctl::set_dumpable(false).map_err(step("hide from the container"))?;
@@ -105,7 +105,7 @@ fn settle(plan: &Plan, streams: &Streams) -> Step<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     setgroups(&groups).map_err(step("set the groups"))?;
     let system = create_syscall();
-    restrict(system.as_ref(), identity.uid, identity.gid)
+    restrict(system.as_ref(), identity, &plan.powers)
         .map_err(|error| failed("give up privileges", &error))?;
     tie_to_parent(plan)
 }
@@ -124,15 +124,21 @@ fn tie_to_parent(plan: &Plan) -> Step<()> {
 }
 
 /// The same steps in the same order as libcontainer's for the container's first process.
-fn restrict(system: &dyn Syscall, uid: u32, gid: u32) -> anyhow::Result<()> {
+fn restrict(system: &dyn Syscall, identity: &Identity, powers: &Powers) -> anyhow::Result<()> {
+    if powers.no_new_privileges {
+        prctl::set_no_new_privs()?;
+    }
     // libcontainer speaks of another version of nix, whose types have no name here.
-    system.set_id(uid.into(), gid.into())?;
+    system.set_id(identity.uid.into(), identity.gid.into())?;
     system.close_range(0)?;
-    let profile = serde_json::from_value(security::seccomp::profile())?;
-    seccomp::initialize_seccomp(&profile)?;
+    if let Some(filter) = &powers.filter {
+        seccomp::initialize_seccomp(&serde_json::from_value(filter.clone())?)?;
+    }
     capabilities::reset_effective(system)?;
     let set = serde_json::from_value(serde_json::json!({
-        "bounding": DEFAULT, "effective": DEFAULT, "permitted": DEFAULT,
+        "bounding": powers.capabilities,
+        "effective": powers.capabilities,
+        "permitted": powers.capabilities,
     }))?;
     capabilities::drop_privileges(&set, system)?;
     Ok(())

@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 
 use crate::bundle::rootfs::Inside;
 use crate::bundle::user::{self, Databases};
-use crate::bundle::{Identity, spec};
+use crate::bundle::{Identity, Powers, powers, spec};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::container::create::expand_environment;
 use crate::container::{Container, Record};
@@ -32,10 +32,12 @@ use crate::error::{Error, Result, SystemContext as _};
 use crate::monitor::executor;
 use crate::process::Handle;
 use crate::raw::SingleThread;
+use crate::security::capabilities;
 use crate::{Paths, events};
 
 /// What is to be run.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Wishes {
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -51,6 +53,8 @@ pub struct Wishes {
     pub tty: bool,
     /// Return as soon as the program has been executed.
     pub detach: bool,
+    /// With all capabilities?
+    pub privileged: bool,
 }
 
 /// Everything that the new process needs to know, found out before the first fork.
@@ -61,6 +65,7 @@ struct Plan {
     handle: Handle,
     cgroup: Cgroup,
     identity: Identity,
+    powers: Powers,
     command: Vec<String>,
     environment: Vec<String>,
     workdir: PathBuf,
@@ -104,7 +109,15 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
     let passwd = inside.read(Path::new("/etc/passwd"))?;
     let group = inside.read(Path::new("/etc/group"))?;
     let user = wishes.user.as_deref().unwrap_or(&record.user);
-    let identity = user::resolve(user, Databases { passwd: &passwd, group: &group })?;
+    let files = Databases { passwd: &passwd, group: &group };
+    let mut identity = user::resolve(user, files)?;
+    if wishes.user.is_none() {
+        powers::add_groups(&mut identity, record, files)?;
+    }
+    let mut powers = Powers::of(record)?;
+    if wishes.privileged {
+        powers.capabilities = capabilities::own();
+    }
     let workdir = wishes.workdir.as_ref().map_or_else(|| record.workdir.clone(), PathBuf::from);
     if !workdir.is_absolute() {
         return Err(Error::Usage("the working directory needs to be an absolute path".into()));
@@ -117,6 +130,7 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
         cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
         environment: spec::environment(&record_env, &identity),
         identity,
+        powers,
         command: wishes.command.clone(),
         workdir,
         tty: wishes.tty,

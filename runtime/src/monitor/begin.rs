@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup, dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setsid};
 
 use super::connection::Connection;
-use super::log::Log;
+use super::log::{Log, Style};
 use super::socket;
 use super::supervise::Desk;
 use crate::Paths;
@@ -68,7 +68,7 @@ pub(super) fn open_desk(paths: &Paths, record: &Record, first: Option<Connection
     Ok(Desk {
         listener,
         clients: first.into_iter().collect(),
-        log: Log::open(&paths.container(&record.id).join("log.json"))?,
+        log: Log::open(&paths.container(&record.id).join("log.json"), Style::of(record)?)?,
         signals: SignalFd::with_flags(&mask, flags).system("listen to signals")?,
         stop_signal: Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM),
         cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),

@@ -20,6 +20,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access, execve};
 
+use super::init;
 use crate::raw;
 
 /// There is no such program.
@@ -40,6 +41,8 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) report: Rc<std::io::PipeWriter>,
+    /// Does a process of ours stay to reap orphans?
+    pub(super) init: bool,
 }
 
 impl Program {
@@ -55,6 +58,13 @@ impl Executor for Program {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let (arguments, environment) = command(spec);
         let refused = match look_up(&arguments, &environment) {
+            Ok(program) if self.init => {
+                return Err(init::run(|| {
+                    let refusal = become_program(&program, &arguments, &environment);
+                    self.refuse(&refusal);
+                    i32::from(refusal.code)
+                }));
+            }
             Ok(program) => become_program(&program, &arguments, &environment),
             Err(refusal) => refusal,
         };

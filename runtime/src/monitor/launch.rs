@@ -10,7 +10,6 @@ use std::rc::Rc;
 use libcontainer::container::Container as OciContainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Uid, fchown};
 use twill_core::ids::Family;
 use twill_endpoint::{Host, Request};
@@ -18,10 +17,10 @@ use twill_net::blocking::Kernel;
 use twill_net::netns::Netns;
 
 use super::executor::{self, Program};
-use super::socket;
+use super::{sharing, socket};
 use crate::Paths;
 use crate::bundle::user::Databases;
-use crate::bundle::{Identity, Inputs, files, rootfs, spec, user};
+use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, user};
 use crate::cgroup::Hierarchies;
 use crate::container::{Address, Ip, Network, Record, births, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
@@ -52,10 +51,11 @@ pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
-    let identity = write_bundle((paths, &families), record, &mounted)?;
+    let (identity, shared) = write_bundle((paths, &families), record, &mounted)?;
     let (mut ends, ours) = Ends::new(paths, record, &identity)?;
     let (outcome, report) = io::pipe().system("make a pipe")?;
     let built = build(paths, record, Builder { ends: &mut ends, report });
+    drop(shared);
     let mut container = match built {
         Ok(container) => container,
         Err(error) => return Err(refused(outcome).unwrap_or(error)),
@@ -93,42 +93,38 @@ fn write_bundle(
     (paths, families): (&Paths, &[Family]),
     record: &Record,
     mounted: &Path,
-) -> Result<Identity> {
+) -> Result<(Identity, sharing::Found)> {
     let inside = rootfs::Inside::open(mounted)?;
     let passwd = inside.read(Path::new("/etc/passwd"))?;
     let group = inside.read(Path::new("/etc/group"))?;
-    let identity = user::resolve(&record.user, Databases { passwd: &passwd, group: &group })?;
+    let files = Databases { passwd: &passwd, group: &group };
+    let mut identity = user::resolve(&record.user, files)?;
+    powers::add_groups(&mut identity, record, files)?;
     inside.ensure_directory(&record.workdir)?;
     for file in files::MOUNTED {
         inside.ensure_file(Path::new(file))?;
     }
+    let powers = Powers::of(record)?;
     let directory = paths.container(&record.id);
     files::write(&directory, record, families)?;
     let hierarchies = Hierarchies::here()?;
     let cgroup = hierarchies.cgroup(&record.cgroup());
     cgroup.create_v1(&hierarchies)?;
+    let shared = sharing::find(paths, record)?;
     let config = spec::render(&Inputs {
         record,
         identity: &identity,
         rootfs: mounted,
         files: &directory,
-        open_files_limit: open_files_limit(),
+        powers: &powers,
+        nodes: &powers::nodes(record)?,
+        shared: &shared.shared,
         counts_swap: cgroup.counts_swap(),
         cgroups_v1: &cgroup.directories()[..hierarchies.v1().len()],
     });
     let path = paths.run_container(&record.id).join("config.json");
     fs::write(&path, config.to_string()).file("write", &path)?;
-    Ok(identity)
-}
-
-/// Without `CAP_SYS_RESOURCE` a hard limit can only be lowered.
-pub(crate) fn open_files_limit() -> u64 {
-    let may_raise =
-        caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE);
-    if may_raise.unwrap_or(false) {
-        return u64::MAX;
-    }
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard)
+    Ok((identity, shared))
 }
 
 struct Builder<'a> {
@@ -143,7 +139,7 @@ fn build(paths: &Paths, record: &Record, with: Builder<'_>) -> Result<OciContain
     let states = run.join("oci");
     fs::create_dir(&states).file("create", &states)?;
     let mut builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
-        .with_executor(Program { report: Rc::new(with.report) })
+        .with_executor(Program { report: Rc::new(with.report), init: record.isolation.init })
         .with_root_path(&states)
         .map_err(Error::runtime)?
         .with_console_socket(with.ends.console.as_ref());

@@ -2,15 +2,21 @@
 //!
 //! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}`. A line longer than
 //! [`MAX_LINE`] is split; only the last piece ends in `\n`.
+//!
+//! A file that has become too large makes way: `log.json` is called `log.json.1` then, that one
+//! `log.json.2`, and the last one is gone. Where there is to be one file only, it begins anew.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::container::Record;
+use crate::container::logging::{self, Rotation};
 use crate::error::{FileContext as _, Result};
 
 /// Bytes of one stream that are kept until their line ends.
@@ -25,10 +31,28 @@ pub(super) enum Stream {
     Error,
 }
 
+/// How much is kept, and with what.
+#[derive(Debug, Default)]
+pub(super) struct Style {
+    rotation: Rotation,
+    /// Noted beside each line.
+    details: BTreeMap<String, String>,
+}
+
+impl Style {
+    /// As it was asked for.
+    pub(super) fn of(record: &Record) -> Result<Self> {
+        let rotation = logging::rotation(&record.log_options)?;
+        Ok(Self { rotation, details: logging::details(record) })
+    }
+}
+
 /// Appends to a log file. Its memory is bounded, and a full disk costs lines, never the container.
 #[derive(Debug)]
 pub(super) struct Log {
+    path: PathBuf,
     file: File,
+    style: Style,
     /// Where the last whole entry ends.
     length: u64,
     partial: [Vec<u8>; 2],
@@ -38,11 +62,11 @@ pub(super) struct Log {
 
 impl Log {
     /// Goes on with a log, or begins one.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o640).open(path).file("open", path)?;
+    pub(super) fn open(path: &Path, style: Style) -> Result<Self> {
+        let file = append_to(path).file("open", path)?;
         let length = file.metadata().file("look at", path)?.len();
-        Ok(Self { file, length, partial: [Vec::new(), Vec::new()], lost: 0 })
+        let path = path.to_owned();
+        Ok(Self { path, file, style, length, partial: [Vec::new(), Vec::new()], lost: 0 })
     }
 
     /// Takes a piece of output as it came from the pipe.
@@ -55,12 +79,12 @@ impl Log {
                 let (head, tail) = chunk.split_at(room.min(chunk.len()));
                 partial.extend_from_slice(head);
                 if partial.len() == MAX_LINE || partial.ends_with(b"\n") {
-                    entries.push_str(&entry(stream, partial, now));
+                    entries.push_str(&self.style.entry(stream, partial, now));
                     partial.clear();
                     partial.extend_from_slice(tail);
                 }
                 if partial.ends_with(b"\n") {
-                    entries.push_str(&entry(stream, partial, now));
+                    entries.push_str(&self.style.entry(stream, partial, now));
                     partial.clear();
                 }
             }
@@ -73,7 +97,8 @@ impl Log {
         for stream in [Stream::Output, Stream::Error] {
             let partial = std::mem::take(&mut self.partial[stream as usize]);
             if !partial.is_empty() {
-                self.append(&entry(stream, &partial, now), now);
+                let entry = self.style.entry(stream, &partial, now);
+                self.append(&entry, now);
             }
         }
     }
@@ -84,16 +109,31 @@ impl Log {
         }
         if self.lost > 0 {
             let text = format!("twill: {} lines of the log were lost\n", self.lost);
-            if self.put(&entry(Stream::Error, text.as_bytes(), now)) {
+            let entry = self.style.entry(Stream::Error, text.as_bytes(), now);
+            if self.put(&entry) {
                 self.lost = 0;
             }
         }
-        if !self.put(entries) {
-            self.lost += entries.lines().count() as u64;
+        for entries in self.portions(entries) {
+            if !self.put(entries) {
+                self.lost += entries.lines().count() as u64;
+            }
+        }
+    }
+
+    /// Where files are bounded, each entry by itself: a few bytes of output may be many entries.
+    fn portions<'a>(&self, entries: &'a str) -> Vec<&'a str> {
+        match self.style.rotation.size {
+            None => vec![entries],
+            Some(_) => entries.split_inclusive('\n').collect(),
         }
     }
 
     fn put(&mut self, entries: &str) -> bool {
+        if self.style.rotation.size.is_some_and(|size| self.length >= size) {
+            // What cannot be moved goes on growing: output is worth more than its bounds.
+            drop(self.rotate());
+        }
         if self.file.write_all(entries.as_bytes()).is_ok() {
             self.length += entries.len() as u64;
             return true;
@@ -104,14 +144,52 @@ impl Log {
     }
 }
 
-fn entry(stream: Stream, bytes: &[u8], now: Timestamp) -> String {
-    let stream = match stream {
-        Stream::Output => "stdout",
-        Stream::Error => "stderr",
-    };
-    let log = String::from_utf8_lossy(bytes);
-    let object = json!({"log": log, "stream": stream, "time": format!("{now:.9}")});
-    format!("{object}\n")
+impl Log {
+    /// Whoever dies in between leaves a gap in the numbers; the next time closes it.
+    fn rotate(&mut self) -> io::Result<()> {
+        let older = self.style.rotation.files.saturating_sub(1);
+        if older == 0 {
+            self.file.set_len(0)?;
+            self.length = 0;
+            return Ok(());
+        }
+        for number in (1..older).rev() {
+            match fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, numbered(&self.path, 1))?;
+        self.file = append_to(&self.path)?;
+        self.length = 0;
+        Ok(())
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+/// What a log file is called after it made way so many times.
+pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+impl Style {
+    fn entry(&self, stream: Stream, bytes: &[u8], now: Timestamp) -> String {
+        let stream = match stream {
+            Stream::Output => "stdout",
+            Stream::Error => "stderr",
+        };
+        let log = String::from_utf8_lossy(bytes);
+        let mut object = json!({"log": log, "stream": stream, "time": format!("{now:.9}")});
+        if !self.details.is_empty() {
+            object["attrs"] = json!(self.details);
+        }
+        format!("{object}\n")
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +223,7 @@ mod tests {
     fn check(name: &str, pieces: &[&[u8]], want: &[&str]) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.json");
-        let mut log = Log::open(&path).unwrap();
+        let mut log = Log::open(&path, Style::default()).unwrap();
         let now: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().unwrap();
         for piece in pieces {
             log.write(Stream::Output, piece, now);
@@ -166,10 +244,30 @@ mod tests {
     }
 
     #[test]
+    fn files_that_are_full_make_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.json");
+        let of =
+            |files| Style { rotation: Rotation { size: Some(100), files }, ..Style::default() };
+        let mut log = Log::open(&path, of(3)).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        for number in 0..20 {
+            log.write(Stream::Output, format!("{number}\n").as_bytes(), now);
+        }
+        let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+        let all = [path.clone(), numbered(&path, 1), numbered(&path, 2)].map(|path| lines(&path));
+        assert_eq!(all, [2, 2, 2]);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+        let mut log = Log::open(&path, of(1)).unwrap();
+        log.write(Stream::Output, b"alone\n", now);
+        assert_eq!(lines(&path), 1);
+    }
+
+    #[test]
     fn a_full_disk_loses_lines_and_says_so_later() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.json");
-        let mut log = Log::open(&path).unwrap();
+        let mut log = Log::open(&path, Style::default()).unwrap();
         let now = Timestamp::UNIX_EPOCH;
         log.write(Stream::Output, b"before\n", now);
         let good = std::mem::replace(

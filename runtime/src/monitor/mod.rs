@@ -11,18 +11,20 @@ mod connection;
 pub mod control;
 pub mod executor;
 mod forward;
+mod init;
 mod launch;
 mod log;
 pub mod session;
+mod sharing;
 mod socket;
 mod supervise;
+
+pub(crate) use self::log::numbered;
 
 use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::sys::prctl;
-
-pub(crate) use launch::open_files_limit;
 
 use self::begin::{begin, leave_the_caller, open_desk};
 use self::connection::Connection;

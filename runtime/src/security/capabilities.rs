@@ -18,9 +18,50 @@ pub const DEFAULT: [&str; 14] = [
     "CAP_SYS_CHROOT",
 ];
 
+/// Stands for every capability.
+pub const ALL: &str = "ALL";
+
+/// The kernel's name of what a person called `net_admin`, `CAP_NET_ADMIN` or `all`.
+pub fn parse(text: &str) -> Result<String, String> {
+    let name = text.trim().to_ascii_uppercase();
+    if name == ALL || name == "CAP_ALL" {
+        return Ok(ALL.to_owned());
+    }
+    let name = if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
+    match name.parse::<caps::Capability>() {
+        Ok(_known) => Ok(name),
+        Err(_unknown) => Err(format!("unknown capability: {text:?}")),
+    }
+}
+
+/// Those that this process could give away.
+#[must_use]
+pub fn own() -> Vec<String> {
+    let all = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
+    let mut names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_capabilities() {
+        for (text, want) in [
+            ("net_admin", Some("CAP_NET_ADMIN")),
+            ("CAP_NET_ADMIN", Some("CAP_NET_ADMIN")),
+            ("cap_sys_time", Some("CAP_SYS_TIME")),
+            ("all", Some("ALL")),
+            ("CAP_ALL", Some("ALL")),
+            ("bogus", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text).ok().as_deref(), want, "{text:?}");
+        }
+        assert_eq!(parse("bogus").unwrap_err(), "unknown capability: \"bogus\"");
+    }
 
     /// The number that Docker's containers show as `CapEff`.
     #[test]

@@ -1,7 +1,11 @@
 //! What a container may do and see: Docker's defaults, as tables.
 
 pub mod capabilities;
+mod policy;
+pub mod profile;
 pub mod seccomp;
+
+pub use policy::{Seccomp, Security};
 
 /// Paths that show or steer the host; covered by nothing or by an empty directory.
 pub const MASKED_PATHS: [&str; 12] = [

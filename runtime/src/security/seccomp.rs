@@ -1,7 +1,7 @@
 //! What a container's processes may ask of the kernel: Docker's default profile, as facts.
 //!
 //! Source of the list: the default profile of moby (25 and later, which no longer allows
-//! `io_uring`), resolved for [`super::capabilities::DEFAULT`]. Admitted are the native architecture and its
+//! `io_uring`), resolved for the capabilities of the container. Admitted are the native architecture and its
 //! 32-bit ancestor, whose programs would be killed otherwise; each costs every start of a container
 //! some milliseconds, so x32, which Debian disables, is left out. A call that is not listed fails
 //! with `EPERM`; one that libseccomp does not know yet is left out.
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Calls that are harmless with any arguments.
 const ALLOWED: &str = "\
     accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown \
-    chroot clock_adjtime clock_getres clock_gettime clock_nanosleep close close_range connect \
+    clock_adjtime clock_getres clock_gettime clock_nanosleep close close_range connect \
     copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_ctl_old \
     epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 execve execveat exit \
     exit_group faccessat faccessat2 fadvise64 fallocate fanotify_mark fchdir fchmod fchmodat \
@@ -58,6 +58,30 @@ const ALLOWED_32_BIT: &str = "\
     sigreturn socketcall stat64 statfs64 timer_gettime64 timer_settime64 timerfd_gettime64 \
     timerfd_settime64 truncate64 ugetrlimit utimensat_time64 waitpid";
 
+/// Calls that only whoever has one of these capabilities may make.
+const BY_CAPABILITY: [(&str, &str); 14] = [
+    ("CAP_SYS_CHROOT", "chroot"),
+    ("CAP_DAC_READ_SEARCH", "open_by_handle_at"),
+    (
+        "CAP_SYS_ADMIN",
+        "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie \
+         lsm_get_self_attr lsm_list_modules lsm_set_self_attr mount mount_setattr move_mount \
+         open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog \
+         umount umount2 unshare",
+    ),
+    ("CAP_SYS_BOOT", "reboot"),
+    ("CAP_SYS_MODULE", "delete_module finit_module init_module"),
+    ("CAP_SYS_PACCT", "acct"),
+    ("CAP_SYS_PTRACE", "kcmp pidfd_getfd process_madvise"),
+    ("CAP_SYS_RAWIO", "ioperm iopl"),
+    ("CAP_SYS_TIME", "clock_settime clock_settime64 settimeofday stime"),
+    ("CAP_SYS_TTY_CONFIG", "vhangup"),
+    ("CAP_SYS_NICE", "get_mempolicy mbind set_mempolicy set_mempolicy_home_node"),
+    ("CAP_SYSLOG", "syslog"),
+    ("CAP_BPF", "bpf"),
+    ("CAP_PERFMON", "perf_event_open"),
+];
+
 /// The native architecture and its ancestor.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"];
@@ -91,19 +115,25 @@ const ENOSYS: u32 = 38;
 
 /// The profile in the form that the OCI's config.json has.
 #[must_use]
-pub fn profile() -> Value {
-    let lists = [ALLOWED, ALLOWED_32_BIT, ALLOWED_NATIVE];
-    let names: Vec<&str> = lists.into_iter().flat_map(str::split_whitespace).collect();
+pub fn profile(capabilities: &[String]) -> Value {
+    let has = |name: &str| capabilities.iter().any(|other| other == name);
+    let mut lists = vec![ALLOWED, ALLOWED_32_BIT, ALLOWED_NATIVE];
+    lists.extend(BY_CAPABILITY.iter().filter(|(name, _)| has(name)).map(|(_, calls)| *calls));
+    let mut names: Vec<&str> = lists.into_iter().flat_map(str::split_whitespace).collect();
+    names.sort_unstable();
+    names.dedup();
     let mut rules = vec![
         json!({"names": names, "action": "SCMP_ACT_ALLOW"}),
         only_if("socket", &json!({"index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE"})),
+    ];
+    if !has("CAP_SYS_ADMIN") {
         // A program that gets ENOSYS falls back to clone, whose flags can be seen from here.
-        json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}),
-        only_if(
+        rules.push(json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}));
+        rules.push(only_if(
             "clone",
             &json!({"index": 0, "value": NEW_NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}),
-        ),
-    ];
+        ));
+    }
     for persona in PERSONALITIES {
         rules.push(only_if(
             "personality",
@@ -128,10 +158,32 @@ mod tests {
 
     use super::*;
 
+    fn with(capabilities: &[&str]) -> LinuxSeccomp {
+        let names: Vec<String> = capabilities.iter().map(|&name| name.to_owned()).collect();
+        serde_json::from_value(profile(&names)).unwrap()
+    }
+
     #[test]
     fn the_profile_is_one_that_the_oci_knows() {
-        let parsed: LinuxSeccomp = serde_json::from_value(profile()).unwrap();
-        assert_eq!(parsed.syscalls().as_ref().unwrap().len(), 9);
+        assert_eq!(with(&[]).syscalls().as_ref().unwrap().len(), 9);
+        assert_eq!(with(&["CAP_SYS_ADMIN"]).syscalls().as_ref().unwrap().len(), 7);
+    }
+
+    #[test]
+    fn a_capability_brings_the_calls_that_need_it() {
+        let allows = |capabilities: &[&str], name: &str| {
+            with(capabilities).syscalls().as_ref().unwrap()[0].names().iter().any(|it| it == name)
+        };
+        for (capability, call) in [
+            ("CAP_SYS_CHROOT", "chroot"),
+            ("CAP_SYS_ADMIN", "mount"),
+            ("CAP_SYS_ADMIN", "clone3"),
+            ("CAP_SYS_TIME", "clock_settime"),
+            ("CAP_SYSLOG", "syslog"),
+            ("CAP_BPF", "bpf"),
+        ] {
+            assert!(!allows(&[], call) && allows(&[capability], call), "{capability} {call}");
+        }
     }
 
     #[test]

@@ -63,3 +63,66 @@ fn following_survives_the_removal_of_the_container() {
     assert_eq!(Said::new(follower.wait_with_output().unwrap()).code, 0);
     world.assert_nothing_left();
 }
+
+#[test]
+fn a_log_that_is_full_makes_way_and_is_read_as_one() {
+    let Some(world) = World::new() else { return };
+    let script = "read go; for i in $(seq 300); do echo line $i; done";
+    let head = ["run", "-di", "--name", "talk", "--network", "none"];
+    let options = ["--log-opt", "max-size=40k", "--log-opt", "max-file=4"];
+    world.twill(&[head.as_slice(), &options, &["bb", "sh", "-c", script]].concat()).ok();
+    let follower = world.spawn(&["logs", "-f", "talk"], Stdio::null());
+    world.twill_fed(&["attach", "talk"], b"go\n").ok();
+    let said = Said::new(follower.wait_with_output().unwrap());
+    let lines: Vec<String> = (1..=300).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(said.out, lines.concat());
+    assert_eq!(world.twill(&["logs", "talk"]).out, lines.concat());
+    assert_eq!(world.twill(&["logs", "-n", "1", "talk"]).out, "line 300\n");
+    let config = world.inspect("talk", "/HostConfig/LogConfig/Config");
+    assert_eq!(config, serde_json::json!({"max-size": "40k", "max-file": "4"}));
+    world.twill(&["rm", "talk"]).ok();
+    for (option, want) in [
+        ("max-file=2", "max-file can only be used with max-size"),
+        ("bogus=1", "unknown log opt 'bogus' for json-file log driver"),
+        ("max-size=x", "invalid value for 'max-size'"),
+        ("max-size", "invalid logging opts format"),
+    ] {
+        world.twill(&["create", "--log-opt", option, "bb"]).fails(125, want);
+    }
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_log_that_may_not_grow_keeps_the_end() {
+    let Some(world) = World::new() else { return };
+    let script = "for i in $(seq 2000); do echo line $i; done";
+    let head = ["run", "--name", "talk", "--network", "none"];
+    let options = ["--log-opt", "max-size=20k", "--log-opt", "max-file=2"];
+    world.twill(&[head.as_slice(), &options, &["bb", "sh", "-c", script]].concat()).ok();
+    let kept = world.twill(&["logs", "talk"]).out;
+    assert!(kept.ends_with("line 2000\n") && !kept.contains("line 1\n"));
+    world.twill(&["rm", "talk"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn lines_are_chosen_by_time_and_shown_with_details() {
+    let Some(world) = World::new() else { return };
+    let head = ["run", "--name", "talk", "--network", "none", "--label", "tier=front", "-e", "A=1"];
+    let options = ["--log-opt", "labels=tier", "--log-opt", "env=A"];
+    let tail = ["bb", "sh", "-c", "echo first; sleep 0.05; echo second"];
+    world.twill(&[head.as_slice(), &options, &tail].concat()).ok();
+    assert_eq!(
+        world.twill(&["logs", "--details", "talk"]).out,
+        "A=1,tier=front first\nA=1,tier=front second\n"
+    );
+    let times = world.twill(&["logs", "-t", "talk"]).out;
+    let times: Vec<&str> = times.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(world.twill(&["logs", "--since", times[1], "talk"]).out, "second\n");
+    assert_eq!(world.twill(&["logs", "--until", times[0], "talk"]).out, "first\n");
+    assert_eq!(world.twill(&["logs", "--since", "10m", "talk"]).out, "first\nsecond\n");
+    assert_eq!(world.twill(&["logs", "--until", "10m", "talk"]).out, "");
+    world.twill(&["logs", "--since", "bogus", "talk"]).fails(2, "is no time");
+    world.twill(&["rm", "talk"]).ok();
+    world.assert_nothing_left();
+}

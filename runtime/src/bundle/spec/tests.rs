@@ -1,19 +1,29 @@
+use nix::sys::resource::Resource;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::*;
+use crate::bundle::powers::Limit;
 use crate::container::record::sample as record;
+use crate::security::capabilities;
 
 fn root() -> Identity {
     Identity { uid: 0, gid: 0, groups: vec![], home: "/root".into() }
 }
 
 fn spec(record: &Record, cgroups_v1: &[PathBuf]) -> Spec {
+    let powers = Powers {
+        capabilities: capabilities::DEFAULT.map(str::to_owned).to_vec(),
+        limits: vec![Limit { resource: Resource::RLIMIT_NOFILE, soft: 1024, hard: 20_000 }],
+        ..Powers::default()
+    };
     let inputs = Inputs {
         record,
         identity: &root(),
         rootfs: Path::new("/r"),
         files: Path::new("/f"),
-        open_files_limit: 20_000,
+        powers: &powers,
+        nodes: &[],
+        shared: &Shared::default(),
         counts_swap: false,
         cgroups_v1,
     };

@@ -1,15 +1,17 @@
 //! Reading a container's log while its monitor may be writing it.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+mod lines;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde::Deserialize;
+
+use self::lines::Lines;
 
 use crate::Paths;
 use crate::container::{Container, liveness};
@@ -49,6 +51,9 @@ pub struct Entry {
     pub stream: String,
     /// RFC 3339, nanoseconds, UTC.
     pub time: String,
+    /// What was to be noted beside it.
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
 }
 
 /// What is to be shown.
@@ -58,6 +63,17 @@ pub struct Wishes {
     pub tail: Tail,
     /// Until the container ends, or until now?
     pub follow: bool,
+    /// The first moment.
+    pub since: Option<Timestamp>,
+    /// The last moment.
+    pub until: Option<Timestamp>,
+}
+
+impl Wishes {
+    fn fits(&self, entry: &Entry) -> bool {
+        let Ok(time) = entry.time.parse::<Timestamp>() else { return true };
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
+    }
 }
 
 /// Hands the entries over, oldest first. Lines that are not entries are left out.
@@ -70,13 +86,11 @@ pub fn read(
     let id = &container.record.id;
     let path = paths.container(id).join("log.json");
     // Both before the first look at the file: whatever comes later is noticed.
-    let watch = wishes.follow.then(|| Watch::new(paths, id, &path)).transpose()?.flatten();
-    let file = match File::open(&path) {
+    let watch = wishes.follow.then(|| Watch::new(paths, id)).transpose()?.flatten();
+    let Some(mut lines) = Lines::open(&path).file("open", &path)? else {
         // Never started.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file.file("open", &path)?,
+        return Ok(());
     };
-    let mut lines = Lines { file: BufReader::new(file), partial: Vec::new() };
     let limit = match wishes.tail {
         Tail::All => None,
         Tail::Last(number) => Some(number),
@@ -84,6 +98,7 @@ pub fn read(
     let mut last = VecDeque::new();
     while let Some(entry) = lines.next().file("read", &path)? {
         match limit {
+            _ if !wishes.fits(&entry) => {}
             None => show(&entry)?,
             Some(limit) => {
                 last.push_back(entry);
@@ -96,34 +111,14 @@ pub fn read(
     last.iter().try_for_each(&mut show)?;
     let Some(watch) = watch else { return Ok(()) };
     loop {
-        let ended = watch.wait()?;
+        let ended = watch.wait(wishes.until)?;
         while let Some(entry) = lines.next().file("read", &path)? {
-            show(&entry)?;
+            if wishes.fits(&entry) {
+                show(&entry)?;
+            }
         }
-        if ended {
+        if ended || wishes.until.is_some_and(|until| Timestamp::now() > until) {
             return Ok(());
-        }
-    }
-}
-
-struct Lines {
-    file: BufReader<File>,
-    partial: Vec<u8>,
-}
-
-impl Lines {
-    /// The next whole entry; `None` if there is none yet.
-    fn next(&mut self) -> io::Result<Option<Entry>> {
-        loop {
-            self.file.read_until(b'\n', &mut self.partial)?;
-            if !self.partial.ends_with(b"\n") {
-                return Ok(None);
-            }
-            let entry = serde_json::from_slice(&self.partial).ok();
-            self.partial.clear();
-            if entry.is_some() {
-                return Ok(entry);
-            }
         }
     }
 }
@@ -136,27 +131,34 @@ struct Watch {
 
 impl Watch {
     /// `None` if nobody writes any more.
-    fn new(paths: &Paths, id: &str, path: &Path) -> Result<Option<Self>> {
+    fn new(paths: &Paths, id: &str) -> Result<Option<Self>> {
         let Some(monitor) = liveness::monitor(paths, id)?.and_then(Process::open) else {
             return Ok(None);
         };
         let changes =
             inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).system("watch the log")?;
-        match inotify::add_watch(&changes, path, WatchFlags::MODIFY) {
+        // The directory: the file may make way for another.
+        let directory = paths.container(id);
+        let wanted = WatchFlags::MODIFY | WatchFlags::CREATE;
+        match inotify::add_watch(&changes, &directory, wanted) {
             // It ended and vanished just now.
             Err(rustix::io::Errno::NOENT) => return Ok(None),
-            watched => watched.file("watch", path)?,
+            watched => watched.file("watch", &directory)?,
         };
         Ok(Some(Self { changes, monitor }))
     }
 
     /// True if the monitor has ended.
-    fn wait(&self) -> Result<bool> {
+    fn wait(&self, until: Option<Timestamp>) -> Result<bool> {
         let mut set = [
             PollFd::new(self.monitor.fd().as_fd(), PollFlags::POLLIN),
             PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut set, PollTimeout::NONE) {
+        let timeout = until.map_or(PollTimeout::NONE, |until| {
+            let left = until.duration_since(Timestamp::now()).as_millis().max(0);
+            PollTimeout::try_from(left + 1).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut set, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error).system("watch the log"),
         }
@@ -170,8 +172,6 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -187,23 +187,5 @@ mod tests {
         ] {
             assert_eq!(text.parse().ok(), want, "{text:?}");
         }
-    }
-
-    #[test]
-    fn entries_are_whole_and_rubbish_is_left_out() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let entry = |log: &str| format!(r#"{{"log":"{log}","stream":"stdout","time":"t"}}"#);
-        fs::write(
-            file.path(),
-            format!("{}\nrubbish\n\n{}\n{}", entry("a"), entry("b"), &entry("c")[..9]),
-        )
-        .unwrap();
-        let open = BufReader::new(File::open(file.path()).unwrap());
-        let mut lines = Lines { file: open, partial: Vec::new() };
-        let mut next = || lines.next().unwrap().map(|entry| entry.log);
-        assert_eq!([next(), next(), next()], [Some("a".into()), Some("b".into()), None]);
-        let mut rest = fs::OpenOptions::new().append(true).open(file.path()).unwrap();
-        io::Write::write_all(&mut rest, format!("{}\n", &entry("c")[9..]).as_bytes()).unwrap();
-        assert_eq!([next(), next()], [Some("c".into()), None]);
     }
 }
