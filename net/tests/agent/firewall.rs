@@ -4,6 +4,7 @@ mod apart;
 mod clamp;
 mod gate;
 mod iptables;
+mod ipv6;
 mod migration;
 mod nftables;
 mod passage;

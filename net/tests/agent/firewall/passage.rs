@@ -3,7 +3,7 @@
 use super::world::{World, assert_passes, docker, send, socket};
 use super::{IPTABLES, LEGACY, firewall, policy};
 use crate::host::{feed, on_a_host, run};
-use twill_core::firewall::{Clients, Engine, Masquerade, Policy};
+use twill_core::firewall::{Clients, Engine, Entrance, Masquerade, Policy};
 
 /// What somebody's firewall does to the overlay, and the engines that must win over it.
 type Closed = (&'static str, fn(), &'static [Engine]);
@@ -65,6 +65,27 @@ fn packets_pass_between_hosts_whatever_others_drop() {
                 assert!(!firewall.ensure(&[policy(1)]).await.unwrap(), "{name}: written twice");
             });
         }
+    }
+}
+
+/// Packets of peers on the link come in by the uplink as they are.
+#[test]
+fn packets_pass_without_a_tunnel_as_well() {
+    for engine in [IPTABLES, Engine::Nftables] {
+        on_a_host(async |scratch| {
+            let world = World::new(&scratch);
+            let container = socket(&world.container, [10, 5, 1, 2]);
+            let outside = socket(&world.outside, [192, 168, 140, 23]);
+            world.outside.run(|| run("ip address add 10.5.7.7/32 dev eth0")).unwrap();
+            run("ip route add 10.5.7.0/24 via 192.168.140.23 dev eth0");
+            let peer = socket(&world.outside, [10, 5, 7, 7]);
+            docker("iptables-nft");
+            assert_eq!(send(&peer, &container, false), None, "it was not closed");
+            let entrances = vec![Entrance::Uplink("eth0".to_owned())];
+            firewall(engine).await.ensure(&[Policy { entrances, ..policy(1) }]).await.unwrap();
+            assert_passes(&peer, &container, &engine.to_string());
+            assert_eq!(send(&outside, &container, false), None, "{engine}: from the world");
+        });
     }
 }
 

@@ -6,9 +6,10 @@
 //!   world 192.168.140.23 ──── eth0 ┘
 //! ```
 //!
-//! What is a tunnel to a firewall is an interface with a name.
+//! What is a tunnel to a firewall is an interface with a name. [`World::of_ipv6`] has the same with
+//! `fd05:0:0:n::` in place of 10.5.n. and `fd00:140::` in place of 192.168.140.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use twill_net::netns::{Netns, Scratch};
@@ -29,17 +30,37 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(scratch: &Scratch) -> Self {
+        Self::with(
+            scratch,
+            [
+                ["docker0 10.5.1.1/24", "10.5.1.2/24"],
+                ["flannel.1 10.5.2.1/24", "10.5.2.2/24"],
+                ["eth0 192.168.140.22/24", "192.168.140.23/24"],
+            ],
+        )
+    }
+
+    pub(super) fn of_ipv6(scratch: &Scratch) -> Self {
+        sysctl::ensure_ipv6_forwarding(&[]).unwrap();
+        Self::with(
+            scratch,
+            [
+                ["docker0 fd05:0:0:1::1/64", "fd05:0:0:1::2/64"],
+                ["flannel.1 fd05:0:0:2::1/64", "fd05:0:0:2::2/64"],
+                ["eth0 fd00:140::22/64", "fd00:140::23/64"],
+            ],
+        )
+    }
+
+    fn with(scratch: &Scratch, [near, far, world]: [[&str; 2]; 3]) -> Self {
         sysctl::ensure_forwarding().unwrap();
-        let world = Self {
-            container: scratch.another(),
-            peer: scratch.another(),
-            outside: scratch.another(),
-        };
-        link("docker0 10.5.1.1/24", "10.5.1.2/24", &world.container);
-        link("flannel.1 10.5.2.1/24", "10.5.2.2/24", &world.peer);
         run("ip link del eth0");
-        link("eth0 192.168.140.22/24", "192.168.140.23/24", &world.outside);
-        world
+        let [container, peer, outside] = [near, far, world].map(|[here, there]| {
+            let netns = scratch.another();
+            link(here, there, &netns);
+            netns
+        });
+        Self { container, peer, outside }
     }
 }
 
@@ -48,12 +69,12 @@ pub(super) fn link(here: &str, there: &str, netns: &Netns) {
     let (name, address) = here.split_once(' ').unwrap();
     run(&format!("ip link add {name} type veth peer name far1"));
     run(&format!("ip link set far1 netns {}", netns.path().display()));
-    run(&format!("ip address add {address} dev {name}"));
+    run(&format!("ip address add {address} dev {name} nodad"));
     run(&format!("ip link set {name} up"));
     let gateway = address.split('/').next().unwrap();
     let there = || {
         run("ip link set far1 name eth0");
-        run(&format!("ip address add {there} dev eth0"));
+        run(&format!("ip address add {there} dev eth0 nodad"));
         run("ip link set eth0 up");
         run(&format!("ip route add default via {gateway}"));
     };
@@ -61,8 +82,8 @@ pub(super) fn link(here: &str, there: &str, netns: &Netns) {
 }
 
 /// A socket that listens in a namespace; it can be used from anywhere.
-pub(super) fn socket(netns: &Netns, address: [u8; 4]) -> UdpSocket {
-    let address = SocketAddrV4::new(Ipv4Addr::from(address), 0);
+pub(super) fn socket(netns: &Netns, address: impl Into<IpAddr>) -> UdpSocket {
+    let address = SocketAddr::new(address.into(), 0);
     netns.run(|| UdpSocket::bind(address)).unwrap().unwrap()
 }
 
