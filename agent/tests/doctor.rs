@@ -41,7 +41,9 @@ fn every_fault_is_named_with_a_way_out() {
 
     let container = container();
     let raw = format!("-t raw -A PREROUTING -d {container}/32 ! -i docker0 -j DROP");
-    let rows: [(&dyn Fn(), &str, Verdict, &str); 5] = [
+    let lossy = "-A INPUT -p icmp --icmp-type echo-reply -s 192.0.2.9 -m statistic --mode nth --every 3 --packet 0 -j DROP";
+    let rows: [(&dyn Fn(), &str, Verdict, &str); 6] = [
+        (&|| drop(iptables(lossy)), "peer 10.88.9.0/24", Verdict::Warn, "of 3 lost"),
         (
             &|| drop(iptables("-P FORWARD DROP")),
             "FORWARD",

@@ -178,6 +178,10 @@ fn a_row_that_is_refused_delays_no_other() {
     peer(&world, 11, "192.0.2.11");
     goes("one that comes", 11, "dev flannel.1");
     assert!(status("pending").starts_with(r#"["route 10.88.9.0/24"#), "{}", status("pending"));
+    wait_for("unreadiness", || {
+        let ready = get("/readyz");
+        ready.contains("503 ") && ready.contains("10.88.9.0/24")
+    });
     type_in("ip route del 10.88.9.0/24 proto static");
     goes("the refused one, when the other is deleted", 9, "dev flannel.1");
     wait_for("readiness", || get("/readyz").contains("200 OK"));

@@ -18,6 +18,8 @@ const TWO: &str = "192.168.140.23";
 const ROUTER: &str = "192.168.140.24";
 /// What the way over the router carries.
 const NARROW: usize = 1400;
+/// What the other host's bridge carries in the end.
+const FAR: usize = 1200;
 const MIB: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -73,6 +75,7 @@ impl Way {
         self.whole(self.backend.mtu())?;
         self.transfer(8 * MIB)?;
         self.everybody_knows()?;
+        self.the_far_end_tells()?;
         let Self { fabric, web, other, .. } = self;
         web.remove_container()?;
         other.remove_container()?;
@@ -102,6 +105,19 @@ impl Way {
         let told = told.err().map(|error| format!("{error:#}")).unwrap_or_default();
         ensure!(told.contains(&format!("mtu = {inner}")), "the container is told: {told}");
         Ok(())
+    }
+
+    /// What the other host has to say about a packet comes back through the tunnel, to the container.
+    fn the_far_end_tells(&self) -> Result<()> {
+        let (two, to) = (self.fabric.node(2), self.other.address);
+        let own = two.sh(&format!("ip -o route show table main match {to} dev twill0"))?;
+        let own = own.lines().find(|route| route.contains("proto kernel")).context("no bridge")?;
+        two.sh(&format!("ip route change {own} dev twill0 mtu {FAR}"))?;
+        let payload = (FAR + 1 - 28).to_string();
+        let told = self.web.ping_with(to, &["-M", "do", "-c", "1", "-W", "3", "-s", &payload]);
+        let told = told.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        ensure!(told.contains(&format!("mtu = {FAR}")), "the container is told: {told}");
+        self.web.ping_whole(to, FAR)
     }
 
     /// Packets of that size that containers forbid to cut arrive, both ways.
