@@ -280,11 +280,18 @@ pub fn reach(subnet: Subnet, public: (&str, Echoes), overlay: Option<(&str, Echo
             "the host is there and the tunnel is not: is its agent up, and does a firewall between \
              the hosts drop UDP 8472 (vxlan) or 8285 (udp)?",
         ),
-        (_, through) if through < overlay.1.sent => {
+        _some if public.1.is_lossy() || overlay.1.is_lossy() => {
             Finding::warn(&check, what, "packets are lost on the way: look at the link")
         }
-        // Whoever drops ICMP between the hosts does not see what is inside.
+        // Whoever drops ICMP between the hosts, all of it, does not see what is inside.
         _well => Finding::ok(&check, what),
+    }
+}
+
+impl Echoes {
+    /// Some came back and some did not.
+    fn is_lossy(self) -> bool {
+        (1..self.sent).contains(&self.answered)
     }
 }
 
@@ -296,7 +303,7 @@ fn directly(check: &str, public: (&str, Echoes)) -> Finding {
             what,
             "is that host up? A firewall may drop echoes and let the rest pass",
         ),
-        some if some < echoes.sent => {
+        _some if echoes.is_lossy() => {
             Finding::warn(check, what, "packets are lost on the way: look at the link")
         }
         _all => Finding::ok(check, what),
@@ -425,6 +432,7 @@ mod tests {
             // Its firewall drops ICMP; the tunnel is what counts.
             (0, 3, Verdict::Ok, "192.0.2.9 does not answer"),
             (3, 2, Verdict::Warn, "1 of 3 lost"),
+            (2, 3, Verdict::Warn, "192.0.2.9 answers in 0.4 ms, 1 of 3 lost"),
         ] {
             let found =
                 reach(subnet, ("192.0.2.9", echoes(public)), Some(("10.88.9.0", echoes(overlay))));

@@ -135,8 +135,8 @@ fn heard(receiver: &UdpSocket, sender: &UdpSocket, group: SocketAddr, engine: En
     receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     setsockopt(sender, sockopt::BindToDevice, &"eth0".into()).unwrap();
     sender.send_to(b"hello", group).unwrap();
-    let received = receiver.recv_from(&mut [0; 16]);
-    let (_length, source) = received.unwrap_or_else(|error| panic!("{engine}, {group}: {error}"));
+    let heard = receiver.recv_from(&mut [0; 16]);
+    let (_length, source) = heard.unwrap_or_else(|error| panic!("{engine}, {group}: {error}"));
     assert_eq!(Some(source.ip()), sender.local_addr().ok().map(|own| own.ip()), "{engine}");
 }
 
