@@ -13,7 +13,7 @@ use support::{PREFIX, World, get, hide, ip};
 #[test]
 fn without_etcd_it_waits_and_says_so_once() {
     let Some(mut world) = World::new() else { return };
-    let mut twilld = world.twilld(&["--socket=/run/twill/twilld.sock"]);
+    let mut twilld = world.twilld(&["--socket=/run/twill/agent.sock"]);
     twilld.says("waiting: cannot");
     assert!(get("/healthz").contains("200 OK"), "alive");
     assert!(get("/readyz").contains("503"), "and not ready");

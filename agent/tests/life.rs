@@ -32,7 +32,7 @@ fn a_killed_agent_changes_nothing_and_the_next_one_neither() {
             assert_eq!(number(&again), number(&index), "the very same device");
             twilld.stops();
             assert_eq!(data_plane(device), before, "left by a stop");
-            assert!(!std::path::Path::new("/run/twill/twilld.sock").exists());
+            assert!(!std::path::Path::new("/run/twill/agent.sock").exists());
         };
         std::thread::spawn(run).join().expect("the world");
     }

@@ -88,7 +88,7 @@ fn networks_come_and_go_and_come_again(engine: &str) {
     let empty = host();
     let mut twilld = world.twilld(&[WATCH, engine, "--ip-masq"]);
     // It is in none, and that is how it should be.
-    wait_for("readiness", || Path::new("/run/twill/twilld.sock").exists() && is_ready(""));
+    wait_for("readiness", || Path::new("/run/twill/agent.sock").exists() && is_ready(""));
     world.network("blue", BLUE);
     stand(&mut twilld, &["blue"]);
     wait_for("readiness", || is_ready(""));
@@ -126,7 +126,7 @@ fn networks_come_and_go_and_come_again(engine: &str) {
     world.no_network("green");
     world.no_network("blue");
     wait_for("both to be gone", || twilld.count("no more, all of it is gone") == 4);
-    let after = host().replace("/run/twill/twilld.sock", "").replace("/run/twill/networks", "");
+    let after = host().replace("/run/twill/agent.sock", "").replace("/run/twill/networks", "");
     assert_eq!(after.trim_end(), empty.trim_end(), "not even what all networks share");
     assert!(is_ready(""));
     twilld.stops();

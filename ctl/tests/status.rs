@@ -118,7 +118,7 @@ struct Agent {
 impl Agent {
     fn answering<const N: usize>(answers: [(u16, &str); N]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("twilld.sock");
+        let socket = directory.path().join("agent.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let answers = answers.map(|(code, body)| {
             let length = body.len();

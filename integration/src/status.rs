@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When none answers, or it has no subnet yet.
 pub fn status(host: &Host) -> Result<Status> {
-    let stream = UnixStream::connect(host.path("/run/twill/twilld.sock"))?;
+    let stream = UnixStream::connect(host.path("/run/twill/agent.sock"))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let (code, body) = http::get(stream, "/status")?;
     ensure!(code == 200, "{}: {code}: {body}", host.name());

@@ -239,7 +239,7 @@ impl Scene<'_> {
 
 /// How many, as the host's agent exports it.
 fn refused(host: &Host, way: &str, reason: &str) -> Result<u64> {
-    let mut stream = UnixStream::connect(host.path("/run/twill/twilld.sock"))?;
+    let mut stream = UnixStream::connect(host.path("/run/twill/agent.sock"))?;
     write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
     let mut page = String::new();
     stream.read_to_string(&mut page)?;

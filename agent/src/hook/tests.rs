@@ -87,7 +87,7 @@ fn files(hook: Option<&str>) -> Files {
         docker_options_file: "/run/flannel/docker".into(),
         subnet_dir: "/run/twill/networks".into(),
         state_dir: "/var/lib/twill/agent".into(),
-        socket: "/run/twill/twilld.sock".into(),
+        socket: "/run/twill/agent.sock".into(),
         subnet_hook: hook.map(|word| word.parse().unwrap()),
     }
 }

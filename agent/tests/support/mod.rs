@@ -157,7 +157,7 @@ impl World {
     pub(crate) fn assert_untouched(&self) {
         assert!(!Path::new("/run/flannel/subnet.env").exists(), "subnet.env");
         assert!(!Path::new("/run/flannel/docker").exists(), "docker options");
-        assert!(!Path::new("/run/twill/twilld.sock").exists(), "socket");
+        assert!(!Path::new("/run/twill/agent.sock").exists(), "socket");
         let links = ip("-o link show");
         assert!(!links.contains("flannel"), "{links}");
         let rules = run(Command::new("iptables-save").env("PATH", PATH)).expect("iptables-save");
@@ -214,7 +214,7 @@ pub(crate) fn try_command(line: &str) -> Result<String, String> {
 
 /// `GET path` on the agent's socket: status line and all.
 pub(crate) fn get(path: &str) -> String {
-    let mut stream = UnixStream::connect("/run/twill/twilld.sock").expect("the socket");
+    let mut stream = UnixStream::connect("/run/twill/agent.sock").expect("the socket");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("asked");
     std::io::read_to_string(stream).expect("answered")
 }

@@ -49,7 +49,7 @@ pub(crate) fn all_is_hidden(host: &Host, agent: &Daemon) -> Result<()> {
         }
     }
     for path in ["/status", "/healthz", "/readyz"] {
-        let socket = UnixStream::connect(host.path("/run/twill/twilld.sock"))?;
+        let socket = UnixStream::connect(host.path("/run/twill/agent.sock"))?;
         is_hidden(host, path, &get(socket, path)?)?;
         let port = host.within(|| Ok(TcpStream::connect("127.0.0.1:8471")?))?;
         is_hidden(host, path, &get(port, path)?)?;

@@ -240,7 +240,7 @@ impl Stand {
 
     /// What a line of `/metrics` says.
     fn says(&self, series: &str) -> Result<f64> {
-        let socket = self.host().path("/run/twill/twilld.sock");
+        let socket = self.host().path("/run/twill/agent.sock");
         let stream = std::os::unix::net::UnixStream::connect(socket)?;
         let (_code, text) = http::get(stream, "/metrics")?;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
