@@ -1,5 +1,6 @@
 //! From nothing to a place in the network: configuration, uplink, subnet.
 
+mod adopt;
 mod here;
 mod prepare;
 

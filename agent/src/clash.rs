@@ -134,6 +134,6 @@ mod tests {
     fn route(block: &str, name: &str) -> LocalRoute {
         let (name, via) = name.split_once(" via ").unwrap_or((name, ""));
         let (block, via) = (block.parse().unwrap(), via.parse().ok());
-        LocalRoute { block, device: None, name: name.to_owned(), via }
+        LocalRoute { block, device: None, name: name.to_owned(), via, like_flannels: false }
     }
 }

@@ -20,6 +20,7 @@ mod firewall;
 mod flags;
 mod follow;
 mod gate;
+mod heritage;
 mod hook;
 mod host;
 mod http;

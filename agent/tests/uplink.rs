@@ -1,4 +1,4 @@
-//! The interface to the other hosts changes under a running agent, and what an earlier run left is found.
+//! The interface to the other hosts changes under a running agent.
 
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
@@ -186,59 +186,4 @@ fn a_row_that_is_refused_delays_no_other() {
     goes("the refused one, when the other is deleted", 9, "dev flannel.1");
     wait_for("readiness", || get("/readyz").contains("200 OK"));
     twilld.stops();
-}
-
-/// As flanneld writes it: no mark, and rows of a host that is long gone among it.
-const FLANNELDS: [&str; 9] = [
-    "ip link add flannel.1 address 02:00:00:00:00:aa type vxlan id 1 local 192.0.2.1 dev u0 dstport 8472 nolearning",
-    "ip link set flannel.1 mtu 1450 up",
-    "ip addr add 10.88.5.0/32 dev flannel.1",
-    "ip route add 10.88.9.0/24 via 10.88.9.0 dev flannel.1 onlink",
-    "ip neigh add 10.88.9.0 lladdr 02:00:00:00:00:09 dev flannel.1 nud permanent",
-    "bridge fdb add 02:00:00:00:00:09 dev flannel.1 dst 192.0.2.9 self permanent",
-    "ip route add 10.88.66.0/24 via 10.88.66.0 dev flannel.1 onlink",
-    "ip neigh add 10.88.66.0 lladdr 02:00:00:00:00:42 dev flannel.1 nud permanent",
-    "bridge fdb add 02:00:00:00:00:42 dev flannel.1 dst 192.0.2.66 self permanent",
-];
-/// Of an agent that was killed under another uplink, with direct routes.
-const OURS: [&str; 6] = [
-    "ip link add old0 type veth peer name old1",
-    "ip addr add 192.0.3.1/24 dev old0",
-    "ip link set old0 up",
-    "ip link set old1 up",
-    "ip route add 10.88.67.0/24 via 192.0.3.67 dev old0 proto 84",
-    "ip route add 10.88.68.0/24 via 192.0.2.68 dev u0 proto 84",
-];
-
-#[test]
-fn rows_of_an_earlier_run_and_of_flanneld_are_adopted_or_removed() {
-    let Some(world) = World::with_config(VXLAN) else { return };
-    peer(&world, 9, "192.0.2.9");
-    for line in FLANNELDS.iter().chain(&OURS) {
-        type_in(line);
-    }
-    let foreign = "ip route add 10.99.0.0/24 via 192.0.2.9 dev u0 proto 84";
-    type_in(foreign);
-    let number = || ip("-o link show flannel.1").split(':').next().map(str::to_owned);
-    let (before, kept) = (number(), ip("neigh show 10.88.9.0 dev flannel.1"));
-    let mut twilld = world.twilld(&[]);
-    twilld.says("bootstrap done");
-    wait_for("an empty plan", || status("pending").starts_with("[]"));
-    assert_eq!(number(), before, "the very same device");
-    assert!(ip("-o link show flannel.1").contains("02:00:00:00:00:aa"), "peers know it");
-    assert!(world.value_of_node().contains("02:00:00:00:00:aa"));
-    let rows = ip("route show") + &ip("neigh show nud permanent") + &fdb();
-    for gone in ["10.88.66.0", "00:42", "192.0.2.66", "10.88.67.0", "10.88.68.0"] {
-        assert!(!rows.contains(gone), "{gone}: {rows}");
-    }
-    assert_eq!(ip("neigh show 10.88.9.0 dev flannel.1"), kept);
-    assert!(rows.contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1"), "{rows}");
-    assert!(fdb().contains("02:00:00:00:00:09 dst 192.0.2.9"), "{rows}");
-    assert!(rows.contains("10.99.0.0/24 via 192.0.2.9 dev u0"), "not of this network: {rows}");
-    assert!(!ip("-4 addr show dev flannel.1").contains("10.88.5.0"), "another host's perhaps");
-    twilld.stops();
-}
-
-fn fdb() -> String {
-    try_command("bridge fdb show dev flannel.1").expect("the device")
 }

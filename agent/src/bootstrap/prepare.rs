@@ -43,6 +43,7 @@ impl<S: Store> Agent<S> {
         let Here { uplinks, routes, .. } = here;
         let published = publish::previous(&self.flags.files).filter(|_| !past.forget);
         let (setup, network) = self.under((uplinks, published), past, network).await?;
+        let routes = self.adopt((&setup, published), from.listing(), routes).await?;
         let Network { config, written, basis, .. } = network;
         let (node, anchored) = {
             let identity = self.identity();
@@ -159,11 +160,8 @@ impl<S: Store> Agent<S> {
         for network in wish.config.networks() {
             let overlay = Overlay { network, devices, own: &own, leases: &listing.leases };
             let found = clashes(overlay, routes);
-            if let Some(LocalRoute { block, name, .. }) = found.foreign {
-                let text = format!("overlay network {network} overlaps {block} on {name}");
-                return Err(Failure::refused(anyhow::Error::msg(text)).hint(
-                    "choose another Network with `twillctl network init`, or remove that route or address",
-                ));
+            if let Some(foreign) = found.foreign {
+                return Err(overlaps(network, &foreign));
             }
             for name in found.leftovers {
                 tracing::warn!(device = name, "removing the device of an earlier configuration");
@@ -286,6 +284,18 @@ impl<S: Store> Agent<S> {
         let there = self.kernel.vxlan_mac(&device).await?;
         self.shelf.mac(there).map(Some)
     }
+}
+
+fn overlaps(network: Subnet, foreign: &LocalRoute) -> Failure {
+    let LocalRoute { block, name, .. } = foreign;
+    let text = format!("overlay network {network} overlaps {block} on {name}");
+    let way_out = if foreign.like_flannels {
+        format!("`ip route del {block}` if a flanneld left it")
+    } else {
+        "remove that route or address".to_owned()
+    };
+    Failure::refused(anyhow::Error::msg(text))
+        .hint(format!("choose another Network with `twillctl network init`, or {way_out}"))
 }
 
 /// Peers route to the address that they are told: it must be the one that answers on the link.

@@ -8,7 +8,7 @@ use twill_core::device::IfIndex;
 use twill_core::ids::{Family, Subnet};
 
 use super::Kernel;
-use super::tables::{destination, device_of, gateway_of, is_marked};
+use super::tables::{destination, device_of, gateway_of, is_like_flannels, is_marked};
 use crate::Error;
 
 /// A block of addresses that leads to an interface of this host.
@@ -22,6 +22,8 @@ pub struct LocalRoute {
     pub name: String,
     /// The gateway, if there is one.
     pub via: Option<IpAddr>,
+    /// Is it as a flanneld writes those to hosts on the link? So are those that people write by hand.
+    pub like_flannels: bool,
 }
 
 impl Kernel {
@@ -34,20 +36,21 @@ impl Kernel {
         let mut found = BTreeSet::new();
         for route in self.main_routes(family).await? {
             if route.header.table == RouteHeader::RT_TABLE_MAIN && !is_marked(&route) {
-                let block = destination(&route);
-                found.extend(block.map(|block| (block, device_of(&route), gateway_of(&route))));
+                let (block, like) = (destination(&route), is_like_flannels(&route));
+                let row = |block| (block, device_of(&route), gateway_of(&route), like);
+                found.extend(block.map(row));
             }
         }
         for address in self.addresses(family).await? {
             let block = Subnet::containing(address.local, address.prefix_len);
-            found.extend(block.map(|block| (block, Some(address.index), None)));
+            found.extend(block.map(|block| (block, Some(address.index), None, false)));
         }
         let found = found.into_iter().filter(|(block, ..)| block.len() > 0);
         Ok(found
-            .map(|(block, device, via)| {
+            .map(|(block, device, via, like_flannels)| {
                 let name = device.and_then(|device| names.get(&device));
                 let name = name.map_or_else(|| "-".to_owned(), Clone::clone);
-                LocalRoute { block, device, name, via }
+                LocalRoute { block, device, name, via, like_flannels }
             })
             .collect())
     }

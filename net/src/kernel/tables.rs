@@ -1,5 +1,6 @@
 //! The rows towards peers: what there is of ours, and changes.
 
+mod adopt;
 mod apply;
 mod rows;
 
@@ -18,7 +19,7 @@ use super::family::address_family;
 use crate::Error;
 use rows::{forwarding_row, has_our_key, lead, neighbour_row, route_row};
 
-pub(super) use rows::{address, destination, device_of, gateway_of, is_marked};
+pub(super) use rows::{address, destination, device_of, gateway_of, is_like_flannels, is_marked};
 
 /// Where rows of ours can be.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! The agent's way to the kernel, each test on a host of its own.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it has to be")]
 
+mod adopt;
 #[path = "../../../integration/src/deeds.rs"]
 #[expect(dead_code, reason = "the firewall has its part of the deeds")]
 mod deeds;

@@ -28,7 +28,7 @@ use crate::{Error, ROUTE_PROTOCOL};
 const BATCH: usize = 64;
 
 /// Makes a row, or takes the place of the one with its key.
-const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+pub(super) const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
 
 impl Kernel {
     /// Writes and drops rows, in this order; the answer has those that could not be, which keep none
@@ -116,7 +116,10 @@ impl Kernel {
     }
 
     /// What the kernel refused, and in which words, but for what it says is so already.
-    async fn write(&self, requests: Vec<Request>) -> Result<Vec<(Change, io::Error)>, Error> {
+    pub(super) async fn write(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<(Change, io::Error)>, Error> {
         let written = self.converse(move |conversation| {
             let mut refused = Vec::new();
             for batch in requests.chunks(BATCH) {
@@ -150,7 +153,7 @@ fn stepping_stone(change: Change, hop: Hop) -> Option<(Change, RouteMessage)> {
 }
 
 /// A message, its flags, and what it is for.
-type Request = (Change, Message, u16);
+pub(super) type Request = (Change, Message, u16);
 
 fn requests(change: Change) -> Vec<Request> {
     let messages = match change {
@@ -229,7 +232,7 @@ fn neighbour_address(address: IpAddr) -> NeighbourAddress {
     }
 }
 
-fn route(subnet: Subnet, Route { hop, mtu }: Route) -> RouteMessage {
+pub(super) fn route(subnet: Subnet, Route { hop, mtu }: Route) -> RouteMessage {
     let (device, gateway) = match hop {
         Hop::Device(device) => (device, None),
         Hop::Via(uplink, host) => (uplink, Some(host.0)),
@@ -260,14 +263,19 @@ fn dropped_routes(subnet: Subnet, unwanted: Route) -> Vec<RouteMessage> {
         Hop::Via(..) => &ours,
         Hop::Device(_) | Hop::Onlink(..) => &and_flannels,
     };
-    let dropped = |protocol: &RouteProtocol| {
-        let mut message = route(subnet, unwanted);
-        message.header.protocol = *protocol;
-        // The kernel takes this for "of any scope", and a missing metric for any metric.
-        message.header.scope = RouteScope::NoWhere;
-        message
-    };
-    protocols.iter().map(dropped).collect()
+    protocols.iter().map(|protocol| dropped_route(subnet, unwanted, *protocol)).collect()
+}
+
+pub(super) fn dropped_route(
+    subnet: Subnet,
+    unwanted: Route,
+    protocol: RouteProtocol,
+) -> RouteMessage {
+    let mut message = route(subnet, unwanted);
+    message.header.protocol = protocol;
+    // The kernel takes this for "of any scope", and a missing metric for any metric.
+    message.header.scope = RouteScope::NoWhere;
+    message
 }
 
 /// May `hop` take the place of that route? If it carries our mark, on whatever device, or is what a

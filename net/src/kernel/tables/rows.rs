@@ -155,6 +155,19 @@ pub(in crate::kernel) fn is_marked(message: &RouteMessage) -> bool {
     message.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
 }
 
+/// Is it as a flanneld writes routes to hosts on the link, with `host-gw` or `DirectRouting`?
+pub(in crate::kernel) fn is_like_flannels(message: &RouteMessage) -> bool {
+    let several =
+        message.attributes.iter().any(|part| matches!(part, RouteAttribute::MultiPath(_)));
+    message.header.protocol == RouteProtocol::Boot
+        && message.header.kind == RouteType::Unicast
+        && !message.header.flags.contains(RouteFlags::Onlink)
+        && has_our_key(message)
+        && gateway_of(message).is_some()
+        && mtu_of(message).is_none()
+        && !several
+}
+
 /// What the kernel makes of no metric in IPv6 (`IP6_RT_PRIO_USER`).
 const NO_METRIC_IN_IPV6: u32 = 1024;
 

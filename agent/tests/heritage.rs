@@ -1,0 +1,174 @@
+//! What an earlier run left, or a flanneld, is found: adopted or removed.
+
+#[expect(dead_code, reason = "each test file uses its part of the support")]
+mod support;
+
+use support::network::{HOST_GW, HOST_GW_PEER, SUBNET_FILE, VXLAN, VXLAN_PEER, status};
+use support::process::wait_for;
+use support::{PREFIX, World, ip, try_command};
+
+#[track_caller]
+fn type_in(line: &str) {
+    try_command(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+}
+
+/// As flanneld writes it: no mark, and rows of a host that is long gone among it.
+const FLANNELDS: [&str; 9] = [
+    "ip link add flannel.1 address 02:00:00:00:00:aa type vxlan id 1 local 192.0.2.1 dev u0 dstport 8472 nolearning",
+    "ip link set flannel.1 mtu 1450 up",
+    "ip addr add 10.88.5.0/32 dev flannel.1",
+    "ip route add 10.88.9.0/24 via 10.88.9.0 dev flannel.1 onlink",
+    "ip neigh add 10.88.9.0 lladdr 02:00:00:00:00:09 dev flannel.1 nud permanent",
+    "bridge fdb add 02:00:00:00:00:09 dev flannel.1 dst 192.0.2.9 self permanent",
+    "ip route add 10.88.66.0/24 via 10.88.66.0 dev flannel.1 onlink",
+    "ip neigh add 10.88.66.0 lladdr 02:00:00:00:00:42 dev flannel.1 nud permanent",
+    "bridge fdb add 02:00:00:00:00:42 dev flannel.1 dst 192.0.2.66 self permanent",
+];
+/// Of an agent that was killed under another uplink, with direct routes.
+const OURS: [&str; 6] = [
+    "ip link add old0 type veth peer name old1",
+    "ip addr add 192.0.3.1/24 dev old0",
+    "ip link set old0 up",
+    "ip link set old1 up",
+    "ip route add 10.88.67.0/24 via 192.0.3.67 dev old0 proto 84",
+    "ip route add 10.88.68.0/24 via 192.0.2.68 dev u0 proto 84",
+];
+
+#[test]
+fn rows_of_an_earlier_run_and_of_flanneld_are_adopted_or_removed() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    world.peer(VXLAN_PEER);
+    for line in FLANNELDS.iter().chain(&OURS) {
+        type_in(line);
+    }
+    let foreign = "ip route add 10.99.0.0/24 via 192.0.2.9 dev u0 proto 84";
+    type_in(foreign);
+    let number = || ip("-o link show flannel.1").split(':').next().map(str::to_owned);
+    let (before, kept) = (number(), ip("neigh show 10.88.9.0 dev flannel.1"));
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    wait_for("an empty plan", || status("pending").starts_with("[]"));
+    assert_eq!(number(), before, "the very same device");
+    assert!(ip("-o link show flannel.1").contains("02:00:00:00:00:aa"), "peers know it");
+    assert!(world.value_of_node().contains("02:00:00:00:00:aa"));
+    let rows = ip("route show") + &ip("neigh show nud permanent") + &fdb();
+    for gone in ["10.88.66.0", "00:42", "192.0.2.66", "10.88.67.0", "10.88.68.0"] {
+        assert!(!rows.contains(gone), "{gone}: {rows}");
+    }
+    assert_eq!(ip("neigh show 10.88.9.0 dev flannel.1"), kept);
+    assert!(rows.contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1"), "{rows}");
+    assert!(fdb().contains("02:00:00:00:00:09 dst 192.0.2.9"), "{rows}");
+    assert!(rows.contains("10.99.0.0/24 via 192.0.2.9 dev u0"), "not of this network: {rows}");
+    assert!(!ip("-4 addr show dev flannel.1").contains("10.88.5.0"), "another host's perhaps");
+    twilld.stops();
+}
+
+/// Of a flanneld without a tunnel: to a peer, to one that has another address by now, and to a host that is
+/// long gone.
+const WITHOUT_A_TUNNEL: [&str; 3] = [
+    "ip route add 10.88.9.0/24 via 192.0.2.9 dev u0",
+    "ip route add 10.88.8.0/24 via 192.0.2.80 dev u0",
+    "ip route add 10.88.66.0/24 via 192.0.2.66 dev u0",
+];
+/// What is no flanneld's: of a program that gives its name, with a metric, wider than a block, elsewhere.
+const OTHERS: [&str; 3] = [
+    "ip route add 10.99.1.0/24 via 192.0.2.9 dev u0",
+    "ip route add 10.88.70.0/24 via 192.0.2.9 dev u0 table 99",
+    "ip route add 10.98.0.0/16 via 192.0.2.9 dev u0 proto static",
+];
+const MOVED: &str = r#"{"PublicIP":"192.0.2.8","PublicIPv6":null,"BackendType":"TYPE"}"#;
+const DIRECT: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;
+const TOLD: &str = "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.100.1/24\n\
+                    FLANNEL_MTU=1500\nFLANNEL_IPMASQ=false\n";
+
+/// The lease of the flanneld that was on this host.
+fn flannels_lease(world: &World) {
+    let lease = world.etcdctl(&["lease", "grant", "600"]);
+    let id = lease.split(' ').nth(1).expect("its number");
+    let key = format!("{PREFIX}/subnets/10.88.100.0-24");
+    let value = HOST_GW_PEER.replace("192.0.2.9", "192.0.2.1");
+    world.etcdctl(&["put", &format!("--lease={id}"), &key, &value]);
+}
+
+fn flannels_subnet_env(_world: &World) {
+    std::fs::create_dir_all("/run/flannel").expect("a directory");
+    std::fs::write(SUBNET_FILE, TOLD).expect("a file");
+}
+
+#[test]
+fn routes_of_a_flanneld_with_host_gw_are_adopted_or_removed() {
+    routes_are_adopted_or_removed(HOST_GW, HOST_GW_PEER, flannels_lease);
+}
+
+#[test]
+fn routes_of_a_flanneld_with_direct_routing_are_adopted_or_removed() {
+    routes_are_adopted_or_removed(DIRECT, VXLAN_PEER, flannels_subnet_env);
+}
+
+/// The network has tunnels by now: its peers too are reached another way.
+#[test]
+fn routes_of_a_flanneld_give_way_to_tunnels() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    world.peer(VXLAN_PEER);
+    flannels_lease(&world);
+    for line in WITHOUT_A_TUNNEL {
+        type_in(line);
+    }
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    wait_for("an empty plan", || status("pending").starts_with("[]"));
+    let routes = ip("route show");
+    assert!(routes.contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1 proto 84"), "{routes}");
+    assert!(!routes.contains("10.88.8.0") && !routes.contains("10.88.66.0"), "{routes}");
+    twilld.stops();
+}
+
+fn routes_are_adopted_or_removed(config: &str, peer: &str, flanneld: fn(&World)) {
+    let Some(world) = World::with_config(config) else { return };
+    world.peer(peer);
+    let moved = match peer {
+        HOST_GW_PEER => MOVED.replace("TYPE", "host-gw"),
+        vxlan => vxlan.replace("192.0.2.9", "192.0.2.8").replace(":09", ":08"),
+    };
+    world.etcdctl(&["put", &format!("{PREFIX}/subnets/10.88.8.0-24"), &moved]);
+    flanneld(&world);
+    for line in WITHOUT_A_TUNNEL.iter().chain(&OTHERS) {
+        type_in(line);
+    }
+    let of_others = || {
+        let all = ip("route show table all");
+        let mut rows: Vec<String> = all.lines().map(str::to_owned).collect();
+        rows.retain(|row| ["10.99.1", "10.88.70", "10.98."].iter().any(|it| row.contains(it)));
+        rows
+    };
+    let before = of_others();
+    assert_eq!(before.len(), OTHERS.len());
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    wait_for("an empty plan", || status("pending").starts_with("[]"));
+    let routes = ip("route show");
+    for wanted in
+        ["10.88.9.0/24 via 192.0.2.9 dev u0 proto 84", "10.88.8.0/24 via 192.0.2.8 dev u0 proto 84"]
+    {
+        assert!(routes.contains(wanted), "{wanted}: {routes}");
+    }
+    let stale = ["10.88.66.0", "192.0.2.80"].iter().any(|gone| routes.contains(gone));
+    assert!(!stale && routes.matches("10.88.").count() <= 3, "{routes}");
+    assert_eq!(of_others(), before);
+    twilld.stops();
+}
+
+/// Without a sign of a flanneld it may be anybody's.
+#[test]
+fn a_route_into_the_network_that_looks_like_a_flannelds_is_told_where_none_was() {
+    let Some(world) = World::with_config(HOST_GW) else { return };
+    type_in(WITHOUT_A_TUNNEL[2]);
+    let mut twilld = world.twilld(&[]);
+    twilld.refuses(1, &["10.88.66.0/24", "u0"]);
+    assert!(twilld.said().contains("ip route del 10.88.66.0/24"), "{}", twilld.said());
+    assert!(ip("route show").contains("10.88.66.0/24 via 192.0.2.66 dev u0"));
+}
+
+fn fdb() -> String {
+    try_command("bridge fdb show dev flannel.1").expect("the device")
+}
