@@ -3,6 +3,8 @@
 //! All is looked at before anything is touched. What says whose a device is goes last, so that a
 //! clean-up that was cut off can be done again.
 
+mod containers;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use twill_core::ids::NetworkName;
 use twill_core::serving::is_tunnel;
-use twill_endpoint::BRIDGE;
+use twill_core::subnet_env::SubnetEnv;
 use twill_net::Kernel;
 use twill_net::blocking::{self, Link};
 use twill_net::capabilities::Capabilities;
@@ -25,6 +27,8 @@ use crate::failure::{self, Failure};
 use crate::files::temporary;
 use crate::flags::{Files, complete, networks_in};
 use crate::lock::{self, Lock};
+use crate::publish;
+use containers::Joined;
 
 /// What it is called.
 pub(crate) const COMMAND: &str = "cleanup";
@@ -34,7 +38,7 @@ pub(crate) const COMMAND: &str = "cleanup";
 const STATE: [&str; 3] = ["machine", "node-id", "lock"];
 
 /// Takes everything off this host that Twill made on it, and nothing else: devices, routes, firewall
-/// rules, the bridge, files in /run, the agent's state.
+/// rules, bridges and what containers are joined to them with, files in /run, the agent's state.
 ///
 /// Images and containers of `twill` stay, the settings of the kernel that the agent made as well, and
 /// the lease in etcd: `twillctl lease revoke`.
@@ -43,7 +47,7 @@ const STATE: [&str; 3] = ["machine", "node-id", "lock"];
 struct Cleanup {
     #[command(flatten)]
     consent: Consent,
-    /// Go on though an agent runs, or containers are on the bridge
+    /// Go on though an agent runs, or containers are on a bridge
     #[arg(long)]
     force: bool,
     /// Keep the state directory, so that this host comes back with its node id and subnet
@@ -68,6 +72,7 @@ struct Found {
     firewall: Vec<String>,
     routes: Vec<MarkedRoute>,
     devices: Vec<Link>,
+    joined: Joined,
     files: Vec<PathBuf>,
     /// These go when nothing is left in them.
     directories: Vec<PathBuf>,
@@ -142,22 +147,25 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     let tunnel = |link: &&Link| {
         is_tunnel(&link.name) && served.contains(&link.name) && of_kind(link, &["vxlan", "tun"])
     };
-    let mut devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
-    if let Some(bridge) = links.iter().find(|it| it.name == BRIDGE && of_kind(it, &["bridge"])) {
-        let ports = links.iter().filter(|link| link.bridge == Some(bridge.index)).count();
-        if ports > 0 && !cleanup.force {
+    let devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
+    let told = of_networks(&cleanup.files);
+    let told: Vec<SubnetEnv> = told.iter().filter_map(publish::previous).collect();
+    let joined = Joined::look(&told, &links)?;
+    for Link { name, index, .. } in joined.bridges.iter().filter(|_bridge| !cleanup.force) {
+        let ports = links.iter().filter(|link| link.bridge == Some(*index)).count();
+        if ports > 0 {
             let plural = if ports == 1 { " is" } else { "s are" };
-            let text = format!("{ports} container{plural} on the bridge {BRIDGE}");
+            let text = format!("{ports} container{plural} on the bridge {name}");
             let failure = Failure::refused(anyhow::Error::msg(text));
             return Err(failure.hint("`twill rm -f` them and delete the pods first; or --force"));
         }
-        devices.push(bridge.clone());
     }
     let (firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
     Ok(Found {
         firewall,
         routes,
         devices,
+        joined,
         files: files(cleanup),
         directories: directories(cleanup),
     })
@@ -207,9 +215,11 @@ fn of_networks(files: &Files) -> Vec<Files> {
 
 impl Found {
     fn names(&self) -> Vec<String> {
-        let Self { firewall, routes, devices, files, directories: _ } = self;
+        let Self { firewall, routes, devices, joined, files, directories: _ } = self;
         let routes = routes.iter().map(ToString::to_string);
-        let devices = devices.iter().map(|link| format!("interface {}", link.name));
+        let pairs = joined.containers.iter().map(|record| &record.host_interface);
+        let devices = devices.iter().chain(&joined.bridges).map(|link| &link.name);
+        let devices = pairs.chain(devices).map(|name| format!("interface {name}"));
         let files = files.iter().map(|file| file.display().to_string());
         firewall.iter().cloned().chain(routes).chain(devices).chain(files).collect()
     }
@@ -226,7 +236,8 @@ async fn remove(
     for route in found.routes {
         errors.extend(kernel.drop_marked_route(route).await.err().map(Failure::from));
     }
-    for link in found.devices {
+    errors.extend(found.joined.part());
+    for link in found.devices.into_iter().chain(found.joined.bridges) {
         errors.extend(kernel.drop_device(&link.name).await.err().map(Failure::from));
     }
     errors.extend(programs.clear().await.err().map(Failure::from));

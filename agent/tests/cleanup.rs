@@ -87,9 +87,16 @@ fn snapshot() -> Vec<String> {
         "ip -4 route show table all",
         "bridge fdb show",
         "ip neighbour show nud permanent",
+        "ip -6 route show",
         "iptables -S",
         "iptables -t nat -S",
-        "nft -s list tables",
+        "iptables -t mangle -S",
+        "iptables -t raw -S",
+        "ip6tables -S",
+        "ip6tables -t nat -S",
+        "ip6tables -t mangle -S",
+        "ip6tables -t raw -S",
+        "nft -s list ruleset",
         "find /run/flannel /run/twill",
     ]
     .map(|command| try_command(command).unwrap_or_default())

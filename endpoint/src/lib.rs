@@ -32,6 +32,7 @@ pub use files::{
     HostEntry, RESOLVED_RESOLV_CONF, ResolverOptions, hosts, is_resolved_stub, resolv_conf,
 };
 pub use host::Host;
+pub use mac::{address_of, mac_of};
 pub use pool::{NetnsRecord, Record};
 pub use renumber::Placement;
 pub use request::{

@@ -1,13 +1,14 @@
 //! Hardware addresses that say which address they are for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use twill_core::ids::Mac;
 
 /// Locally administered, and the same for ever: whoever gets the address later is reached by neighbours
 /// that still remember the one before. For IPv4 as Docker's are; an address of IPv6 has too many bits, and
 /// two on one bridge share a hardware address once in a hundred million hosts with a thousand containers.
-pub(crate) fn mac_of(address: IpAddr) -> Mac {
+#[must_use]
+pub fn mac_of(address: IpAddr) -> Mac {
     match address {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
@@ -19,6 +20,13 @@ pub(crate) fn mac_of(address: IpAddr) -> Mac {
             Mac(mac)
         }
     }
+}
+
+/// Which address of IPv4 a hardware address was made of, if it was.
+#[must_use]
+pub fn address_of(mac: Mac) -> Option<IpAddr> {
+    let Mac([0x02, 0x42, a, b, c, d]) = mac else { return None };
+    Some(Ipv4Addr::new(a, b, c, d).into())
 }
 
 /// FNV-1a with 64 bits (RFC 9923). The hash of the standard library may change with its release.
@@ -38,6 +46,8 @@ mod tests {
     #[test]
     fn one_for_each_address() {
         assert_eq!(mac_of([10, 5, 2, 7].into()), Mac([2, 0x42, 10, 5, 2, 7]));
+        assert_eq!(address_of(Mac([2, 0x42, 10, 5, 2, 7])), Some([10, 5, 2, 7].into()));
+        assert_eq!(address_of(Mac([2, 0, 10, 5, 2, 7])), None);
         let of = |block: u16, host: u16| {
             mac_of(Ipv6Addr::new(0xfd00, 0x88, 0, block, 0, 0, 0, host).into())
         };

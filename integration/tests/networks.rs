@@ -59,14 +59,35 @@ fn containers_reach_their_own_network_and_no_other(engine: &str) -> Result<()> {
     tells(&hosts[0], (blue, green))?;
     agents.into_iter().try_for_each(|agent| agent.terminate(READY).map(drop))?;
     for host in &hosts {
-        host.ok(["twillctl", "host", "cleanup", "--yes", "--force"])?;
-        let left = host.sh("ip -o link; ip route; nft list ruleset; iptables-save")?;
-        for word in ["flannel", "TWILL-", "twill-peers", "proto 84"] {
-            ensure!(!left.contains(word), "{word} is left on {}: {left}", host.name());
-        }
-        ensure!(!host.path("/run/twill/networks").exists());
+        is_clean_after_a_cleanup(host)?;
     }
     fabric.finish()
+}
+
+/// What others made stays: a bridge that is called as ours are, one with a hardware address like theirs, a
+/// pair on it.
+fn is_clean_after_a_cleanup(host: &Host) -> Result<()> {
+    host.sh("ip link add twill-other type bridge && \
+         ip link add docker9 address 02:42:0a:07:01:01 type bridge && \
+         ip link add tw0123456789 type veth peer name tw1 && \
+         ip link set tw0123456789 master docker9")?;
+    let refused = host.run(["twillctl", "host", "cleanup", "--yes"])?;
+    ensure!(refused.code != 0, "containers are on bridges of ours: {refused:?}");
+    host.ok(["twillctl", "host", "cleanup", "--yes", "--force"])?;
+    let left = host.sh("ip -o link; ip route; nft list ruleset; iptables-save")?;
+    for word in ["flannel", "TWILL-", "twill-peers", "proto 84", "twill-blue", "twill-green"] {
+        ensure!(!left.contains(word), "{word} is left on {}: {left}", host.name());
+    }
+    let pairs = left.lines().filter(|line| line.contains(": tw0") || line.contains("@if"));
+    let ours: Vec<&str> = pairs.filter(|line| line.contains("master twill")).collect();
+    ensure!(ours.is_empty(), "{ours:?}");
+    for other in ["twill-other", "docker9", "tw0123456789@tw1"] {
+        ensure!(left.contains(other), "{other} was taken from {}: {left}", host.name());
+    }
+    ensure!(!host.path("/run/twill/networks").exists());
+    let pool = host.sh("ls /var/lib/twill/endpoint | grep json || true")?;
+    ensure!(pool.is_empty(), "addresses are left: {pool}");
+    Ok(())
 }
 
 /// Two hosts that are told of no network, and one that comes and goes while another one carries packets.
