@@ -8,6 +8,7 @@ mod etcd;
 mod labels;
 mod moment;
 mod page;
+mod ports;
 mod process;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,6 +7,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::moment::Moment;
+use super::ports::Ports;
 use super::process::{Devices, Process};
 use crate::status::Boards;
 
@@ -22,6 +23,7 @@ impl Page {
         register(ours, boards);
         ours.register_collector(Box::new(Moment(boards.clone())));
         ours.register_collector(Box::new(Devices));
+        ours.register_collector(Box::new(Ports));
         registry.register_collector(Box::new(Process));
         Self(Arc::new(registry))
     }

@@ -136,6 +136,12 @@ fn packets_from_anothers_address_are_dropped() {
             let (own, gateway) = first(&thief.joined);
             let heard = thief.heard((own, gateway), &[victims, free, elsewhere]);
             let stolen = if spoof_check { vec![] } else { vec![victims, free] };
+            let mut kernel = Kernel::here().unwrap();
+            let counted = kernel.refused_at_ports().unwrap();
+            let port = kernel.link(&thief.joined.host.name).unwrap().unwrap().index;
+            let at_his = counted.iter().find(|(at, _packets)| *at == port);
+            let refused = at_his.map_or(0, |(_port, packets)| *packets);
+            assert_eq!(refused > 0, spoof_check, "{counted:?}");
             assert_eq!(heard, [stolen, vec![elsewhere, own]].concat(), "check: {spoof_check}");
         }
     }

@@ -71,6 +71,7 @@ pub enum Operation {
     DropRoute(Route),
     Raise(IfIndex),
     GuardSources(IfIndex),
+    ListRefused,
     HoldMac(Mac, IfIndex),
     ReleaseMac(Mac, IfIndex),
 }
@@ -93,6 +94,7 @@ impl fmt::Display for Operation {
             Self::PutRoute(route) => write!(f, "add route {route}"),
             Self::DropRoute(route) => write!(f, "remove route {route}"),
             Self::Raise(index) => write!(f, "bring up interface {}", index.0),
+            Self::ListRefused => f.write_str("list what ports have refused"),
             Self::GuardSources(index) => {
                 write!(f, "filter the sources that come in at interface {}", index.0)
             }

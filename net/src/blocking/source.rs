@@ -15,6 +15,7 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption,
+    TcStats2,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use nix::libc;
@@ -59,6 +60,18 @@ impl Kernel {
         }
     }
 
+    /// How many packets each port that has such a filter has dropped by it; those without a drop are left
+    /// out. The count goes with the port.
+    pub fn refused_at_ports(&mut self) -> Result<Vec<(IfIndex, u32)>, Error> {
+        let request = Message::GetQueueDiscipline(TcMessage::default());
+        let rows = self.dump(Operation::ListRefused, &request)?;
+        let entrances = rows.iter().filter_map(|row| match row {
+            Message::NewQueueDiscipline(entrance) => dropped(entrance),
+            _other => None,
+        });
+        Ok(entrances.filter(|(_port, packets)| *packets > 0).collect())
+    }
+
     /// Frames to `mac` go out at this port of a bridge, whoever else sends with that address.
     pub fn hold_mac(&mut self, port: IfIndex, mac: Mac) -> Result<(), Error> {
         let request = Message::NewNeighbour(entry(port, mac));
@@ -73,6 +86,21 @@ impl Kernel {
             _released_or_none => Ok(()),
         }
     }
+}
+
+/// What the queueing discipline counts for the filters in it.
+fn dropped(entrance: &TcMessage) -> Option<(IfIndex, u32)> {
+    let is_ours = |part: &TcAttribute| matches!(part, TcAttribute::Kind(kind) if kind == "clsact");
+    let drops = |part: &TcAttribute| match part {
+        TcAttribute::Stats2(all) => all.iter().find_map(|stats| match stats {
+            TcStats2::Queue(queue) => Some(queue.drops),
+            _other => None,
+        }),
+        _other => None,
+    };
+    entrance.attributes.iter().find(|part| is_ours(part))?;
+    let packets = entrance.attributes.iter().find_map(drops)?;
+    Some((IfIndex(entrance.header.index.cast_unsigned()), packets))
 }
 
 fn entry(port: IfIndex, mac: Mac) -> NeighbourMessage {
