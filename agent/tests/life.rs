@@ -134,9 +134,43 @@ fn a_new_address_of_the_uplink_is_told_and_the_subnet_kept() {
     ip("addr del 192.0.2.1/24 dev u0");
     ip("addr add 192.0.2.77/24 dev u0");
     let key = format!("{PREFIX}/subnets/{lease}");
-    wait_for("the new address", || world.etcdctl(&["get", &key]).contains("192.0.2.77"));
-    wait_for("the device's own", || ip("-d link show flannel.1").contains("local 192.0.2.77"));
+    let told = || world.etcdctl(&["get", &key]).contains("192.0.2.77");
+    let device = || ip("-d link show flannel.1").contains("local 192.0.2.77");
+    let took = wait_for("the new address, told and the device's own", || told() && device());
+    assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(world.lease(), lease);
+    twilld.stops();
+}
+
+#[test]
+fn a_device_that_goes_with_its_uplink_is_published_again() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    let mut twilld = world.twilld(&["--resync=60"]);
+    twilld.says("bootstrap done");
+    let key = format!("{PREFIX}/subnets/{}", world.lease());
+    world.peer(VXLAN_PEER);
+    wait_for("the peer", || ip("route show").contains("10.88.9.0/24 via 10.88.9.0"));
+    let value = || world.etcdctl(&["get", "--print-value-only", &key]);
+    let mac = || {
+        let link = ip("-o link show flannel.1");
+        link.split("link/ether ").nth(1).expect("its address")[..17].to_owned()
+    };
+    let (before, known) = (value(), mac());
+    assert!(before.contains(&known), "{before}");
+    for line in [
+        "link del u0",
+        "link add u0 type veth peer name u1",
+        "addr add 192.0.2.1/24 dev u0",
+        "link set u0 up",
+        "link set u1 up",
+        "route add default via 192.0.2.254",
+    ] {
+        ip(line);
+    }
+    // What it says of itself is claimed again, and is the same: peers have nothing to learn.
+    wait_for("the same process, joined again", || twilld.count("bootstrap done") == 2);
+    wait_for("the rows", || ip("route show").contains("10.88.9.0/24 via 10.88.9.0"));
+    assert_eq!((value(), mac()), (before, known), "the same hardware address");
     twilld.stops();
 }
 

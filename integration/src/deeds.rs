@@ -234,6 +234,52 @@ pub(crate) const ON_THE_RULES: [Deed; 8] = [
     .hurting(Hurts::Everybody),
 ];
 
+/// Once more what is there already, in the words of a shell.
+pub(crate) const DOUBLED_RULES: [Deed; 4] = [
+    deed(
+        "doubles a rule",
+        "rule",
+        &[
+            r#"iptables -A FLANNEL-FWD -s NETWORK -m comment --comment "flanneld forward" -j ACCEPT"#,
+        ],
+    ),
+    deed(
+        "doubles a jump",
+        "rule",
+        &[r#"iptables -A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD"#],
+    ),
+    deed(
+        "doubles a jump in nat",
+        "rule",
+        &[
+            r#"iptables -t nat -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG"#,
+        ],
+    ),
+    deed(
+        "doubles a jump in raw",
+        "rule",
+        &[
+            r#"iptables -t raw -A PREROUTING -m comment --comment "twill between hosts" -j TWILL-RAW"#,
+        ],
+    ),
+];
+
+/// The same of nftables.
+pub(crate) const DOUBLED_IN_TABLES: [Deed; 2] = [
+    deed(
+        "doubles a rule of nftables",
+        "rule",
+        &["nft add rule inet twill postrouting meta mark & 0x00004000 == 0x00004000 return"],
+    ),
+    DOUBLED_AT_THE_GATE,
+];
+
+pub(crate) const DOUBLED_AT_THE_GATE: Deed = deed(
+    "doubles a rule of the table of peers",
+    "rule",
+    &["nft add rule ip twill-peers encapsulated counter name refused_inner drop"],
+);
+
 /// To our table of nftables.
 pub(crate) const ON_THE_TABLE: [Deed; 6] = [
     deed("deletes the table of nftables", "rule", &["nft delete table inet twill"]),

@@ -1,12 +1,13 @@
 //! Each deed is undone, and nothing else.
 
 use super::deeds::{
-    Deed, ON_THE_GATE, ON_THE_RULES, ON_THE_TABLE, ON_THE_UPLINK, ON_TUN, ON_VXLAN,
+    DOUBLED_AT_THE_GATE, DOUBLED_IN_TABLES, DOUBLED_RULES, Deed, FLAP, ON_THE_GATE, ON_THE_RULES,
+    ON_THE_TABLE, ON_THE_UPLINK, ON_TUN, ON_VXLAN,
 };
 use super::host::Host;
 use super::setting::{DIRECT, HOST_GW, Setting, UDP, VXLAN};
 use super::support::ip;
-use super::uplink::{BESIDE_A_TUNNEL, TO_THE_UPLINK, TO_THE_UPLINK_OF_IPV6};
+use super::uplink::{BESIDE_A_TUNNEL, OVER_THE_UPLINK, TO_THE_UPLINK, TO_THE_UPLINK_OF_IPV6};
 
 #[test]
 fn on_a_vxlan_device() {
@@ -34,42 +35,53 @@ fn on_the_link_of_the_uplink_of_ipv6() {
 
 #[test]
 fn on_the_uplink_alone() {
-    endures(HOST_GW, &ON_THE_UPLINK);
+    endures(HOST_GW, ON_THE_UPLINK.iter().chain([&OVER_THE_UPLINK]));
 }
 
 #[test]
 fn on_the_uplink_alone_of_ipv6() {
-    endures(HOST_GW.of_ipv6(), &ON_THE_UPLINK);
+    let flap = [&TO_THE_UPLINK_OF_IPV6[0]];
+    endures(HOST_GW.of_ipv6(), ON_THE_UPLINK.iter().chain(flap));
 }
 
 #[test]
 fn on_a_tun_device() {
-    endures(UDP, &ON_TUN);
+    endures(UDP, ON_TUN.iter().chain([&FLAP]));
 }
 
 #[test]
 fn on_a_tun_device_of_ipv6() {
-    endures(UDP.of_ipv6(), &ON_TUN);
+    endures(UDP.of_ipv6(), ON_TUN.iter().chain([&TO_THE_UPLINK_OF_IPV6[0]]));
 }
 
 #[test]
 fn on_the_rules_of_iptables() {
-    endures(VXLAN.with("iptables"), ON_THE_GATE.iter().chain(&ON_THE_RULES));
+    endures(VXLAN.with("iptables"), rules());
 }
 
 #[test]
 fn on_the_rules_of_iptables_of_ipv6() {
-    endures(VXLAN.of_ipv6().with("iptables"), ON_THE_GATE.iter().chain(&ON_THE_RULES));
+    endures(VXLAN.of_ipv6().with("iptables"), rules());
 }
 
 #[test]
 fn on_the_rules_of_nftables() {
-    endures(VXLAN.with("nftables"), ON_THE_GATE.iter().chain(&ON_THE_TABLE));
+    endures(VXLAN.with("nftables"), tables());
 }
 
 #[test]
 fn on_the_rules_of_nftables_of_ipv6() {
-    endures(VXLAN.of_ipv6().with("nftables"), ON_THE_GATE.iter().chain(&ON_THE_TABLE));
+    endures(VXLAN.of_ipv6().with("nftables"), tables());
+}
+
+/// To everything that is written with iptables, and beside it.
+pub(crate) fn rules() -> impl Iterator<Item = &'static Deed> {
+    ON_THE_GATE.iter().chain(&ON_THE_RULES).chain(&DOUBLED_RULES).chain([&DOUBLED_AT_THE_GATE])
+}
+
+/// To everything that is written with nftables.
+pub(crate) fn tables() -> impl Iterator<Item = &'static Deed> {
+    ON_THE_GATE.iter().chain(&ON_THE_TABLE).chain(&DOUBLED_IN_TABLES)
 }
 
 fn endures(setting: Setting, deeds: impl IntoIterator<Item = &'static Deed>) {

@@ -22,7 +22,7 @@ pub(crate) fn found() -> BTreeSet<(String, String)> {
 pub(crate) fn checks(kind: &str) -> &[&str] {
     match kind {
         "sysctl" => &["ip_forward", "forwarding", "rp_filter"],
-        "" => &["uplink", "device"],
+        "" => &["uplink", "device", "MTU"],
         "route" => &["route", "uplink"],
         "neighbour" => &["neighbour"],
         "fdb" => &["fdb"],

@@ -12,7 +12,7 @@ use super::found::{checks, found, kernel};
 use super::setting::Setting;
 use super::support::network::{give_ipv6, subnet_env};
 use super::support::process::{Process, wait_for};
-use super::support::{PREFIX, World, get, try_command};
+use super::support::{PREFIX, World, get, shell, try_command};
 
 /// How often each deed is done.
 const ROUNDS: &str = "HEALING_ROUNDS";
@@ -80,7 +80,8 @@ impl Host {
     }
 
     fn does(&self, line: &str) {
-        type_in(&self.fill(line));
+        let line = self.fill(line);
+        if line.contains('"') { shell(&line) } else { type_in(&line) }
     }
 
     /// The rows of others, all about the peer on the link; what is there stays.

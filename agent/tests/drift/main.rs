@@ -14,4 +14,5 @@ mod setting;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
+mod switches;
 mod uplink;

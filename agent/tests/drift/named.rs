@@ -1,15 +1,27 @@
 //! Each deed is named by the agent's program while the agent cannot undo it.
 
-use super::deeds::{
-    Deed, ON_THE_GATE, ON_THE_RULES, ON_THE_TABLE, ON_THE_UPLINK, ON_TUN, ON_VXLAN,
-};
+use super::deeds::{Deed, ON_THE_UPLINK, ON_TUN, ON_VXLAN};
+use super::endured::{rules, tables};
 use super::host::Host;
 use super::setting::{DIRECT, HOST_GW, Setting, UDP, VXLAN};
-use super::uplink::{BESIDE_A_TUNNEL, TO_THE_UPLINK, TO_THE_UPLINK_OF_IPV6};
+use super::uplink::{
+    BESIDE_A_TUNNEL, TO_THE_UPLINK, TO_THE_UPLINK_OF_IPV6, TO_WHAT_IT_IS, TO_WHAT_IT_IS_IN_IPV6,
+};
 
 #[test]
 fn each_deed_on_a_vxlan_device_is_named_while_the_agent_hangs() {
     names(VXLAN, ON_VXLAN.iter().chain(&TO_THE_UPLINK));
+}
+
+#[test]
+fn what_is_done_to_the_uplink_itself_is_named_while_the_agent_hangs() {
+    names(VXLAN.with("nftables"), &TO_WHAT_IT_IS);
+}
+
+#[test]
+fn what_is_done_to_the_uplink_itself_is_named_in_ipv6_while_the_agent_hangs() {
+    let same = TO_WHAT_IT_IS[..2].iter();
+    names(VXLAN.of_ipv6().with("nftables"), same.chain(&TO_WHAT_IT_IS_IN_IPV6));
 }
 
 #[test]
@@ -39,22 +51,22 @@ fn each_deed_on_the_uplink_alone_of_ipv6_is_named_while_the_agent_hangs() {
 
 #[test]
 fn each_deed_on_the_rules_of_iptables_is_named_while_the_agent_hangs() {
-    names(VXLAN.with("iptables"), ON_THE_GATE.iter().chain(&ON_THE_RULES));
+    names(VXLAN.with("iptables"), rules());
 }
 
 #[test]
 fn each_deed_on_the_rules_of_iptables_of_ipv6_is_named_while_the_agent_hangs() {
-    names(VXLAN.of_ipv6().with("iptables"), ON_THE_GATE.iter().chain(&ON_THE_RULES));
+    names(VXLAN.of_ipv6().with("iptables"), rules());
 }
 
 #[test]
 fn each_deed_on_the_rules_of_nftables_is_named_while_the_agent_hangs() {
-    names(VXLAN.with("nftables"), ON_THE_GATE.iter().chain(&ON_THE_TABLE));
+    names(VXLAN.with("nftables"), tables());
 }
 
 #[test]
 fn each_deed_on_the_rules_of_nftables_of_ipv6_is_named_while_the_agent_hangs() {
-    names(VXLAN.of_ipv6().with("nftables"), ON_THE_GATE.iter().chain(&ON_THE_TABLE));
+    names(VXLAN.of_ipv6().with("nftables"), tables());
 }
 
 #[test]
