@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio::sync::{Mutex, watch};
 use twill_core::firewall::choose::Wish;
-use twill_core::firewall::{Clients, Masquerade, Policy, Ports};
+use twill_core::firewall::{Clients, Engine, Masquerade, Policy, Ports};
 use twill_core::ids::Family;
 use twill_core::ids::NetworkName;
 use twill_net::firewall::{Firewall, Programs, Watch};
@@ -80,6 +80,16 @@ impl Wall {
         let policies =
             guard.stood.as_ref().map(|stood| stood.values().flatten().cloned().collect());
         board.rules(engine.zip(policies));
+    }
+
+    /// What the rules are written with, once they are.
+    pub(crate) async fn engine(&self) -> Option<Engine> {
+        self.guard.lock().await.chosen.as_ref().map(|chosen| chosen.firewall.engine())
+    }
+
+    /// Tells of changed rules from now on, if the kernel does.
+    pub(crate) async fn watch(&self) -> Option<Watch> {
+        self.guard.lock().await.programs.watch().ok().flatten()
     }
 
     /// [`Self::put`] whenever a network wants something else, for ever.
@@ -226,7 +236,7 @@ impl Repaired {
 /// Whoever writes rules seldom writes one: Docker's restart is a hundred changes and one look.
 pub(crate) const SETTLE: Duration = Duration::from_millis(200);
 
-async fn changed(watch: &mut Option<Watch>) {
+pub(crate) async fn changed(watch: &mut Option<Watch>) {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,

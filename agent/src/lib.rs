@@ -34,6 +34,7 @@ mod network;
 mod offline;
 pub mod ownership;
 mod patience;
+mod ports;
 mod prefix;
 mod publish;
 mod reconcile;

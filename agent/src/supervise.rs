@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::http::Servers;
 use crate::identity::Identity;
 use crate::patience::tell_systemd;
+use crate::ports;
 use crate::prefix::Prefix;
 use crate::status::Boards;
 use crate::stay::died;
@@ -59,10 +60,17 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
     let doctor = Doctor::new(&boards, &kernel);
     let tracer = Tracer::new(&boards, &kernel, flags.healthz_port);
     let servers = Servers::start(&flags, &boards, (doctor, tracer)).await?;
+    let ports = twill_endpoint::Host {
+        subnet_env: flags.files.subnet_file.clone(),
+        ..twill_endpoint::Host::default()
+    };
+    let how = (flags.firewall.iptables_resync, boards.meters().clone());
+    let ports = tokio::spawn(ports::keep(host.wall.clone(), ports, how));
     let wall = tokio::spawn(host.wall.clone().keep(flags.firewall.iptables_resync, boards));
     tokio::select! {
         ran = visits.run(prefix, stop) => ran?,
         _died = wall => return Err(died()),
+        _died = ports => return Err(died()),
     }
     tell_systemd(&[NotifyState::Stopping]);
     tracing::info!("stopping; the network stays as it is");

@@ -102,7 +102,7 @@ fn code(error: &endpoint::Error) -> Code {
         | E::NoSuchFamily { .. }
         | E::TwoOfAFamily { .. }
         | E::TooSmallForIpv6 { .. } => Code::InvalidConfiguration,
-        E::AddressTaken { .. } => Code::AddressTaken,
+        E::AddressTaken { .. } | E::PortTaken { .. } => Code::AddressTaken,
         E::SameNamespace { .. } | E::Netns(_) => Code::InvalidNetns,
         E::InterfaceExists { .. } => Code::InterfaceExists,
         E::NotABridge { .. } | E::GatewayElsewhere { .. } | E::Overlap { .. } => Code::HostNetwork,

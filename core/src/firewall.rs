@@ -9,6 +9,7 @@ pub mod choose;
 pub mod gate;
 pub mod iptables;
 pub mod nftables;
+pub mod ports;
 
 use crate::ids::{Family, Subnet};
 

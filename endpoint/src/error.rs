@@ -8,6 +8,7 @@ use twill_core::ids::{Family, Mtu, Subnet};
 use twill_core::subnet_env;
 use twill_net::{blocking, netns};
 
+use crate::ports::Port;
 use crate::request::Owner;
 
 /// An operation, the thing it was about, and what was in the way.
@@ -106,6 +107,14 @@ pub enum Error {
         /// Whom it belongs to.
         owner: Box<Owner>,
     },
+    /// The requested port belongs to somebody. Docker's words.
+    #[error("Bind for {} failed: port is already allocated: {owner} has it", port.place())]
+    PortTaken {
+        /// The requested port.
+        port: Port,
+        /// Whom it belongs to.
+        owner: Box<Owner>,
+    },
     /// The container has no namespace of its own.
     #[error("{netns} is the network namespace of the host")]
     SameNamespace {
@@ -191,7 +200,7 @@ pub enum Error {
     /// The kernel's network is not as asked.
     #[error(transparent)]
     Network(#[from] blocking::Error),
-    /// A switch of the kernel cannot be read or set.
+    /// A switch of the kernel cannot be read or set, or a rule not be written.
     #[error(transparent)]
     Sysctl(#[from] twill_net::Error),
     /// The container's namespace is not as it should be.
@@ -220,6 +229,7 @@ impl Error {
                 "ask for one address of each family that the host's subnet has, or for none"
                     .to_owned()
             }
+            Self::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
             Self::AddressTaken { .. } => "choose another address, or none".to_owned(),
             Self::TooSmallForIpv6 { .. } => "choose 1280 or more, or none: the host's".to_owned(),
             Self::GatewayElsewhere { interface, .. } => format!(

@@ -61,12 +61,19 @@ impl Host {
         let preferred = self.clear(&mut host, &request.owner)?;
         let Reserved { env, record, bridge } = reserve(self, &mut host, request, &preferred)?;
         let plan = Plan::new(request, &env, &record);
-        let joined = plan.carry_out(&mut host, &mut inside, &bridge);
+        let joined = plan.carry_out(&mut host, &mut inside, &bridge).and_then(|joined| {
+            self.sync_ports()?;
+            Ok(joined)
+        });
         if joined.is_err()
             && let Err(error) = self.undo(&mut host, &Entry::of(&record))
         {
             // The first cause is the one to return; the record stays, and the next try clears it.
             tracing::warn!(%error, owner = %record.owner, "cannot undo a failed attach");
+        }
+        if joined.is_err() {
+            // What cannot be written now is written by whoever comes next.
+            drop(self.sync_ports());
         }
         joined
     }
@@ -74,7 +81,8 @@ impl Host {
     /// Takes a container off the host's subnet and its address back. A success, too, if the
     /// container, its namespace, the interface or the record is gone already.
     pub fn detach(&self, owner: &Owner) -> Result<(), Error> {
-        self.clear(&mut Kernel::here()?, owner).map(drop)
+        self.clear(&mut Kernel::here()?, owner)?;
+        self.sync_ports()
     }
 
     /// Takes back what belongs to owners of `keeper` that are not `alive`, and returns them. An
@@ -98,6 +106,7 @@ impl Host {
             };
             first_error = first_error.or(undone.err());
         }
+        first_error = first_error.or(self.sync_ports().err());
         first_error.map_or(Ok(reclaimed), Err)
     }
 

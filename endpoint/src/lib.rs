@@ -23,6 +23,7 @@ mod join;
 mod mac;
 mod overlap;
 mod pool;
+mod ports;
 mod renumber;
 mod request;
 mod reserve;
@@ -34,6 +35,7 @@ pub use files::{
 pub use host::Host;
 pub use mac::{address_of, mac_of};
 pub use pool::{NetnsRecord, Record};
+pub use ports::{Kept, Port};
 pub use renumber::Placement;
 pub use request::{
     Attachment, End, Interface, InvalidInterface, Keeper, Owner, Place, Request, StaticRoute,

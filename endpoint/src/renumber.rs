@@ -64,6 +64,7 @@ impl Host {
             pool.release(&Entry::of(record))?;
         }
         bridge::leave(&mut host, &target, &old, &moving(&pool, &env)?)?;
+        self.sync_ports()?;
         Ok(Some(Placement { places: target.places().collect(), mac, mtu: env.mtu }))
     }
 
@@ -89,7 +90,7 @@ impl Host {
                 bridge::ensure(&mut host, &wanted)?;
             }
         }
-        Ok(())
+        self.sync_ports()
     }
 }
 

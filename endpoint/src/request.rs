@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use twill_core::ids::{Family, Mac, Mtu, Subnet};
 use twill_net::netns::Netns;
 
+use crate::ports::Port;
+
 /// The name of a network interface, as the kernel allows it: 1 to 15 bytes, no `/`, no `:`, no
 /// white space, neither `.` nor `..` (`dev_valid_name` of the kernel, and the CNI specification).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -166,6 +168,8 @@ pub struct Request<'a> {
     /// Refuse what the container sends from another address of the host's subnet than its own, and
     /// let no other container draw its hardware address to itself?
     pub spoof_check: bool,
+    /// Ports that the host passes on to the container.
+    pub ports: Vec<Port>,
 }
 
 impl<'a> Request<'a> {
@@ -183,6 +187,7 @@ impl<'a> Request<'a> {
             default_route: true,
             routes: Vec::new(),
             spoof_check: true,
+            ports: Vec::new(),
         }
     }
 }

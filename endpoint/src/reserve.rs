@@ -36,6 +36,7 @@ pub(crate) fn reserve(
     check(request, &env)?;
     // The bridge keeps the gateways of former subnets only for containers that live.
     sweep(pool, host, |entry| former(entry, &env).next().is_some())?;
+    take_ports(pool, host, request)?;
     let mut give = |subnet: Subnet| {
         let own = |of: &[IpAddr]| of.iter().copied().find(|it| Family::of(*it) == subnet.family());
         let address = match own(&request.addresses) {
@@ -62,6 +63,7 @@ pub(crate) fn reserve(
         boot_id,
         made_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         spoof_check: request.spoof_check,
+        ports: request.ports.clone(),
     };
     locked.write(&record, None)?;
     Ok(Reserved { env, record, bridge })
@@ -116,6 +118,27 @@ fn take(pool: &Pool, host: &mut Kernel, address: IpAddr) -> Result<(), Error> {
         if let Some(record) = pool.read(entry)? {
             return Err(Error::AddressTaken { address, owner: Box::new(record.owner) });
         }
+    }
+    Ok(())
+}
+
+/// Requested ports: free, or their owner's name is told.
+fn take_ports(pool: &Pool, host: &mut Kernel, request: &Request<'_>) -> Result<(), Error> {
+    if request.ports.is_empty() {
+        return Ok(());
+    }
+    for entry in pool.entries()? {
+        let Some(record) = pool.read(&entry)?.filter(|it| it.owner != request.owner) else {
+            continue;
+        };
+        let taken =
+            request.ports.iter().find(|port| record.ports.iter().any(|it| it.clashes(port)));
+        let Some(port) = taken else { continue };
+        if is_dead(host, &record)? {
+            pool.release(&entry)?;
+            continue;
+        }
+        return Err(Error::PortTaken { port: port.clone(), owner: Box::new(record.owner) });
     }
     Ok(())
 }

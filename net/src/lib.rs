@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod netns;
 #[cfg(feature = "agent")]
 pub mod ping;
+pub mod ports;
 #[cfg(feature = "agent")]
 pub mod process;
 #[cfg(feature = "agent")]

@@ -59,6 +59,18 @@ pub fn ensure_loose_source_check(device: &str) -> Result<bool, Error> {
     if read(&path)?.max(read(&all)?) == "1" { ensure(path, "2") } else { Ok(false) }
 }
 
+/// Lets packets from and to the host's loopback addresses pass `device`, or no more. `false` also if there is no
+/// such device.
+pub fn ensure_loopback_routed(device: &str, on: bool) -> Result<bool, Error> {
+    let value = if on { "1" } else { "0" };
+    match ensure(of_device("ipv4", device, "route_localnet"), value) {
+        Err(Error::ReadSysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(false)
+        }
+        other => other,
+    }
+}
+
 /// Takes no IPv6 configuration from whoever advertises on `device`. A kernel without IPv6 takes
 /// none anyway.
 pub fn ensure_no_router_advertisements(device: &str) -> Result<bool, Error> {

@@ -98,6 +98,23 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A port of the host belongs to somebody.
+    #[error("Bind for {place} failed: port is already allocated: {owner}")]
+    PortTaken {
+        /// Address and port.
+        place: String,
+        /// Whose it is, in words.
+        owner: String,
+    },
+    /// A port of the host cannot be had.
+    #[error("Bind for {place} failed")]
+    PortNotThere {
+        /// Address and port.
+        place: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// libcontainer refused.
     #[error("cannot make the container")]
     Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -211,6 +228,10 @@ impl Error {
             }
             Self::NotRunning(name) => Some(format!("`twill start {name}` starts it")),
             Self::Start { hint, .. } => hint.clone(),
+            Self::PortTaken { .. } => {
+                Some("publish another port, or end whoever has this one".into())
+            }
+            Self::PortNotThere { .. } => Some("`ip address` lists this host's addresses".into()),
             Self::Network { source, .. } => source.hint(),
             Self::Image(source) => source.hint(),
             Self::File { source, .. } | Self::System { source, .. }

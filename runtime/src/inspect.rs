@@ -10,8 +10,10 @@ use twill_core::ids::Family;
 
 use crate::Paths;
 use crate::container::isolation::{Device, Ulimit};
+use crate::container::ports::Binding;
 use crate::container::{Address, Container, Network, Record, State, Status};
 use crate::image::{Image, Reference};
+use crate::listing::ports::places;
 
 /// A container.
 #[must_use]
@@ -84,7 +86,8 @@ fn host_config(record: &Record) -> Value {
         "Binds": null,
         "LogConfig": {"Type": "json-file", "Config": record.log_options},
         "NetworkMode": record.network.as_str(),
-        "PortBindings": {},
+        "PortBindings": bindings(record),
+        "PublishAllPorts": record.ports.publish_all,
         "RestartPolicy": {
             "Name": record.restart.name(),
             "MaximumRetryCount": record.restart.maximum(),
@@ -157,11 +160,41 @@ fn config(record: &Record) -> Value {
     if let Some(seconds) = record.stop_timeout {
         config["StopTimeout"] = seconds.into();
     }
-    if !record.exposed.is_empty() {
-        let ports = record.exposed.iter().map(|port| (port.clone(), json!({})));
+    if !record.ports.exposed.is_empty() {
+        let ports = record.ports.exposed.iter().map(|port| (port.to_string(), json!({})));
         config["ExposedPorts"] = ports.collect::<Map<_, _>>().into();
     }
     config
+}
+
+fn bindings(record: &Record) -> Value {
+    let shown = |binding: &&Binding| {
+        let ip = binding.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
+        json!({"HostIp": ip, "HostPort": binding.host_port()})
+    };
+    let rows = record.ports.by_port().into_iter();
+    rows.map(|(port, all)| (port.to_string(), all.iter().map(shown).collect()))
+        .collect::<Map<_, Value>>()
+        .into()
+}
+
+/// Where each port is reached now; `null` for one that is not published.
+fn ports(record: &Record, state: &State) -> Value {
+    if state.status != Status::Running {
+        return json!({});
+    }
+    let mut rows: Map<String, Value> =
+        record.ports.exposed.iter().map(|port| (port.to_string(), Value::Null)).collect();
+    for port in &state.ports {
+        let row =
+            rows.entry(format!("{}/{}", port.container_port, port.protocol)).or_insert(Value::Null);
+        let places = places(port, state)
+            .map(|at| json!({"HostIp": at.ip().to_string(), "HostPort": at.port().to_string()}));
+        let mut all = row.as_array().cloned().unwrap_or_default();
+        all.extend(places);
+        *row = all.into();
+    }
+    rows.into()
 }
 
 fn network(record: &Record, state: &State) -> Value {
@@ -175,7 +208,7 @@ fn network(record: &Record, state: &State) -> Value {
     let bridge = address.map_or("", |address| address.bridge.as_str());
     settings.insert("Bridge".into(), json!(bridge));
     settings.insert("SandboxKey".into(), json!(sandbox));
-    settings.insert("Ports".into(), json!({}));
+    settings.insert("Ports".into(), ports(record, state));
     if record.network == Network::Bridge {
         settings.extend(endpoint.clone());
     }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What the administrator asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wish {
@@ -19,7 +21,8 @@ pub enum Wish {
 }
 
 /// What rules are written with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// iptables.
     Iptables(Variant),
@@ -30,7 +33,8 @@ pub enum Engine {
 }
 
 /// The two kinds of iptables, whose rules do not see each other.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// On the kernel's nftables.
     NfTables,

@@ -17,6 +17,7 @@
 
 mod listing;
 mod place;
+pub mod published;
 mod rules;
 
 use std::fmt::Write as _;
@@ -92,8 +93,13 @@ pub const APART: Chain =
 pub const APART_IN: Chain =
     Chain { table: Table::Mangle, name: "TWILL-APART-IN", comment: "twill networks apart" };
 
-/// All chains of ours, in the order of the transaction.
+/// All chains of networks, in the order of the transaction.
 pub const CHAINS: [Chain; 7] = [FWD, CROSSING, POSTRTG, ARRIVAL, CLAMP, APART, APART_IN];
+
+/// Those and the chains of published ports.
+fn all_chains() -> impl Iterator<Item = Chain> {
+    CHAINS.into_iter().chain(published::CHAINS)
+}
 
 /// What this kind of iptables is for on the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,7 +130,7 @@ pub fn transaction(policies: &[Policy], role: Role, found: &Ruleset) -> String {
     if role == Role::Nothing {
         return removal(found);
     }
-    assemble(|chain| match wanted((policies, role), chain, found) {
+    assemble(&CHAINS, |chain| match wanted((policies, role), chain, found) {
         Some(wanted) => bring(chain, &wanted, found),
         None => remove(chain, found),
     })
@@ -133,13 +139,13 @@ pub fn transaction(policies: &[Policy], role: Role, found: &Ruleset) -> String {
 /// The text that takes all of ours away; empty when nothing is there.
 #[must_use]
 pub fn removal(found: &Ruleset) -> String {
-    assemble(|chain| remove(chain, found))
+    assemble(&CHAINS, |chain| remove(chain, found))
 }
 
-fn assemble(lines: impl Fn(Chain) -> String) -> String {
+fn assemble(chains: &[Chain], lines: impl Fn(Chain) -> String) -> String {
     let mut text = String::new();
     for table in [Table::Filter, Table::Nat, Table::Raw, Table::Mangle] {
-        let chains = CHAINS.into_iter().filter(|chain| chain.table == table);
+        let chains = chains.iter().copied().filter(|chain| chain.table == table);
         let lines: String = chains.map(&lines).collect();
         if !lines.is_empty() {
             // Writing to a string cannot fail, here and below.

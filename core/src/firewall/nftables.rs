@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Clients, Entrance, MARK, Policy, Ports, apart, gate};
+use super::{Clients, Entrance, MARK, Policy, Ports, apart, gate, ports};
 use crate::ids::{Family, Subnet};
 
 /// Our table, of the family `inet`.
@@ -82,7 +82,7 @@ pub fn others(tables: &str) -> Vec<&str> {
         let mut words = line.split(' ');
         let (family, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let ours = match family {
-            "inet" => name == TABLE,
+            "inet" => name == TABLE || name == ports::TABLE,
             "ip" | "ip6" => gate::is_table(name),
             _other => false,
         };

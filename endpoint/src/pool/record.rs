@@ -9,6 +9,7 @@ use twill_core::ids::Subnet;
 use twill_net::netns::Identity;
 
 use crate::mac::fnv1a;
+use crate::ports::Port;
 use crate::request::{Interface, Owner, Place};
 
 /// How many names an owner's interface on the host can have. One does nearly always: two of a
@@ -43,6 +44,9 @@ pub struct Record {
     /// Is the container kept to its own addresses?
     #[serde(default)]
     pub spoof_check: bool,
+    /// Which of its ports the host passes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
 }
 
 impl Record {

@@ -7,6 +7,8 @@ mod ipv6;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod renumber;
 #[cfg(test)]
 mod spoof;

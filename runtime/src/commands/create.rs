@@ -59,6 +59,9 @@ pub struct Args {
     /// When it starts again by itself: no, on-failure, on-failure:TIMES, always, unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no")]
     pub restart: crate::container::Policy,
+    /// How it is reached.
+    #[command(flatten)]
+    pub wiring: super::network_options::Args,
     /// How much of the host it may use.
     #[command(flatten)]
     pub limits: super::update::Limits,
@@ -91,6 +94,7 @@ impl Args {
             workdir: self.workdir.clone(),
             user: self.user.clone(),
             network: self.network,
+            wiring: self.wiring.wishes(),
             tty: self.tty,
             interactive: self.interactive,
             auto_remove: self.rm,

@@ -11,9 +11,7 @@ use crate::{Paths, inspect, output};
 #[command(after_help = "Examples:
   twill port web                  every published port, as `80/tcp -> 0.0.0.0:8080`
   twill port web 80               where port 80/tcp is reached
-  twill port web 53/udp
-
-No port is published yet: there is none to show.")]
+  twill port web 53/udp")]
 pub struct Args {
     /// The container, by name, id or the start of its id
     pub container: String,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use oci_spec::image::Config;
 
 use super::isolation::{Ipc, Isolation, Pid, Sysctl, Uts};
+use super::ports::Ports;
 use super::record::{ImageOf, Network, Record};
 use super::resources::{self, Resources};
 use super::restart::Policy;
@@ -39,6 +40,8 @@ pub struct Wishes {
     pub user: Option<String>,
     /// How it meets the network.
     pub network: Network,
+    /// How it is reached there.
+    pub wiring: crate::commands::network_options::Wishes,
     /// A terminal?
     pub tty: bool,
     /// Input?
@@ -165,6 +168,7 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
         user: wishes.user.clone().or_else(|| defaults.user().clone()).unwrap_or_default(),
         hostname,
         network: wishes.network,
+        ports: ports(wishes, &defaults),
         tty: wishes.tty,
         open_stdin: wishes.interactive,
         auto_remove: wishes.auto_remove,
@@ -175,13 +179,6 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
         restart: wishes.restart,
         security: wishes.security.clone(),
         isolation: wishes.isolation.clone(),
-        exposed: defaults
-            .exposed_ports()
-            .iter()
-            .flatten()
-            .chain(&wishes.exposed)
-            .cloned()
-            .collect(),
         stop_timeout: wishes.stop_timeout,
         cid_file: wishes.cid_file.clone(),
         log_options: wishes.log_options.clone(),
@@ -190,6 +187,13 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn ports(wishes: &Wishes, defaults: &Config) -> Ports {
+    let image = defaults.exposed_ports().iter().flatten();
+    let exposed: Vec<String> = image.chain(&wishes.exposed).cloned().collect();
+    let ports = Ports::new(wishes.wiring.bindings.clone(), &exposed);
+    Ports { publish_all: wishes.wiring.publish_all, ..ports }
 }
 
 fn labels(wishes: &Wishes, defaults: &Config) -> Result<BTreeMap<String, String>> {
@@ -280,6 +284,7 @@ mod tests {
             workdir: None,
             user: None,
             network: Network::None,
+            wiring: crate::commands::network_options::Wishes::default(),
             tty: false,
             interactive: false,
             auto_remove: false,

@@ -23,6 +23,7 @@ pub mod isolation;
 pub mod liveness;
 pub mod logging;
 pub mod names;
+pub mod ports;
 pub mod reap;
 pub mod record;
 pub mod rename;

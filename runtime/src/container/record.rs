@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Isolation;
+use super::ports::Ports;
 use super::resources::Resources;
 use super::restart::Policy;
 use crate::security::Security;
@@ -70,6 +71,9 @@ pub struct Record {
     pub hostname: String,
     /// The way to the network.
     pub network: Network,
+    /// How it is reached there.
+    #[serde(default)]
+    pub ports: Ports,
     /// Has it a terminal?
     pub tty: bool,
     /// Is its standard input kept open?
@@ -94,9 +98,6 @@ pub struct Record {
     /// What it has for itself, and what it shares.
     #[serde(default)]
     pub isolation: Isolation,
-    /// Ports that it listens on, as in `80/tcp`: of the image and of the user.
-    #[serde(default)]
-    pub exposed: std::collections::BTreeSet<String>,
     /// Seconds that it gets to end; any number if negative.
     #[serde(default)]
     pub stop_timeout: Option<i64>,
@@ -137,6 +138,7 @@ pub(crate) fn sample() -> Record {
         user: String::new(),
         hostname: "host".into(),
         network: Network::Bridge,
+        ports: Ports::default(),
         tty: false,
         open_stdin: false,
         auto_remove: false,
@@ -147,7 +149,6 @@ pub(crate) fn sample() -> Record {
         restart: Policy::No,
         security: Security::default(),
         isolation: Isolation::default(),
-        exposed: std::collections::BTreeSet::new(),
         stop_timeout: None,
         cid_file: None,
         log_options: std::collections::BTreeMap::new(),

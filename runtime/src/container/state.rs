@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use twill_core::ids::Family;
-use twill_endpoint::Place;
+use twill_endpoint::{Place, Port};
 
 use crate::process::Process;
 
@@ -125,6 +125,9 @@ pub struct State {
     pub error: String,
     /// Present while it runs on the bridge.
     pub address: Option<Address>,
+    /// Where its ports are reached, while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// How often its policy has started it again since a person did.
     #[serde(default)]
     pub restarts: u32,
@@ -153,6 +156,7 @@ impl State {
             finished: Some(finished),
             process: None,
             address: None,
+            ports: Vec::new(),
             paused: false,
             ..self
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Filters, Listing, filters};
+use super::{Filters, Listing, filters, ports};
 use crate::container::{Container, State, Status};
 use crate::error::{Error, Result};
 use crate::human;
@@ -81,7 +81,7 @@ pub fn row(container: &Container, size: Size, Style { now, whole }: Style) -> Da
         "Mounts": "",
         "Names": record.name,
         "Networks": record.network.as_str(),
-        "Ports": "",
+        "Ports": ports::column(&ports::ways(container)),
         "RunningFor": human::ago(now, record.created),
         "Size": format!("{} (virtual {})", human::size(size.own), human::size(size.own + size.image)),
         "State": state.word(),
@@ -184,8 +184,14 @@ impl Wanted {
             && filters.any("network", |network| network == record.network.as_str())
             && filters.any("health", |health| health == "none")
             && filters.any("is-task", |task| matches!(task, "false" | "0"))
-            // No container has any of these yet.
-            && !["expose", "publish", "volume"].iter().any(|key| filters.has(key))
+            // No container has any yet.
+            && filters.any("expose", |value| {
+                ports::names(value, record.ports.exposed.iter().copied())
+            })
+            && filters.any("publish", |value| {
+                ports::names(value, record.ports.wanted().iter().map(|it| it.port))
+            })
+            && !["volume"].iter().any(|key| filters.has(key))
     }
 }
 

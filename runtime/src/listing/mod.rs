@@ -3,6 +3,7 @@
 pub mod containers;
 pub mod filters;
 pub mod images;
+pub mod ports;
 
 use std::str::FromStr;
 

@@ -12,11 +12,12 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::unistd::{Gid, Uid, fchown};
 use twill_core::ids::Family;
-use twill_endpoint::{Host, Request};
+use twill_endpoint::{Host, Port, Request};
 use twill_net::blocking::Kernel;
 use twill_net::netns::Netns;
 
 use super::executor::{self, Program};
+use super::ports::Held;
 use super::{sharing, socket};
 use crate::Paths;
 use crate::bundle::user::Databases;
@@ -42,12 +43,14 @@ pub(super) struct Launched {
     pub(super) handle: Handle,
     pub(super) streams: Streams,
     pub(super) address: Option<Address>,
+    pub(super) ports: Vec<Port>,
 }
 
 /// Starts the container. After an error things are left for [`reap::clear`].
-pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
+pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<Launched> {
     // Asked first: without it nothing need be made, and the reason is clear.
     let families = families(paths, record)?;
+    let ports = held.take(paths, record, &families)?;
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
@@ -64,14 +67,14 @@ pub(super) fn launch(paths: &Paths, record: &Record) -> Result<Launched> {
     let pid = pid.as_raw();
     let handle = Handle::of_child(pid)?;
     let streams = ours.receive()?;
-    let address = join_network(paths, record, pid)?;
+    let address = join_network((paths, &ports), record, pid)?;
     container.start().map_err(Error::runtime)?;
     if let Some(refused) = refused(outcome) {
         return Err(refused);
     }
     // Gone already, perhaps; until it is waited for its entry stays.
     let process = Process::of_pid(pid).unwrap_or(Process { pid, started: 0 });
-    Ok(Launched { process, handle, streams, address })
+    Ok(Launched { process, handle, streams, address, ports })
 }
 
 fn refused(outcome: PipeReader) -> Option<Error> {
@@ -208,7 +211,11 @@ impl Ours {
     }
 }
 
-fn join_network(paths: &Paths, record: &Record, pid: i32) -> Result<Option<Address>> {
+fn join_network(
+    (paths, ports): (&Paths, &[Port]),
+    record: &Record,
+    pid: i32,
+) -> Result<Option<Address>> {
     let namespace = || {
         Netns::of_process(pid.unsigned_abs())
             .map_err(|error| Error::Namespace { source: Box::new(error) })
@@ -225,7 +232,10 @@ fn join_network(paths: &Paths, record: &Record, pid: i32) -> Result<Option<Addre
         Network::Bridge => {
             let netns = namespace()?;
             let attached = host(paths)
-                .attach(&Request::new(reap::owner(record), &netns))
+                .attach(&Request {
+                    ports: ports.to_vec(),
+                    ..Request::new(reap::owner(record), &netns)
+                })
                 .map_err(|source| Error::Network { operation: "join", source })?;
             let mut ips = attached.places.iter().copied().map(Ip::from);
             let address = ips.next().map(|first| Address {

@@ -14,6 +14,8 @@ mod forward;
 mod init;
 mod launch;
 mod log;
+mod occupant;
+mod ports;
 pub mod session;
 mod sharing;
 mod socket;
@@ -30,6 +32,7 @@ use self::begin::{begin, leave_the_caller, open_desk};
 use self::connection::Connection;
 use self::control::Frame;
 use self::launch::Launched;
+use self::ports::Held;
 use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
@@ -80,9 +83,10 @@ pub fn run(paths: &Paths, id: &str) -> Result<()> {
 /// word for the clients.
 fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
     let (mut record, mut backoff, mut restarts) = (record.clone(), Backoff::default(), 0);
+    let mut held = Held::default();
     loop {
         let begun = Instant::now();
-        let (launched, state) = match start(store, &record, restarts) {
+        let (launched, state) = match start(store, &record, (restarts, &mut held)) {
             Ok(started) => started,
             Err(error) => return fail(store, &record, &error),
         };
@@ -124,13 +128,18 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
     }
 }
 
-fn start(store: &Store<'_>, record: &Record, restarts: u32) -> Result<(Launched, State)> {
-    let launched = launch::launch(store.paths(), record)?;
+fn start(
+    store: &Store<'_>,
+    record: &Record,
+    (restarts, held): (u32, &mut Held),
+) -> Result<(Launched, State)> {
+    let launched = launch::launch(store.paths(), record, held)?;
     let mut state = State {
         status: Status::Running,
         process: Some(launched.process),
         started: Some(Timestamp::now()),
         address: launched.address.clone(),
+        ports: launched.ports.clone(),
         restarts,
         ..State::default()
     };

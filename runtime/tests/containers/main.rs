@@ -20,6 +20,7 @@ mod lists;
 mod logs;
 mod many;
 mod policies;
+mod ports;
 mod powers;
 mod renumber;
 mod running;

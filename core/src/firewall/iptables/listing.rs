@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CHAINS, Chain, Table};
+use super::{CHAINS, Chain, Table, all_chains};
 
 /// All rules of one kind of iptables, everybody's.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -116,7 +116,7 @@ impl Found {
 
 fn others_of(table: &str, chains: &BTreeMap<String, Found>) -> usize {
     let ours =
-        |name: &str| CHAINS.iter().any(|chain| chain.name == name && chain.table.name() == table);
+        |name: &str| all_chains().any(|chain| chain.name == name && chain.table.name() == table);
     let foreign = chains.iter().filter(|(name, _found)| !ours(name)).map(|(_name, found)| {
         let rules = found.rules.iter().filter(|rule| !is_jump_of_ours(table, rule)).count();
         rules + usize::from(found.is_closed())
@@ -125,5 +125,5 @@ fn others_of(table: &str, chains: &BTreeMap<String, Found>) -> usize {
 }
 
 fn is_jump_of_ours(table: &str, rule: &str) -> bool {
-    CHAINS.iter().any(|chain| chain.table.name() == table && chain.jump() == rule)
+    all_chains().any(|chain| chain.table.name() == table && chain.jump() == rule)
 }

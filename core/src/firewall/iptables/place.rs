@@ -1,5 +1,6 @@
 //! Where the jump into a chain of ours has to be.
 
+use super::published::{IN, LOOPBACK, OUT, PASS};
 use super::{APART, APART_IN, ARRIVAL, CLAMP, CROSSING, Chain, FWD, Ruleset};
 
 /// A chain of others, and where in it.
@@ -30,9 +31,13 @@ impl Place {
         let place = |parent, spot| Self { parent, spot };
         match chain {
             FWD | CLAMP => place("FORWARD", Spot::Anywhere),
-            CROSSING if asks_the_administrator_first(found) => place(DOCKER_USER, Spot::Reached),
-            CROSSING | APART => place("FORWARD", Spot::Front),
-            ARRIVAL => place("PREROUTING", Spot::Front),
+            CROSSING | PASS if asks_the_administrator_first(found) => {
+                place(DOCKER_USER, Spot::Reached)
+            }
+            CROSSING | PASS | APART => place("FORWARD", Spot::Front),
+            ARRIVAL | LOOPBACK => place("PREROUTING", Spot::Front),
+            IN => place("PREROUTING", Spot::Anywhere),
+            OUT => place("OUTPUT", Spot::Anywhere),
             APART_IN => place("INPUT", Spot::Front),
             _masquerade => place("POSTROUTING", Spot::Anywhere),
         }

@@ -1,0 +1,300 @@
+//! Published ports: what belongs to containers is in the pool's records, and the host's rules follow.
+//!
+//! The record comes before the rules, and goes before them. Beside the records lies a note of what rules
+//! were written: it says that they are about to change before they do, so that whoever comes after a
+//! crash sees that there is something left to do, and without one nobody has to look. The rules
+//! are always made from all records, under a lock: the last writer has seen the newest.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use twill_core::firewall::Engine;
+use twill_core::firewall::ports::{Protocol, Publication, sort};
+use twill_core::ids::Family;
+use twill_net::ports::{Left, Writer, is_ipv6_there};
+use twill_net::sysctl;
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::pool::Record;
+use crate::request::Owner;
+use crate::reserve::boot_id;
+
+/// A port of a container that the host passes on.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// The container's port.
+    pub container_port: u16,
+    /// Of both.
+    pub protocol: Protocol,
+    /// The host's address; all of them if not given, in each family that the container has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<IpAddr>,
+    /// The host's port.
+    pub host_port: u16,
+}
+
+impl Port {
+    /// Can only one of the two be there?
+    #[must_use]
+    pub fn clashes(&self, other: &Self) -> bool {
+        let everywhere = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+        (self.protocol, self.host_port) == (other.protocol, other.host_port)
+            && (everywhere(self.host_ip)
+                || everywhere(other.host_ip)
+                || self.host_ip == other.host_ip)
+    }
+
+    /// Where it is reached, in Docker's words: `0.0.0.0:80`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let ip = self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        std::net::SocketAddr::new(ip, self.host_port).to_string()
+    }
+}
+
+/// What is known of the rules that are there.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    /// Nothing of an earlier boot is there.
+    boot_id: String,
+    engine: Engine,
+    /// Do the rules stand as the note says? Else they may be those before, too.
+    settled: bool,
+    publications: Vec<Publication>,
+    /// How nft printed its table.
+    printed: String,
+}
+
+/// How the agent left the rules.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kept {
+    /// There was nothing to do.
+    Right,
+    /// Containers had come or gone.
+    Followed,
+    /// Somebody else had changed them.
+    Healed,
+}
+
+impl Host {
+    /// Whose ports are published.
+    pub fn published(&self) -> Result<Vec<(Owner, Port)>, Error> {
+        let records = self.records()?.into_iter();
+        let all = records.flat_map(|Record { owner, ports, .. }| {
+            ports.into_iter().map(move |port| (owner.clone(), port))
+        });
+        Ok(all.collect())
+    }
+
+    /// Brings the rules to what the records say; if they are there already, and nobody was cut short, nothing
+    /// is even looked at.
+    pub fn sync_ports(&self) -> Result<(), Error> {
+        let wanted = || self.publications();
+        let note = self.note()?;
+        let idle = |note: &Note| note.settled && note.publications.is_empty();
+        if note.as_ref().is_none_or(idle) && wanted()?.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.lock_ports()?;
+        let (note, wanted) = (self.note()?, wanted()?);
+        if note.as_ref().is_some_and(|it| it.settled && it.publications == wanted) {
+            return Ok(());
+        }
+        self.write_ports(note.as_ref(), wanted, None).map(drop)
+    }
+
+    /// The same, looking at the rules themselves: somebody may have taken them away. Without an engine the
+    /// one that is in use goes on, or what the host uses is chosen.
+    pub fn keep_ports(&self, engine: Option<Engine>) -> Result<Kept, Error> {
+        if self.note()?.is_none() && self.publications()?.is_empty() {
+            return Ok(Kept::Right);
+        }
+        let _lock = self.lock_ports()?;
+        let (note, wanted) = (self.note()?, self.publications()?);
+        let same = note.as_ref().is_some_and(|it| {
+            it.settled
+                && it.publications == wanted
+                && engine.is_none_or(|engine| engine == it.engine)
+        });
+        Ok(match self.write_ports(note.as_ref(), wanted, engine)? {
+            false => Kept::Right,
+            true if same => Kept::Healed,
+            true => Kept::Followed,
+        })
+    }
+
+    fn write_ports(
+        &self,
+        note: Option<&Note>,
+        wanted: Vec<Publication>,
+        engine: Option<Engine>,
+    ) -> Result<bool, Error> {
+        let had = note.map(|note| note.publications.as_slice()).unwrap_or_default();
+        let of = |family| had.iter().chain(&wanted).any(|it| it.family() == family);
+        let mut families = vec![Family::V4];
+        if is_ipv6_there() && (of(Family::V6) || note.is_none_or(|it| !it.settled)) {
+            families.push(Family::V6);
+        }
+        let writer = Writer::probe(&families)?;
+        let stays = note.map(|note| note.engine);
+        let engine = match engine.or(stays).filter(|engine| *engine != Engine::None) {
+            Some(engine) => engine,
+            None => writer.choose()?,
+        };
+        let mut bridges: BTreeMap<&str, bool> = BTreeMap::new();
+        for (all, on) in [(had, false), (&wanted, true)] {
+            let ipv4 = all.iter().filter(|it| it.family() == Family::V4);
+            bridges.extend(ipv4.map(|it| (it.bridge.as_str(), on)));
+        }
+        let printed = note.map(|note| note.printed.clone()).unwrap_or_default();
+        let about = Note {
+            boot_id: boot_id()?,
+            engine,
+            settled: false,
+            publications: had.iter().chain(&wanted).cloned().collect(),
+            printed,
+        };
+        let same =
+            note.is_some_and(|it| it.settled && it.publications == wanted && it.engine == engine);
+        if !same {
+            self.put_note(&about)?;
+        }
+        // Who is kept out by the rules is let in by the switch: the rules come first and go last.
+        for (bridge, on) in bridges.iter().filter(|(_bridge, on)| !**on) {
+            sysctl::ensure_loopback_routed(bridge, *on)?;
+        }
+        // What was printed is of the rules of then.
+        let printed = if same { about.printed.clone() } else { String::new() };
+        let before = Left { changed: false, printed };
+        let left = writer.ensure(engine, &wanted, &before)?;
+        for (bridge, on) in bridges.iter().filter(|(_bridge, on)| **on) {
+            sysctl::ensure_loopback_routed(bridge, *on)?;
+        }
+        let changed = left.changed;
+        if same && left.printed == about.printed {
+            return Ok(changed);
+        }
+        self.put_note(&Note {
+            settled: true,
+            publications: wanted,
+            printed: left.printed,
+            ..about
+        })?;
+        Ok(changed)
+    }
+
+    /// All that is published, as rules have to come. While a container moves to another subnet it has two
+    /// records: the one of the host's blocks of now counts.
+    fn publications(&self) -> Result<Vec<Publication>, Error> {
+        let boot_id = boot_id()?;
+        let mut records = self.records()?;
+        records.retain(|record| !record.ports.is_empty() && record.boot_id == boot_id);
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let env = self.read_env().ok();
+        let here = |record: &Record| {
+            let mut blocks = env.iter().flat_map(twill_core::subnet_env::SubnetEnv::blocks);
+            blocks.any(|blocks| blocks.subnet == record.subnet)
+        };
+        records.sort_by_key(here);
+        let mut found = BTreeMap::new();
+        for record in &records {
+            for publication in record.publications() {
+                let Publication { protocol, at, port, .. } = publication;
+                found.insert((protocol, at, port, publication.family()), publication);
+            }
+        }
+        let mut all: Vec<Publication> = found.into_values().collect();
+        sort(&mut all);
+        Ok(all)
+    }
+
+    fn lock_ports(&self) -> Result<fs::File, Error> {
+        let path = self.state.join("ports.lock");
+        fs::create_dir_all(&self.state)
+            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&path))
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|source| Error::Pool { path, source })
+    }
+
+    /// `None` if nothing was written since the host came up. One that was torn is no knowledge either.
+    fn note(&self) -> Result<Option<Note>, Error> {
+        let path = self.note_path();
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|source| Error::Pool { path, source })?,
+        };
+        let boot_id = boot_id()?;
+        let note: Option<Note> = serde_json::from_slice(&text).ok();
+        Ok(note.filter(|note| note.boot_id == boot_id))
+    }
+
+    fn put_note(&self, note: &Note) -> Result<(), Error> {
+        let (path, new) = (self.note_path(), self.state.join(".ports.new"));
+        let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::from);
+        let written = text.and_then(|text| fs::write(&new, text));
+        written
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(|source| Error::Pool { path, source })
+    }
+
+    fn note_path(&self) -> PathBuf {
+        self.state.join("ports.json")
+    }
+}
+
+impl Record {
+    /// One for each family that the container and the host's address have.
+    fn publications(&self) -> impl Iterator<Item = Publication> + use<'_> {
+        self.places().flat_map(move |place| {
+            let fits =
+                move |port: &&Port| port.host_ip.is_none_or(|ip| Family::of(ip) == place.family());
+            self.ports.iter().filter(fits).map(move |port| Publication {
+                protocol: port.protocol,
+                at: port.host_ip.filter(|ip| !ip.is_unspecified()),
+                port: port.host_port,
+                to: (place.address, port.container_port).into(),
+                bridge: self.bridge.to_string(),
+                subnet: place.subnet,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clashes() {
+        let port = |protocol: &str, ip: &str, host_port| Port {
+            container_port: 80,
+            protocol: protocol.parse().unwrap(),
+            host_ip: ip.parse().ok(),
+            host_port,
+        };
+        let wide = port("tcp", "", 80);
+        for (name, other, want) in [
+            ("itself", wide.clone(), true),
+            ("another protocol", port("udp", "", 80), false),
+            ("another port", port("tcp", "", 81), false),
+            ("one address of all", port("tcp", "192.0.2.1", 80), true),
+            ("all, spelt out", port("tcp", "0.0.0.0", 80), true),
+        ] {
+            assert_eq!(wide.clashes(&other), want, "{name}");
+            assert_eq!(other.clashes(&wide), want, "{name}, the other way round");
+        }
+        assert!(!port("tcp", "192.0.2.1", 80).clashes(&port("tcp", "192.0.2.2", 80)));
+        assert!(port("tcp", "192.0.2.1", 80).clashes(&port("tcp", "192.0.2.1", 80)));
+        assert_eq!(wide.place(), "0.0.0.0:80");
+        assert_eq!(port("tcp", "::1", 80).place(), "[::1]:80");
+    }
+}

@@ -1,0 +1,81 @@
+//! One kind of iptables.
+
+use std::fs;
+use std::io;
+
+use twill_core::firewall::Variant;
+use twill_core::firewall::iptables::{Role, Ruleset, published};
+use twill_core::firewall::ports::Publication;
+use twill_core::ids::Family;
+
+use super::program::run;
+use crate::Error;
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Iptables {
+    pub(super) family: Family,
+    pub(super) variant: Variant,
+    /// What the names of its programs begin with.
+    name: String,
+}
+
+impl Iptables {
+    /// First the one that `iptables` means, or `ip6tables`; the old kind only if it has rules, as to ask it for
+    /// a table would make it.
+    pub(super) fn all(family: Family) -> Result<Vec<Self>, Error> {
+        let name = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        let of = |variant, name: String| Self { family, variant, name };
+        let mut found = Vec::new();
+        match run(name, &["--version"], "") {
+            Ok(text) if text.contains("(nf_tables)") => {
+                found.push(of(Variant::NfTables, name.to_owned()));
+            }
+            Ok(_older) => found.push(of(Variant::Legacy, name.to_owned())),
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+        for (variant, suffix) in [(Variant::NfTables, "nft"), (Variant::Legacy, "legacy")] {
+            let other = of(variant, format!("{name}-{suffix}"));
+            let known = found.iter().any(|it| it.variant == variant);
+            if !known && !other.is_idle() && run(&other.name, &["--version"], "").is_ok() {
+                found.push(other);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Has the old interface no table at all?
+    fn is_idle(&self) -> bool {
+        let names = match self.family {
+            Family::V4 => "/proc/thread-self/net/ip_tables_names",
+            Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+        };
+        self.variant == Variant::Legacy && fs::read_to_string(names).unwrap_or_default().is_empty()
+    }
+
+    /// Everybody's rules.
+    pub(super) fn list(&self) -> Result<Ruleset, Error> {
+        if self.is_idle() {
+            return Ok(Ruleset::default());
+        }
+        run(&format!("{}-save", self.name), &[], "").map(|text| Ruleset::parse(&text))
+    }
+
+    /// Tells whether anything had to be written.
+    pub(super) fn ensure(&self, publications: &[Publication], role: Role) -> Result<bool, Error> {
+        let text = published::transaction((publications, self.family), role, &self.list()?);
+        if text.is_empty() {
+            return Ok(false);
+        }
+        // Without --wait it fails at once when somebody else holds the lock.
+        let wait = ["--noflush", "--wait=10"];
+        run(&format!("{}-restore", self.name), &wait, &text).map(|_nothing| true)
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::StartProgram { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
