@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test healing storm soak soak-datapath model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test vm-test healing storm soak soak-datapath model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test: ## build and run the whole suite, as root
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --doc --quiet
 	REQUIRE_ROOT=1 $(CARGO) nextest run --locked --workspace
+
+vm-test: ## what this kernel may lack, under Debian's in an emulated machine (VM_FILTER, VM_SECONDS); some minutes
+	@scripts/deps.sh vm
+	@scripts/vm.sh $(if $(VM_FILTER),'$(VM_FILTER)')
 
 model: deps ## every order of events of the ownership model's larger worlds, with counts (an hour, 8 GiB)
 	$(CARGO) test --locked --release -p twill-core --features deep-model --test ownership -- --nocapture --test-threads 2

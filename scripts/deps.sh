@@ -5,6 +5,7 @@
 #   scripts/deps.sh          everything but the test runner
 #   scripts/deps.sh test     and cargo-nextest, into the directory named by TOOLS
 #   scripts/deps.sh bench    and what `make bench-control` counts with
+#   scripts/deps.sh vm       the test runner, and a machine for `make vm-test`
 #
 # TWILL_DEPS=skip  look for the Rust toolchain only, and trust that the rest is there
 set -eu
@@ -19,6 +20,9 @@ CHECK="shellcheck openssl procps systemd"
 # Counting.
 COUNT=
 if [ "${1:-}" = bench ]; then COUNT=strace; fi
+# Another kernel.
+MACHINE=
+if [ "${1:-}" = vm ]; then MACHINE="qemu-system-x86 kmod wireguard-tools"; fi
 NEXTEST=0.9.143
 
 POLICY=/usr/sbin/policy-rc.d
@@ -114,8 +118,17 @@ apt() {
     DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1
 }
 
+# QEMU breaks tools of its own of another version, as backports have them, and apt would take those away.
+also_qemu_utils() {
+    case " $missing " in *" qemu-system-x86 "*) ;; *) return 0 ;; esac
+    [ -z "$(missing_packages qemu-utils)" ] || return 0
+    candidate=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
+    missing="$missing qemu-utils=$candidate"
+}
+
 install_packages() {
     log=$(mktemp)
+    also_qemu_utils
     # The shell waits for apt before it runs these.
     trap 'clean_up' EXIT
     trap 'exit 130' INT
@@ -123,8 +136,8 @@ install_packages() {
     forbid_etcd
     say "installing from apt: $missing"
     # shellcheck disable=SC2086 # the list of packages is meant to be split
-    if ! apt install --no-install-recommends $missing && ! {
-        apt update && apt install --no-install-recommends $missing
+    if ! apt install --no-install-recommends --allow-downgrades $missing && ! {
+        apt update && apt install --no-install-recommends --allow-downgrades $missing
     }; then
         tail -n 20 "$log" >&2
         refuse "apt-get could not install: $missing" "is the network there? then: apt-get update"
@@ -135,7 +148,7 @@ install_packages() {
 
 need_packages() {
     # shellcheck disable=SC2086 # the lists are meant to be split
-    set -- $BUILD $RUN $CHECK $COUNT
+    set -- $BUILD $RUN $CHECK $COUNT $MACHINE
     if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
         refuse "this is not Debian, and other package managers are not known here" \
             "install what these Debian packages hold, then set TWILL_DEPS=skip: $*"
@@ -164,8 +177,9 @@ need_nextest() {
 cd "$(dirname "$0")/.."
 need_rust
 if [ "${TWILL_DEPS:-}" != skip ]; then need_packages; fi
-if [ "${1:-}" = test ]; then
+case ${1:-} in test | vm)
     TOOLS=${TOOLS:-target/tools}
     PATH=$TOOLS/bin:$PATH
     need_nextest
-fi
+    ;;
+esac

@@ -29,6 +29,7 @@ pub fn probe<T>(
     mut look: impl FnMut() -> Option<T>,
 ) -> Result<(T, Duration)> {
     let start = Instant::now();
+    let limit = limit * patience();
     loop {
         if let Some(found) = look() {
             return Ok((found, start.elapsed()));
@@ -38,6 +39,12 @@ pub fn probe<T>(
         }
         pace(TICK);
     }
+}
+
+/// How many times longer than on a machine of its own anything may take: `TWILL_PATIENCE`, for one that is
+/// emulated.
+fn patience() -> u32 {
+    std::env::var("TWILL_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 /// Lets some time pass between two steps of something that repeats: never for luck.
