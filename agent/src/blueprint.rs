@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Context;
 use tokio::sync::watch;
 use twill_core::config::Backend;
-use twill_core::device::{IfIndex, Uplink, mtu};
+use twill_core::device::{IfIndex, Kept, Uplink, mtu};
 use twill_core::firewall::gate::Table;
 use twill_core::firewall::{Engine, Policy};
 use twill_core::ids::{Family, Mtu, NetworkName, Underlay};
@@ -117,6 +117,8 @@ impl Whole {
         }
         let vxlan = |served: &Served| matches!(served.backend, Backend::Vxlan(_));
         let mac = shelf.known_mac().filter(|_mac| serving.all().any(vxlan));
+        let wireguard = |served: &Served| matches!(served.backend, Backend::Wireguard(_));
+        let key = shelf.known_key().filter(|_key| serving.all().any(wireguard));
         let node = picture.node;
         let mut sides = sides(flags, kernel, (&picture, env.as_ref())).await.into_iter();
         // A picture has its own lease, and that has a block.
@@ -124,7 +126,7 @@ impl Whole {
         let setup = Setup {
             written: picture.written,
             serving: serving.clone(),
-            mac,
+            kept: Kept { mac, key },
             side,
             ipv6: sides.next(),
             said: None,

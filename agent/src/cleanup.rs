@@ -145,7 +145,9 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
         link.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
     };
     let tunnel = |link: &&Link| {
-        is_tunnel(&link.name) && served.contains(&link.name) && of_kind(link, &["vxlan", "tun"])
+        is_tunnel(&link.name)
+            && served.contains(&link.name)
+            && of_kind(link, &["vxlan", "tun", "wireguard"])
     };
     let devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
     let told = of_networks(&cleanup.files);

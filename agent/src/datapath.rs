@@ -264,7 +264,11 @@ impl DataPaths {
 
 fn endpoint(backend: &Backend, (setup, spec): (&Half, &DeviceSpec)) -> Option<Endpoint> {
     match backend {
-        Backend::Vxlan(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => None,
+        Backend::Vxlan(_)
+        | Backend::Wireguard(_)
+        | Backend::HostGw
+        | Backend::Alloc
+        | Backend::Extension(_) => None,
         Backend::Udp(udp) => Some(Endpoint {
             underlay: setup.uplink.address.0,
             port: udp.port,

@@ -24,11 +24,11 @@ use crate::lock::Lock;
 use crate::memory;
 use crate::publish;
 use crate::setup::routes_into;
-use crate::shelf::Shelf;
+use crate::shelf::{self, Shelf};
 
 /// What the agent keeps of a network in the state directory, what says whose a device is at the end.
-pub(crate) const STATE: [&str; 5] =
-    ["picture.refused", "mac", "extension", memory::FILE, "backends"];
+pub(crate) const STATE: [&str; 6] =
+    ["picture.refused", "mac", shelf::WIREGUARD, "extension", memory::FILE, "backends"];
 
 /// One of them.
 #[derive(Debug)]
@@ -173,7 +173,8 @@ impl Departed {
             |served: &Served| [Family::V4, Family::V6].map(|family| served.device_of(family));
         for device in devices.flat_map(of_both).flatten() {
             let is_one = |link: &&blocking::Link| {
-                link.name == device && matches!(link.kind.as_deref(), Some("vxlan" | "tun"))
+                link.name == device
+                    && matches!(link.kind.as_deref(), Some("vxlan" | "tun" | "wireguard"))
             };
             if !is_tunnel(&device) || !links.iter().any(|link| is_one(&link)) {
                 continue;

@@ -141,7 +141,8 @@ pub(crate) fn gate(setup: &Half, peers: &[Peer]) -> Option<Gate> {
     let segment = |way| if let Way::Vxlan(vni, port) = way { Some((port, vni)) } else { None };
     let port = |way| match way {
         Way::Vxlan(_, port) | Way::Udp(port) => Some(port),
-        Way::HostGw | Way::Alloc | Way::Extension => None,
+        // It knows peers by their keys, from wherever they speak.
+        Way::Wireguard | Way::HostGw | Way::Alloc | Way::Extension => None,
     };
     let name = setup.uplink.name.clone();
     let plain = setup.takes_plain_packets();

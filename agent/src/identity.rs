@@ -76,12 +76,12 @@ impl Identity {
         read(&directory.join(NODE)).ok().flatten()
     }
 
-    /// Another host has our node id. From now on this is a new one, with a hardware address of its own.
+    /// Another host has our node id. From now on this is a new one, with a hardware address and a key of its own.
     pub(crate) fn become_another(&mut self) -> Result<NodeId, Failure> {
         // In this order a death in between leaves a host that still is to become another.
-        Shelf::new(&self.directory).renew_mac()?;
+        Shelf::new(&self.directory).renew()?;
         for entry in networks_in(&self.directory).read_dir().into_iter().flatten().flatten() {
-            Shelf::new(&entry.path()).renew_mac()?;
+            Shelf::new(&entry.path()).renew()?;
         }
         self.node = fresh(&self.directory, &Anchors::of_this_machine())?;
         self.anchored = true;

@@ -15,6 +15,7 @@ use twill_core::ids::Revision;
 use twill_core::lease::LeaseValue;
 use twill_core::peers::{Own, View};
 use twill_core::subnet_env::SubnetEnv;
+use twill_core::wireguard::PrivateKey;
 use twill_store::{ConfigText, Store};
 
 use crate::bootstrap::Agent;
@@ -263,7 +264,8 @@ impl Live {
             if let (Some(home), Some(range)) = (&mut own.ipv6, self.setup.config.ipv6) {
                 home.network = range.network;
             }
-            own.mac = self.setup.mac;
+            own.mac = self.setup.kept.mac;
+            own.key = self.setup.kept.key.map(PrivateKey::public);
             own.serving = self.setup.serving.clone();
         });
     }

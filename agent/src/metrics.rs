@@ -36,7 +36,8 @@ pub(crate) const FAILED: &str = "failed";
 const OUTCOMES: [&str; 3] = [UNCHANGED, CHANGED, FAILED];
 
 /// What can drift, and be put back.
-const KINDS: [&str; 7] = ["address", "device", "fdb", "neighbour", "route", "rule", "sysctl"];
+const KINDS: [&str; 8] =
+    ["address", "device", "fdb", "neighbour", "route", "rule", "sysctl", "wireguard"];
 /// What is the host's, and not one network's.
 const KINDS_OF_THE_HOST: [&str; 2] = ["rule", "sysctl"];
 

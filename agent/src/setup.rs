@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use twill_core::config::{Backend, NetworkConfig};
-use twill_core::device::{DeviceSpec, TooSmall, Uplink, device, mtu};
+use twill_core::device::{DeviceSpec, Kept, TooSmall, Uplink, device, mtu};
 use twill_core::extension::Command;
 use twill_core::firewall::Entrance;
 use twill_core::firewall::gate::Accept;
-use twill_core::ids::{Family, Mac, Mtu, NodeId, Revision, Subnet, Underlay};
-use twill_core::lease::{Beside, Key, LeaseBackend, Vtep};
+use twill_core::ids::{Family, Mtu, NodeId, Revision, Subnet, Underlay};
+use twill_core::lease::{Beside, Key, LeaseBackend, TunnelEnd, Vtep};
 use twill_core::networks::Claims;
 use twill_core::peers::{Home, Own};
 use twill_core::serving::{Served, Serving, Way};
 use twill_core::status::InIpv6;
 use twill_core::subnet_env::Ipv6Blocks;
+use twill_core::wireguard::{End, PrivateKey, Shared};
 
 use crate::failure::Failure;
 use crate::flags::Udp;
@@ -28,8 +29,8 @@ pub(crate) struct Setup {
     pub(crate) written: Revision,
     /// The configuration's backend, and earlier ones that somebody still uses.
     pub(crate) serving: Serving,
-    /// Of the VXLAN devices, if there are any.
-    pub(crate) mac: Option<Mac>,
+    /// What peers know the devices by.
+    pub(crate) kept: Kept,
     /// Of IPv4, or of IPv6 if there is no other.
     pub(crate) side: Side,
     /// Of IPv6 beside IPv4.
@@ -61,7 +62,7 @@ pub(crate) struct Half {
     pub(crate) config: NetworkConfig,
     pub(crate) written: Revision,
     pub(crate) serving: Serving,
-    pub(crate) mac: Option<Mac>,
+    pub(crate) kept: Kept,
     pub(crate) uplink: Uplink,
     pub(crate) public_ip: Underlay,
     pub(crate) said: Option<(Command, String)>,
@@ -90,7 +91,7 @@ impl Setup {
                 config: self.config.half(subnet.family())?,
                 written: self.written,
                 serving: self.serving.clone(),
-                mac: self.mac,
+                kept: self.kept,
                 uplink,
                 public_ip,
                 said: self.said.clone(),
@@ -113,7 +114,8 @@ impl Setup {
             node,
             home: home((&self.side, self.config.network)),
             ipv6: besides.next().map(home),
-            mac: self.mac,
+            mac: self.kept.mac,
+            key: self.kept.key.map(PrivateKey::public),
             serving: self.serving.clone(),
         }
     }
@@ -167,22 +169,31 @@ impl Setup {
 
     /// What peers must know to send to this host.
     pub(crate) fn told(&self) -> (LeaseBackend, Option<Beside>) {
-        let (vtep, backend) = match (&self.config.backend, self.mac) {
-            (Backend::Vxlan(vxlan), Some(mac)) => {
+        let (end, backend) = match (&self.config.backend, self.kept) {
+            (Backend::Vxlan(vxlan), Kept { mac: Some(mac), .. }) => {
                 let vtep = Vtep { vni: Some(vxlan.vni), mac };
-                (Some(vtep), LeaseBackend::Vxlan(vtep))
+                (Some(TunnelEnd::Vxlan(vtep)), LeaseBackend::Vxlan(vtep))
+            }
+            (Backend::Wireguard(options), Kept { key: Some(key), .. }) => {
+                let key = key.public();
+                let end = |family| End { key, port: Some(options.port_of(family)) };
+                let first = self.config.network.family();
+                let beside = TunnelEnd::Wireguard(end(Family::V6));
+                (Some(beside), LeaseBackend::Wireguard(end(first)))
             }
             (Backend::HostGw, _) => (None, LeaseBackend::HostGw),
             (Backend::Extension(_), _) => {
                 let data = self.said.as_ref().map(|(_command, said)| said.clone());
                 (None, LeaseBackend::Extension { data })
             }
-            (Backend::Vxlan(_), None) | (Backend::Udp(_) | Backend::Alloc, _) => {
-                (None, LeaseBackend::Unnamed)
-            }
+            // Whoever has one of the first two has been given what it takes.
+            (
+                Backend::Vxlan(_) | Backend::Wireguard(_) | Backend::Udp(_) | Backend::Alloc,
+                _kept,
+            ) => (None, LeaseBackend::Unnamed),
         };
         let beside = self.ipv6.as_ref().and_then(|side| match side.public_ip.0 {
-            IpAddr::V6(public_ip) => Some(Beside { public_ip, vtep }),
+            IpAddr::V6(public_ip) => Some(Beside { public_ip, end }),
             IpAddr::V4(_) => None,
         });
         (backend, beside)
@@ -212,9 +223,7 @@ impl Half {
 
     /// The device of one of the backends; `None` for those without.
     pub(crate) fn device(&self, served: &Served) -> Result<Option<DeviceSpec>, Failure> {
-        // Only `vxlan` has a hardware address, and looks at it.
-        let mac = self.mac.unwrap_or(Mac([0; 6]));
-        let mut spec = device(served, &self.uplink, self.subnet, mac)
+        let mut spec = device(served, &self.uplink, self.subnet, self.kept)
             .map_err(|error| too_small(error, &self.uplink))?;
         if let (Some(DeviceSpec::Vxlan(device)), Backend::Vxlan(vxlan)) =
             (&mut spec, &served.backend)
@@ -252,8 +261,21 @@ impl Half {
         match &self.config.backend {
             Backend::Vxlan(vxlan) => vxlan.direct_routing,
             Backend::Udp(udp) => udp.direct_routing,
-            Backend::HostGw | Backend::Alloc | Backend::Extension(_) => false,
+            // With `wireguard` that would be in the clear.
+            Backend::Wireguard(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_) => {
+                false
+            }
         }
+    }
+
+    /// What `wireguard` has in common towards all peers.
+    pub(crate) fn shared(&self) -> Shared {
+        let options = self.serving.all().filter_map(|served| match &served.backend {
+            Backend::Wireguard(options) => Some(options),
+            _other => None,
+        });
+        let newest = options.last();
+        newest.map_or_else(Shared::default, |it| Shared { psk: it.psk, keepalive: it.keepalive })
     }
 
     /// Can packets of peers come in by the uplink, unwrapped?

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use twill_core::ids::Mac;
 use twill_core::serving::Serving;
+use twill_core::wireguard::PrivateKey;
 
 use crate::failure::Failure;
 use crate::identity::{cannot_keep, read, write};
@@ -17,6 +18,11 @@ pub(crate) struct Shelf {
 
 const HARDWARE: &str = "mac";
 const BACKENDS: &str = "backends";
+/// The private key of this host's `WireGuard` devices.
+pub(crate) const WIREGUARD: &str = "wireguard-key";
+
+/// What a flanneld takes its key from, and where it is if that says nothing.
+const FLANNELS_KEY: (&str, &str) = ("WIREGUARD_KEY_FILE", "/run/flannel/wgkey");
 
 impl Shelf {
     /// Nothing is read or written yet.
@@ -41,10 +47,50 @@ impl Shelf {
         read(&self.directory.join(HARDWARE)).ok().flatten()
     }
 
-    /// Another host may have the address that was: from now on this one has another.
-    pub(crate) fn renew_mac(&self) -> Result<(), Failure> {
+    /// Another host may have the address and the key that were: from now on this one has others.
+    pub(crate) fn renew(&self) -> Result<(), Failure> {
         let mac = Mac::from_random(rand::random());
-        write(&self.directory.join(HARDWARE), &mac.to_string()).map_err(cannot_keep)
+        write(&self.directory.join(HARDWARE), &mac.to_string()).map_err(cannot_keep)?;
+        if self.directory.join(WIREGUARD).exists() {
+            self.keep_key(PrivateKey::from_random(rand::random()))?;
+        }
+        Ok(())
+    }
+
+    /// The key that peers know this host by, and that must survive restarts and reboots: the one remembered,
+    /// or that of a flanneld which was here, or a new one.
+    pub(crate) fn key(&self) -> Result<PrivateKey, Failure> {
+        let (variable, usual) = FLANNELS_KEY;
+        let flannels = std::env::var_os(variable).unwrap_or_else(|| usual.into());
+        self.key_or(Path::new(&flannels))
+    }
+
+    fn key_or(&self, flannels: &Path) -> Result<PrivateKey, Failure> {
+        if let Some(key) = read(&self.directory.join(WIREGUARD))? {
+            return Ok(key);
+        }
+        let key = match read(flannels) {
+            Ok(Some(key)) => {
+                tracing::info!(file = %flannels.display(), "this host goes on with flannel's key");
+                key
+            }
+            Ok(None) => PrivateKey::from_random(rand::random()),
+            Err(failure) => {
+                tracing::warn!("this host gets a new key: {}", failure.line());
+                PrivateKey::from_random(rand::random())
+            }
+        };
+        self.keep_key(key)?;
+        Ok(key)
+    }
+
+    /// The same, if there is one yet.
+    pub(crate) fn known_key(&self) -> Option<PrivateKey> {
+        read(&self.directory.join(WIREGUARD)).ok().flatten()
+    }
+
+    fn keep_key(&self, key: PrivateKey) -> Result<(), Failure> {
+        write(&self.directory.join(WIREGUARD), &key.to_base64()).map_err(cannot_keep)
     }
 
     /// The backends that this host served when it last changed; nothing if that cannot be read, because
@@ -80,6 +126,41 @@ mod tests {
         assert_eq!(again.mac(None).unwrap(), mac);
         let other = Mac([2, 0, 0, 0, 0, 1]);
         assert_eq!(again.mac(Some(other)).unwrap(), mac, "what is remembered wins");
+    }
+
+    #[test]
+    fn a_key_is_made_once_for_root_alone_and_never_said() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(root.path());
+        let nowhere = root.path().join("flannel/wgkey");
+        let key = shelf.key_or(&nowhere).unwrap();
+        assert_eq!(Shelf::new(root.path()).key_or(&nowhere).unwrap(), key);
+        let file = root.path().join(WIREGUARD);
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
+        assert_eq!(mode & 0o7777, 0o600);
+        shelf.renew().unwrap();
+        let other = shelf.known_key().unwrap();
+        assert_ne!(other, key, "another host may have that one");
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "half of a ke").unwrap();
+        let words = shelf.key_or(&nowhere).unwrap_err();
+        let line = words.line();
+        assert!(line.contains("wireguard-key") && !line.contains("half of a ke"), "{line}");
+    }
+
+    #[test]
+    fn a_flannelds_key_is_taken_over() {
+        let root = tempfile::tempdir().unwrap();
+        let flannels = root.path().join("wgkey");
+        let key = PrivateKey::from_random([7; 32]);
+        fs::write(&flannels, key.to_base64()).unwrap();
+        let shelf = Shelf::new(&root.path().join("state"));
+        assert_eq!(shelf.key_or(&flannels).unwrap(), key);
+        fs::write(&flannels, "a spoilt one").unwrap();
+        assert_eq!(shelf.key_or(&flannels).unwrap(), key, "what is remembered wins");
+        let another = Shelf::new(&root.path().join("other"));
+        assert_ne!(another.key_or(&flannels).unwrap(), key, "a new one is better than none");
     }
 
     #[test]

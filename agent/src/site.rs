@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use twill_core::device::{DeviceSpec, IfIndex, Seen};
 use twill_core::ids::Underlay;
-use twill_core::plan::{Paths, Tables, desired};
+use twill_core::plan::{Paths, Tables, desired, settled};
 use twill_core::serving::Way;
 use twill_core::trace::UplinkSeen;
 use twill_net::Kernel;
@@ -46,13 +46,17 @@ impl Site {
         let there: Vec<IfIndex> =
             devices.values().copied().filter(|index| *index != IfIndex(0)).collect();
         let uplink = setup.uplink.index;
-        let ground = Ground { devices: &there, uplink, networks: &setup.networks };
-        let Dump { tables: actual, link } = kernel.dump(ground).await?;
+        let keyed: Vec<IfIndex> = devices.get(&Way::Wireguard).copied().into_iter().collect();
+        let ground = Ground { devices: &there, keyed: &keyed, uplink, networks: &setup.networks };
+        let Dump { tables: mut actual, link, alive } = kernel.dump(ground).await?;
         let current = setup.serving.current().backend.way();
         let (network, direct) = (setup.config.network, setup.is_direct());
         let mtus = setup.mtus();
-        let paths = Paths { network, current, devices, uplink, link, mtus, direct };
+        let paths =
+            Paths { network, current, devices, uplink, link, mtus, direct, shared: setup.shared() };
         let wanted = desired(&paths, &blueprint.view.peers);
+        // Who speaks from elsewhere than its lease says is heard, and the agent leaves it there.
+        actual.wires = settled(&actual.wires, (&wanted, Some(&wanted)), &alive);
         Ok(Self { interfaces, specs, wanted, actual })
     }
 

@@ -6,11 +6,13 @@
 mod change;
 mod draft;
 mod error;
+mod keyed;
 mod text;
 
 use crate::extension::Extension;
 use crate::ids::{Family, Mtu, Subnet, Vni};
 use crate::lease::Key;
+use crate::wireguard::{self, PresharedKey};
 
 pub use change::{Difference, Effect, changes};
 pub use draft::{Draft, DraftRange};
@@ -47,6 +49,8 @@ pub enum Backend {
     Udp(Udp),
     /// VXLAN in the kernel.
     Vxlan(Vxlan),
+    /// Encrypted, by `WireGuard` in the kernel.
+    Wireguard(Wireguard),
     /// Plain routes to hosts on the same link; nothing is wrapped.
     HostGw,
     /// Nothing but the subnet: others carry the packets.
@@ -80,6 +84,21 @@ pub struct Vxlan {
     pub learning: bool,
     /// Route to peers on the same link without the tunnel.
     pub direct_routing: bool,
+}
+
+/// Options of the `wireguard` backend: a device for each family, which flannel calls `separate`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wireguard {
+    /// The UDP port of the device that carries IPv4.
+    pub port: u16,
+    /// The UDP port of the one that carries IPv6.
+    pub port_v6: u16,
+    /// The MTU outside the tunnel; `None` is the uplink's.
+    pub mtu: Option<Mtu>,
+    /// A second secret, the same on all hosts.
+    pub psk: Option<PresharedKey>,
+    /// Seconds of silence after which an empty packet goes out; none if zero.
+    pub keepalive: u16,
 }
 
 /// The addresses of one family.
@@ -190,6 +209,7 @@ impl Backend {
         match self {
             Self::Udp(_) => "udp",
             Self::Vxlan(_) => "vxlan",
+            Self::Wireguard(_) => "wireguard",
             Self::HostGw => "host-gw",
             Self::Alloc => "alloc",
             Self::Extension(_) => "extension",
@@ -206,6 +226,24 @@ impl Default for Backend {
 impl Default for Udp {
     fn default() -> Self {
         Self { port: 8285, direct_routing: false }
+    }
+}
+
+impl Wireguard {
+    /// The UDP port of the device that carries that family.
+    #[must_use]
+    pub fn port_of(&self, family: Family) -> u16 {
+        match family {
+            Family::V4 => self.port,
+            Family::V6 => self.port_v6,
+        }
+    }
+}
+
+impl Default for Wireguard {
+    fn default() -> Self {
+        let (port, port_v6) = (wireguard::PORT, wireguard::PORT_V6);
+        Self { port, port_v6, mtu: None, psk: None, keepalive: 0 }
     }
 }
 

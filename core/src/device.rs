@@ -5,8 +5,9 @@ mod seen;
 use crate::config::Backend;
 use crate::ids::{Family, Gateway, Mac, Mtu, Subnet, Underlay, Vni};
 use crate::serving::Served;
+use crate::wireguard::PrivateKey;
 
-pub use seen::{Seen, Sort, Tunnelled, address_differences, differences};
+pub use seen::{Keyed, Seen, Sort, Tunnelled, address_differences, differences};
 
 /// The kernel's number for an interface of one network namespace.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -32,6 +33,23 @@ pub enum DeviceSpec {
     Tun(Tun),
     /// The device of the `vxlan` backend.
     Vxlan(Vxlan),
+    /// The device of the `wireguard` backend.
+    Wireguard(Wireguard),
+}
+
+/// A `WireGuard` device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wireguard {
+    /// Its name, `flannel-wg`, or `flannel-wg-v6` with IPv6.
+    pub name: String,
+    /// What it carries.
+    pub mtu: Mtu,
+    /// Its UDP port.
+    pub port: u16,
+    /// What makes it this host's.
+    pub key: PrivateKey,
+    /// Its only address inside the network, with prefix length 32, or 128 with IPv6.
+    pub address: Gateway,
 }
 
 /// A TUN device.
@@ -77,6 +95,7 @@ impl DeviceSpec {
         match self {
             Self::Tun(tun) => &tun.name,
             Self::Vxlan(vxlan) => &vxlan.name,
+            Self::Wireguard(wireguard) => &wireguard.name,
         }
     }
 
@@ -86,6 +105,7 @@ impl DeviceSpec {
         match self {
             Self::Tun(tun) => tun.address,
             Self::Vxlan(vxlan) => vxlan.address,
+            Self::Wireguard(wireguard) => wireguard.address,
         }
     }
 
@@ -95,6 +115,7 @@ impl DeviceSpec {
         match self {
             Self::Tun(tun) => tun.mtu,
             Self::Vxlan(vxlan) => vxlan.mtu,
+            Self::Wireguard(wireguard) => wireguard.mtu,
         }
     }
 }
@@ -103,6 +124,9 @@ impl DeviceSpec {
 pub(crate) const UDP_OVERHEAD: u32 = 28;
 /// IPv4, UDP, VXLAN and inner Ethernet headers (RFC 7348 section 5).
 pub(crate) const VXLAN_OVERHEAD: u32 = 50;
+/// IPv4 and UDP headers, 16 bytes of `WireGuard` before a packet and 16 behind it. flannel takes 80 off in any
+/// case, which is the same with headers of IPv6.
+pub(crate) const WIREGUARD_OVERHEAD: u32 = 60;
 /// How much longer than a header of IPv4 one of IPv6 is.
 const IPV6_OVERHEAD: u32 = 20;
 /// What every link that carries IPv6 must carry (RFC 8200 section 5): below it Linux takes IPv6 off an
@@ -139,6 +163,7 @@ pub fn mtu(backend: &Backend, uplink: &Uplink) -> Result<Mtu, TooSmall> {
         Backend::HostGw | Backend::Alloc | Backend::Extension(_) => return Ok(uplink.mtu),
         Backend::Udp(_port) => (uplink.mtu, UDP_OVERHEAD),
         Backend::Vxlan(vxlan) => (vxlan.mtu.unwrap_or(uplink.mtu), VXLAN_OVERHEAD),
+        Backend::Wireguard(options) => (options.mtu.unwrap_or(uplink.mtu), WIREGUARD_OVERHEAD),
     };
     inside(outer, overhead, Family::of(uplink.address.0))
 }
@@ -153,13 +178,21 @@ pub(crate) fn inside(outer: Mtu, overhead: u32, family: Family) -> Result<Mtu, T
     (mtu.bytes() >= least).then_some(mtu).ok_or(TooSmall::NoIpv6 { outer, overhead })
 }
 
-/// The device for this host: `subnet` is its own, `mac` the hardware address it keeps for life.
-/// `None` for a backend that needs none.
+/// What peers know a host's devices by, whatever becomes of those.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Kept {
+    /// The hardware address of those of `vxlan`.
+    pub mac: Option<Mac>,
+    /// The key of those of `wireguard`.
+    pub key: Option<PrivateKey>,
+}
+
+/// The device for this host: `subnet` is its own. `None` for a backend that needs none.
 pub fn device(
     served: &Served,
     uplink: &Uplink,
     subnet: Subnet,
-    mac: Mac,
+    kept: Kept,
 ) -> Result<Option<DeviceSpec>, TooSmall> {
     let mtu = mtu(&served.backend, uplink)?;
     let name = served.device_of(subnet.family()).unwrap_or_default();
@@ -170,7 +203,8 @@ pub fn device(
         Backend::Vxlan(vxlan) => Some(DeviceSpec::Vxlan(Vxlan {
             name,
             vni: vxlan.vni,
-            mac,
+            // Whoever has the backend has one.
+            mac: kept.mac.unwrap_or(Mac([0; 6])),
             mtu,
             port: vxlan.port,
             local: uplink.address,
@@ -179,6 +213,10 @@ pub fn device(
             learning: vxlan.learning,
             address,
         })),
+        Backend::Wireguard(options) => {
+            let port = options.port_of(subnet.family());
+            kept.key.map(|key| DeviceSpec::Wireguard(Wireguard { name, mtu, port, key, address }))
+        }
     })
 }
 
@@ -201,7 +239,12 @@ mod tests {
     fn spec(backend: Backend, mtu: u32) -> Result<Option<DeviceSpec>, TooSmall> {
         let serving = Serving::new(backend, Revision(1));
         let subnet = "10.88.86.0/24".parse().expect("a subnet");
-        device(serving.current(), &uplink(mtu), subnet, Mac([2, 0, 0, 0, 0, 1]))
+        device(serving.current(), &uplink(mtu), subnet, kept())
+    }
+
+    fn kept() -> Kept {
+        let key = Some(PrivateKey::from_random([7; 32]));
+        Kept { mac: Some(Mac([2, 0, 0, 0, 0, 1])), key }
     }
 
     fn made(backend: Backend) -> DeviceSpec {
@@ -211,11 +254,15 @@ mod tests {
     #[test]
     fn mtus_are_flannels() {
         let vxlan = |mtu| Backend::Vxlan(config::Vxlan { mtu, ..config::Vxlan::default() });
+        let wireguard =
+            |mtu| Backend::Wireguard(config::Wireguard { mtu, ..config::Wireguard::default() });
         let rows = [
             ("udp takes 28 bytes", Backend::default(), 1500, 1472),
             ("vxlan takes 50", vxlan(None), 1500, 1450),
             ("of jumbo frames too", vxlan(None), 9000, 8950),
             ("the option means the outside", vxlan(Mtu::new(1400)), 1500, 1350),
+            ("wireguard takes 60", wireguard(None), 1500, 1440),
+            ("its option means the outside as well", wireguard(Mtu::new(1400)), 1500, 1340),
             ("host-gw takes nothing", Backend::HostGw, 1500, 1500),
             ("what nobody wraps neither", Backend::Alloc, 1500, 1500),
         ];
@@ -234,6 +281,12 @@ mod tests {
         assert_eq!(mtu(&vxlan(), &uplink(1500)), Ok(Mtu::new(1430).unwrap()));
         assert_eq!(mtu(&vxlan(), &uplink(1350)), Ok(Mtu::new(1280).unwrap()));
         assert_eq!(mtu(&Backend::HostGw, &uplink(1500)), Ok(Mtu::new(1500).unwrap()));
+        let wireguard = Backend::Wireguard(config::Wireguard::default());
+        assert_eq!(
+            mtu(&wireguard, &uplink(1500)),
+            Ok(Mtu::new(1420).unwrap()),
+            "as flannel has it"
+        );
         let words = mtu(&vxlan(), &uplink(1349)).unwrap_err().to_string();
         assert_eq!(
             words,
@@ -242,7 +295,7 @@ mod tests {
         );
         let serving = Serving::new(vxlan(), Revision(1));
         let subnet = "fd00:88:0:5e::/64".parse().unwrap();
-        let made = device(serving.current(), &uplink(1500), subnet, Mac([2, 0, 0, 0, 0, 1]));
+        let made = device(serving.current(), &uplink(1500), subnet, kept());
         let made = made.unwrap().unwrap();
         assert_eq!((made.name(), made.mtu().bytes()), ("flannel-v6.1", 1430));
         assert_eq!(made.address().to_string(), "fd00:88:0:5e::");
@@ -276,6 +329,20 @@ mod tests {
             "the address that it really has"
         );
         assert_eq!((vxlan.uplink, vxlan.address), (IfIndex(7), Gateway([10, 88, 86, 0].into())));
+    }
+
+    #[test]
+    fn wireguard_has_a_device_for_each_family_with_flannels_name_and_port() {
+        let serving = Serving::new(Backend::Wireguard(config::Wireguard::default()), Revision(1));
+        for (subnet, name, port) in
+            [("10.88.86.0/24", "flannel-wg", 51820), ("fd00:88:0:5e::/64", "flannel-wg-v6", 51821)]
+        {
+            let subnet: Subnet = subnet.parse().unwrap();
+            let made = device(serving.current(), &uplink(1500), subnet, kept()).unwrap();
+            let Some(DeviceSpec::Wireguard(made)) = made else { panic!("{made:?}") };
+            assert_eq!((made.name.as_str(), made.port), (name, port));
+            assert_eq!(made.address, subnet.gateway());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use crate::ids::{Family, LeaseId, Revision, Subnet};
 
-pub use value::{Beside, LeaseBackend, LeaseValue, ValueError, Vtep};
+pub use value::{Beside, LeaseBackend, LeaseValue, TunnelEnd, ValueError, Vtep};
 
 /// One subnet with its owner, as etcd holds it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -26,3 +26,4 @@ pub mod status;
 pub mod subnet_env;
 pub mod trace;
 pub mod validity;
+pub mod wireguard;

@@ -77,6 +77,11 @@ impl Claims {
                     claims.sockets.insert(vxlan.udp_port(), vxlan.gbp);
                 }
                 Backend::Udp(udp) => _ = claims.ports.insert(udp.port),
+                // The kernel's sockets of one device are of both families.
+                Backend::Wireguard(options) => {
+                    let ports = config.networks().map(|it| options.port_of(it.family()));
+                    claims.ports.extend(ports);
+                }
                 Backend::HostGw | Backend::Alloc | Backend::Extension(_) => {}
             }
         }

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::config::Backend;
 use crate::ids::{Family, Mac, NodeId, Revision, Subnet, Underlay};
 use crate::lease::{Event, Key, Lease, LeaseBackend, Listing, Malformed, Vtep};
 use crate::serving::{Served, Serving, Way};
 use crate::status::{Ignored, Reason};
+use crate::wireguard::{Contact, End, PublicKey};
 
 /// Another host, with all that is needed to send to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Peer {
     pub underlay: Underlay,
     /// The hardware address of its tunnel device; only `vxlan` has one.
     pub mac: Option<Mac>,
+    /// Who its tunnel device is, and where, if it is reached by `wireguard` or was just before.
+    pub contact: Option<Contact>,
     /// How it is reached: one of the ways that this host serves.
     pub by: Way,
 }
@@ -35,6 +39,8 @@ pub struct Own {
     pub ipv6: Option<Home>,
     /// The hardware address of its VXLAN devices, if it has any.
     pub mac: Option<Mac>,
+    /// The public key of its `WireGuard` devices, if it has any.
+    pub key: Option<PublicKey>,
     /// How packets travel between hosts, now and for as long as somebody still does it otherwise.
     pub serving: Serving,
 }
@@ -53,7 +59,7 @@ pub struct Home {
 /// The peers of one host, and what it makes no use of.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct View {
-    /// Ordered by subnet; no two share a block, a hardware address or an underlay address.
+    /// Ordered by subnet; no two share a block, a hardware address, a key or an underlay address.
     pub peers: Vec<Peer>,
     /// Leases and keys left out, and why.
     pub ignored: Vec<Ignored>,
@@ -181,6 +187,9 @@ impl Known {
     fn sort(&self, view: &mut View, (own, home): (&Own, Home)) {
         let family = home.network.family();
         let mut usable = Vec::new();
+        let now = own.serving.current().backend.way();
+        let ours = self.leases.get(&own.key()).and_then(|lease| own.serving.behind(lease));
+        let told = ours.is_none_or(|served| served.backend.way() == now);
         for lease in self.leases.values() {
             if lease.key == own.key() {
                 view.own_lease(own, lease);
@@ -192,7 +201,7 @@ impl Known {
                 continue;
             };
             let before = self.before.get(&lease.key).and_then(|before| before.half(family));
-            match own.judge(home, (&half, before.as_ref())) {
+            match own.judge((home, told), (&half, before.as_ref())) {
                 Verdict::Usable(peer, since) => usable.push((lease, half, peer, since)),
                 Verdict::Unusable(reason, why) => {
                     view.ignored.push(ignored(lease, reason, why));
@@ -200,26 +209,21 @@ impl Known {
             }
         }
         let mut superseded = older_ones(usable.iter().map(|(lease, ..)| *lease).collect());
-        let mut macs: BTreeMap<Mac, Subnet> = BTreeMap::new();
+        let mut taken = Taken::default();
         for (lease, half, peer, since) in usable {
             let overlap = view.peers.last().filter(|last| last.subnet.overlaps(peer.subnet));
-            let clash = peer.mac.and_then(|mac| macs.get(&mac));
-            let why = match (superseded.remove(&lease.key), overlap, clash) {
-                (Some(why), _, _) => Some((Reason::Superseded, why)),
-                (None, Some(last), _) => {
+            let why = match (superseded.remove(&lease.key), overlap) {
+                (Some(why), _) => Some((Reason::Superseded, why)),
+                (None, Some(last)) => {
                     Some((Reason::Overlap, format!("its subnet overlaps {}", last.subnet)))
                 }
-                (None, None, Some(other)) => Some((
-                    Reason::HardwareAddress,
-                    format!("{other} has the same hardware address; one of the two must change"),
-                )),
-                (None, None, None) => None,
+                (None, None) => taken.clash(&peer),
             };
             if let Some((reason, why)) = why {
                 view.ignored.push(ignored(lease, reason, why));
                 continue;
             }
-            macs.extend(peer.mac.map(|mac| (mac, peer.subnet)));
+            taken.add(&peer);
             if let (Way::Extension, LeaseBackend::Extension { data: Some(data) }) =
                 (peer.by, &half.value.backend)
             {
@@ -228,6 +232,30 @@ impl Known {
             view.peers.push(peer);
             view.used.insert(since);
         }
+    }
+}
+
+/// What one host alone may have in a network.
+#[derive(Default)]
+struct Taken {
+    macs: BTreeMap<Mac, Subnet>,
+    keys: BTreeMap<PublicKey, Subnet>,
+}
+
+impl Taken {
+    fn add(&mut self, peer: &Peer) {
+        self.macs.extend(peer.mac.map(|mac| (mac, peer.subnet)));
+        self.keys.extend(peer.contact.map(|contact| (contact.key, peer.subnet)));
+    }
+
+    fn clash(&self, peer: &Peer) -> Option<(Reason, String)> {
+        let clash = |reason, what: &str, other: &Subnet| {
+            (reason, format!("{other} has the same {what}; one of the two must change"))
+        };
+        let mac = peer.mac.and_then(|mac| self.macs.get(&mac));
+        let mac = mac.map(|other| clash(Reason::HardwareAddress, "hardware address", other));
+        let key = peer.contact.and_then(|contact| self.keys.get(&contact.key));
+        mac.or_else(|| key.map(|other| clash(Reason::PublicKey, "public key", other)))
     }
 }
 
@@ -258,13 +286,27 @@ impl Own {
     }
 
     /// The half of a lease, and what its owner said before it named another backend.
-    fn judge(&self, home: Home, (lease, before): (&Lease, Option<&Lease>)) -> Verdict {
+    /// `told`: does etcd say of this host what it does now?
+    fn judge(
+        &self,
+        (home, told): (Home, bool),
+        (lease, before): (&Lease, Option<&Lease>),
+    ) -> Verdict {
         let Lease { key, value, .. } = lease;
-        let path = self.path_to(lease).or_else(|| self.path_to(before?));
-        let Some((served, mac)) = path else {
+        let path = self.path_to(lease);
+        // Who does not know our key takes nothing from us, whatever it says of itself.
+        let known = |served: &Served| told || served.backend.way() != Way::Wireguard;
+        let path =
+            path.filter(|(served, _)| known(served)).or_else(|| self.path_to(before?)).or(path);
+        let Some((served, theirs)) = path else {
             let (reason, why) = self.why_no_path_to(&value.backend);
             return Verdict::Unusable(reason, why);
         };
+        let mac = match theirs {
+            LeaseBackend::Vxlan(Vtep { mac, .. }) => Some(*mac),
+            _other => None,
+        };
+        let contact = self.contact(lease).or_else(|| self.contact(before?));
         let (reason, why) = if value.node == Some(self.node) {
             (Reason::ThisHost, "it is an earlier lease of this host")
         } else if value.public_ip == home.public_ip {
@@ -283,21 +325,30 @@ impl Own {
             (Reason::HardwareAddress, "its hardware address is not that of one device")
         } else if mac.is_some() && mac == self.mac {
             (Reason::HardwareAddress, "it has the hardware address of this host")
+        } else if contact.is_some_and(|contact| Some(contact.key) == self.key) {
+            (Reason::PublicKey, "it has the public key of this host")
         } else {
             let Key { subnet, .. } = *key;
             let (underlay, by) = (value.public_ip, served.backend.way());
-            return Verdict::Usable(Peer { subnet, underlay, mac, by }, served.since);
+            return Verdict::Usable(Peer { subnet, underlay, mac, contact, by }, served.since);
         };
         Verdict::Unusable(reason, why.to_owned())
     }
 
-    /// By which of the served backends, and the hardware address that it takes.
-    fn path_to(&self, lease: &Lease) -> Option<(&Served, Option<Mac>)> {
-        let mac = match &lease.value.backend {
-            LeaseBackend::Vxlan(Vtep { mac, .. }) => Some(*mac),
+    /// By which of the served backends, and what the lease says of it.
+    fn path_to<'a>(&'a self, lease: &'a Lease) -> Option<(&'a Served, &'a LeaseBackend)> {
+        self.serving.behind(lease).map(|served| (served, &lease.value.backend))
+    }
+
+    /// A lease without a port means the one that whoever reads it has.
+    fn contact(&self, lease: &Lease) -> Option<Contact> {
+        let LeaseBackend::Wireguard(End { key, port }) = lease.value.backend else { return None };
+        let options = self.serving.all().filter_map(|served| match &served.backend {
+            Backend::Wireguard(options) => Some(options),
             _other => None,
-        };
-        self.serving.behind(lease).map(|served| (served, mac))
+        });
+        let own = options.last()?.port_of(lease.key.subnet.family());
+        Some(Contact { key, port: port.unwrap_or(own) })
     }
 
     fn why_no_path_to(&self, theirs: &LeaseBackend) -> (Reason, String) {

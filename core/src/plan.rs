@@ -5,19 +5,22 @@
 
 mod drift;
 mod link;
+mod roam;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::device::{IfIndex, UDP_OVERHEAD, VXLAN_OVERHEAD, inside};
+use crate::device::{IfIndex, UDP_OVERHEAD, VXLAN_OVERHEAD, WIREGUARD_OVERHEAD, inside};
 use crate::ids::{Family, Gateway, Mac, Mtu, Subnet, Underlay};
 use crate::peers::Peer;
 use crate::serving::Way;
 use crate::status::{Ignored, Reason};
+use crate::wireguard::{PresharedKey, PublicKey, Shared};
 
 pub use drift::{concerned, drift};
 pub use link::{Lead, Link};
+pub use roam::settled;
 
 /// What this host has to send with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,12 +39,14 @@ pub struct Paths {
     pub mtus: BTreeMap<Way, Mtu>,
     /// Leave the tunnel out towards hosts on the link?
     pub direct: bool,
+    /// What `wireguard` has in common towards all peers.
+    pub shared: Shared,
 }
 
 /// How the packets of one route leave this host.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Hop {
-    /// Into a tunnel device, which knows the rest (`udp`).
+    /// Into a tunnel device, which knows the rest (`udp`, `wireguard`).
     Device(IfIndex),
     /// To a peer's gateway, on the link of a tunnel device (`vxlan`).
     Onlink(IfIndex, Gateway),
@@ -79,25 +84,42 @@ pub struct Tables {
     /// Routes. To the kernel a block has one route, whatever device it leads to, and it goes by the
     /// first if there are several.
     pub routes: BTreeSet<(Subnet, Route)>,
+    /// Peers of a `WireGuard` device, by their keys.
+    pub wires: BTreeMap<(IfIndex, PublicKey), Wire>,
+}
+
+/// What a `WireGuard` device knows of one peer. Of what we want nothing is left open.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Wire {
+    /// Where its packets go; `None` while the device knows no address.
+    pub endpoint: Option<SocketAddr>,
+    /// Whose packets it may send, and gets; `None` if that is not one block alone.
+    pub allowed: Option<Subnet>,
+    /// The second secret.
+    pub psk: Option<PresharedKey>,
+    /// Seconds of silence after which an empty packet goes out; none if zero.
+    pub keepalive: u16,
 }
 
 /// One idempotent write; `Put` replaces the row that has the same key.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[expect(missing_docs, reason = "the variants read as sentences")]
 pub enum Change {
+    PutWire(IfIndex, PublicKey, Wire),
     PutForwarding(IfIndex, Mac, Underlay),
     PutNeighbour(IfIndex, Gateway, Mac),
     PutRoute(Subnet, Route),
     DropRoute(Subnet, Route),
     DropNeighbour(IfIndex, Gateway),
     DropForwarding(IfIndex, Mac, Underlay),
+    DropWire(IfIndex, PublicKey),
 }
 
 impl Paths {
     /// The tunnel device that everything without a row of its own goes into, as flannel has it.
     fn whole(&self) -> Option<IfIndex> {
         match self.current {
-            Way::Udp(_) => self.devices.get(&self.current).copied(),
+            Way::Udp(_) | Way::Wireguard => self.devices.get(&self.current).copied(),
             Way::Vxlan(..) | Way::HostGw | Way::Alloc | Way::Extension => None,
         }
     }
@@ -108,6 +130,7 @@ impl Paths {
         let tunnelled = |overhead| inside(carried, overhead, Family::of(peer.underlay.0)).ok();
         let inner = match hop {
             Hop::Via(..) => Some(carried),
+            Hop::Device(_) if peer.by == Way::Wireguard => tunnelled(WIREGUARD_OVERHEAD),
             Hop::Device(_) => tunnelled(UDP_OVERHEAD),
             Hop::Onlink(..) => tunnelled(VXLAN_OVERHEAD),
         };
@@ -121,6 +144,9 @@ impl Paths {
 /// there is [`tunnel_peers`]. Peers that are not reached by it, or by a way that carries less, have
 /// longer routes, which win. While
 /// `udp` is not what the configuration says any more, those that still use it have routes of their own.
+///
+/// So it is with `wireguard`, for a reason of its own: what goes to a block that nobody has ends in the device,
+/// and never leaves in the clear by the default route.
 #[must_use]
 pub fn desired(paths: &Paths, peers: &[Peer]) -> Tables {
     let mut tables = Tables::default();
@@ -129,11 +155,19 @@ pub fn desired(paths: &Paths, peers: &[Peer]) -> Tables {
     for peer in peers {
         let via = Hop::Via(paths.uplink, peer.underlay);
         let device = paths.devices.get(&peer.by).copied();
+        // One that has moved on may still send by the way that it knows.
+        let keyed = paths.devices.get(&Way::Wireguard).copied();
+        if let (Some(device), Some(contact)) = (keyed, peer.contact) {
+            let Shared { psk, keepalive } = paths.shared;
+            let endpoint = Some(SocketAddr::new(peer.underlay.0, contact.port));
+            let wire = Wire { endpoint, allowed: Some(peer.subnet), psk, keepalive };
+            tables.wires.insert((device, contact.key), wire);
+        }
         let direct = paths.direct && peer.by == paths.current && paths.link.holds(peer.underlay);
         let hop = match (peer.by, device) {
             (Way::HostGw, _) if paths.link.holds(peer.underlay) => via,
             (Way::Udp(_), Some(_)) if direct => via,
-            (Way::Udp(_), Some(device))
+            (Way::Udp(_) | Way::Wireguard, Some(device))
                 if whole != Some(device) || paths.narrow(peer, Hop::Device(device)).is_some() =>
             {
                 Hop::Device(device)
@@ -178,7 +212,7 @@ pub fn tunnel_peers(peers: &[Peer]) -> Vec<(Subnet, IpAddr)> {
 /// it, so that no packet ever meets half a path.
 #[must_use]
 pub fn plan(desired: &Tables, actual: &Tables) -> Vec<Change> {
-    let mut changes = Vec::new();
+    let mut changes = wires(&desired.wires, &actual.wires);
     let missing = |(device, mac, host)| Change::PutForwarding(device, mac, host);
     changes.extend(desired.forwarding.difference(&actual.forwarding).copied().map(missing));
     changes.extend(missing_neighbours(&desired.neighbours, &actual.neighbours));
@@ -194,16 +228,27 @@ pub fn plan(desired: &Tables, actual: &Tables) -> Vec<Change> {
     for (device, mac, host) in stale((&desired.forwarding, &actual.forwarding), key) {
         changes.push(Change::DropForwarding(device, mac, host));
     }
-    // Shorter routes go last and come first: what they catch must not fall through in between.
+    // Shorter routes go last, and come last: who has a longer one must not be caught by them in between.
     changes.sort_by_key(|change| match change {
-        Change::PutForwarding(..) => (0, 0),
+        // A block that two keys are to have goes to the one that is told last, and leaves the other.
+        Change::PutWire(..) | Change::PutForwarding(..) => (0, 0),
         Change::PutNeighbour(..) => (1, 0),
-        Change::PutRoute(subnet, _hop) => (2, subnet.len()),
+        Change::PutRoute(subnet, _hop) => (2, u8::MAX - subnet.len()),
         Change::DropRoute(subnet, _hop) => (3, u8::MAX - subnet.len()),
         Change::DropNeighbour(..) => (4, 0),
-        Change::DropForwarding(..) => (5, 0),
+        Change::DropForwarding(..) | Change::DropWire(..) => (5, 0),
     });
     changes
+}
+
+fn wires(
+    desired: &BTreeMap<(IfIndex, PublicKey), Wire>,
+    actual: &BTreeMap<(IfIndex, PublicKey), Wire>,
+) -> Vec<Change> {
+    let unmet = desired.iter().filter(|(key, wire)| actual.get(key) != Some(wire));
+    let put = unmet.map(|((device, key), wire)| Change::PutWire(*device, *key, *wire));
+    let gone = actual.keys().filter(|key| !desired.contains_key(key));
+    put.chain(gone.map(|(device, key)| Change::DropWire(*device, *key))).collect()
 }
 
 // The value must agree too: a known gateway behind a new mac is still work to do.
@@ -247,9 +292,29 @@ impl fmt::Display for Route {
     }
 }
 
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, allowed, psk, keepalive } = self;
+        match endpoint {
+            Some(endpoint) => write!(f, "at {endpoint}")?,
+            None => f.write_str("without an address")?,
+        }
+        match allowed {
+            Some(allowed) => write!(f, " for {allowed}")?,
+            None => f.write_str(" for other addresses than its subnet")?,
+        }
+        let seconds = |seconds| format!(", {seconds} s of silence at most");
+        let keepalive = Some(*keepalive).filter(|it| *it != 0).map(seconds);
+        f.write_str(if psk.is_some() { ", with the second secret" } else { "" })?;
+        f.write_str(&keepalive.unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PutWire(_, key, wire) => write!(f, "make {key} a peer {wire}"),
+            Self::DropWire(_, key) => write!(f, "drop the peer {key}"),
             Self::PutForwarding(_, mac, host) => write!(f, "send frames for {mac} to {host}"),
             Self::PutNeighbour(_, gateway, mac) => {
                 write!(f, "make {gateway} a neighbour at {mac}")

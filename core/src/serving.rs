@@ -21,6 +21,8 @@ pub enum Way {
     Udp(u16),
     /// The `vxlan` backend with that identifier and port.
     Vxlan(Vni, u16),
+    /// The `wireguard` backend: leases tell the port.
+    Wireguard,
     /// The `host-gw` backend.
     HostGw,
     /// The `alloc` backend: none of ours.
@@ -112,13 +114,19 @@ impl Serving {
         self.earlier.push(before);
     }
 
-    /// On a host in several networks a tunnel device of `udp` is called by its port, which is this network's
-    /// own, as one of `vxlan` is by its identifier: so it has the same name after every start, whichever
+    /// On a host in several networks a device of `udp` or `wireguard` is called by its port, which is this
+    /// network's own, as one of `vxlan` is by its identifier: so it has the same name after every start, whichever
     /// network came first.
     pub fn name_by_port(&mut self) {
         for served in self.earlier.iter_mut().chain([&mut self.current]) {
             if let Backend::Udp(udp) = &served.backend {
                 served.device = Some(format!("flannel{}", udp.port));
+            }
+            // It keeps the name when its port changes.
+            if let Backend::Wireguard(options) = &served.backend
+                && served.device.as_deref() == Some(WIREGUARD)
+            {
+                served.device = Some(format!("{NAMED_WIREGUARD}{}", options.port));
             }
         }
     }
@@ -145,6 +153,7 @@ impl Way {
     fn fits(self, theirs: &LeaseBackend) -> bool {
         match (self, theirs) {
             (Self::Udp(_) | Self::Alloc, LeaseBackend::Unnamed)
+            | (Self::Wireguard, LeaseBackend::Wireguard(_))
             | (Self::HostGw, LeaseBackend::HostGw)
             | (Self::Extension, LeaseBackend::Extension { .. }) => true,
             // Leases of old flannels do not tell the identifier.
@@ -163,6 +172,7 @@ impl Backend {
         match self {
             Self::Udp(udp) => Way::Udp(udp.port),
             Self::Vxlan(vxlan) => Way::Vxlan(vxlan.vni, vxlan.udp_port()),
+            Self::Wireguard(_) => Way::Wireguard,
             Self::HostGw => Way::HostGw,
             Self::Alloc => Way::Alloc,
             Self::Extension(_) => Way::Extension,
@@ -175,6 +185,7 @@ impl std::fmt::Display for Way {
         match self {
             Self::Udp(port) => write!(f, "udp on port {port}"),
             Self::Vxlan(vni, port) => write!(f, "vxlan {vni} on port {port}"),
+            Self::Wireguard => f.write_str("wireguard"),
             Self::HostGw => f.write_str("host-gw"),
             Self::Alloc => f.write_str("alloc"),
             Self::Extension => f.write_str("extension"),
@@ -185,8 +196,12 @@ impl std::fmt::Display for Way {
 /// flannel's name for it if that is free. Only two ports of one backend need another at one time.
 fn device_name(backend: &Backend, taken: &[&str]) -> Option<String> {
     let names = (0..DEVICES).map(|number| match (backend, number) {
-        (Backend::HostGw | Backend::Alloc | Backend::Extension(_), _) => None,
         (Backend::Udp(_), _) => Some(format!("flannel{number}")),
+        (Backend::Wireguard(_), 0) => Some(WIREGUARD.to_owned()),
+        // All that `wireguard` can be is one way, with one device.
+        (Backend::Wireguard(_) | Backend::HostGw | Backend::Alloc | Backend::Extension(_), _) => {
+            None
+        }
         (Backend::Vxlan(vxlan), 0) => Some(format!("flannel.{}", vxlan.vni)),
         (Backend::Vxlan(vxlan), _) => Some(format!("twill{number}.{}", vxlan.vni)),
     });
@@ -194,14 +209,20 @@ fn device_name(backend: &Backend, taken: &[&str]) -> Option<String> {
     free.next()
 }
 
+/// flannel's name for the device of `wireguard`.
+const WIREGUARD: &str = "flannel-wg";
+/// What it begins with on a host in several networks.
+const NAMED_WIREGUARD: &str = "twillwg";
+
 /// The kernel's names of interfaces have at most so many bytes (`IFNAMSIZ` less one).
 const LONGEST_NAME: usize = 15;
 
-/// What the name of a TUN device ends with that carries IPv6.
+/// What the name of a device ends with that carries IPv6.
 const IPV6_TUN: &str = "-v6";
 
-/// The device beside `name` that carries IPv6. For `vxlan` it is flannel's name for it, `flannel-v6.1`,
-/// unless the kernel would not take that; for `udp`, which is of IPv4 alone in flannel, `flannel0-v6`.
+/// The device beside `name` that carries IPv6. For `vxlan` and `wireguard` it is flannel's name for it,
+/// `flannel-v6.1` or `flannel-wg-v6`, unless the kernel would not take that; for `udp`, which is of IPv4 alone
+/// in flannel, `flannel0-v6`.
 fn ipv6_device(name: &str) -> String {
     let Some((stem, vni)) = name.split_once('.') else { return format!("{name}{IPV6_TUN}") };
     let flannels = format!("{stem}-v6.{vni}");
@@ -219,7 +240,10 @@ pub fn is_tunnel(name: &str) -> bool {
     let number = |text: &str| !text.is_empty() && digits(text);
     let Some((stem, vni)) = name.split_once('.') else {
         let stem = name.strip_suffix(IPV6_TUN).unwrap_or(name);
-        return stem.strip_prefix("flannel").is_some_and(number);
+        return stem == WIREGUARD
+            || ["flannel", NAMED_WIREGUARD]
+                .iter()
+                .any(|start| stem.strip_prefix(start).is_some_and(number));
     };
     number(vni)
         && (["flannel", "flannel-v6"].contains(&stem)

@@ -227,6 +227,8 @@ reasons! {
     ThisHost = "this-host",
     /// Nothing can be sent to its public address.
     PublicAddress = "public-address",
+    /// Its public key is somebody else's.
+    PublicKey = "public-key",
     /// Its hardware address is not one device's, or is somebody else's.
     HardwareAddress = "hardware-address",
     /// Its block overlaps another one.

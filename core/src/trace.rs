@@ -17,7 +17,10 @@ use crate::doctor::{Finding, MENDS, Verdict as Severity};
 pub use beyond::{answer, arrival, full_size, underlay};
 pub use container::{Container, Holder, Inside, Port, container};
 pub use host::{Bridge, BridgeSeen, Switch, bridge, firewall, forwarding};
-pub use way::{Lookup, Owner, Rows, UplinkSeen, device, fdb, lease, neighbour, route, uplink};
+pub use way::{
+    Lookup, Owner, Rows, SESSION, UplinkSeen, device, fdb, handshake, lease, neighbour, route,
+    uplink,
+};
 
 /// The form of the document. It grows when a member goes or changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -46,6 +49,8 @@ pub enum Stage {
     Neighbour,
     /// The host behind that hardware address.
     Fdb,
+    /// The keys that two ends of `WireGuard` have agreed on.
+    Handshake,
     /// The network between the hosts.
     Underlay,
     /// Packets of the other side that come in.
@@ -73,6 +78,7 @@ impl Stage {
             Self::Route => "route",
             Self::Neighbour => "neighbour",
             Self::Fdb => "fdb",
+            Self::Handshake => "handshake",
             Self::Underlay => "underlay",
             Self::Arrival => "arrival",
             Self::Peer => "peer",

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twill_core::config::{Backend, Udp, Vxlan};
+use twill_core::config::{Backend, Udp, Vxlan, Wireguard};
 use twill_core::device::IfIndex;
 use twill_core::ids::{Mac, NodeId, Revision, Subnet, Underlay, Vni};
 use twill_core::lease::{Event, Lease, LeaseBackend, LeaseValue, Vtep};
 use twill_core::peers::{Home, Known, Own, View};
-use twill_core::plan::{Hop, Lead, Link, Paths, desired};
+use twill_core::plan::{Hop, Lead, Link, Paths, Tables, desired};
 use twill_core::serving::{Serving, Way};
+use twill_core::wireguard::{End, PublicKey, Shared};
 
 const HOSTS: usize = 3;
 /// When the two configurations were written.
@@ -128,18 +129,7 @@ fn may_retire(world: &World, (own, pair): (usize, &[Backend; 2])) -> bool {
 
 fn wrong_in(world: &World, pair: &[Backend; 2]) -> Option<String> {
     for own in 0..HOSTS {
-        let (serving, view) = (serving(world[own], pair), view(world, (own, pair)));
-        let ways: Vec<Way> = serving.all().map(|served| served.backend.way()).collect();
-        let devices = (3..).map(IfIndex);
-        let paths = Paths {
-            network: "10.5.0.0/16".parse().expect("a network"),
-            current: serving.current().backend.way(),
-            devices: ways.iter().copied().filter(|way| *way != Way::HostGw).zip(devices).collect(),
-            uplink: IfIndex(2),
-            link: Link::new([("192.0.2.0/24".parse().expect("a block"), Lead::Link, None)]),
-            mtus: BTreeMap::new(),
-            direct: false,
-        };
+        let (paths, view) = (paths(world[own], pair), view(world, (own, pair)));
         let routes = desired(&paths, &view.peers).routes;
         for other in (0..HOSTS).filter(|other| *other != own) {
             let Some(peer) = view.peers.iter().find(|peer| peer.subnet == subnet(other)) else {
@@ -157,7 +147,8 @@ fn wrong_in(world: &World, pair: &[Backend; 2]) -> Option<String> {
                 None => None,
             };
             let heard = |way: &Way| {
-                self::serving(world[other], pair).all().any(|served| served.backend.way() == *way)
+                serving(world[other], pair).all().any(|served| served.backend.way() == *way)
+                    && (*way != Way::Wireguard || knows(world, pair, (other, own)))
             };
             if by != Some(peer.by) || !by.as_ref().is_some_and(heard) {
                 return Some(format!("{own} sends to {other} by {by:?} in {world:?}"));
@@ -165,6 +156,31 @@ fn wrong_in(world: &World, pair: &[Backend; 2]) -> Option<String> {
         }
     }
     None
+}
+
+/// Does it take packets of `own` by `wireguard`? The one moment in which it does not is that between two
+/// hosts' hearing of the same lease: nobody can tell who has.
+fn knows(world: &World, pair: &[Backend; 2], (other, own): (usize, usize)) -> bool {
+    let peers = view(world, (other, pair)).peers;
+    let Tables { wires, .. } = desired(&paths(world[other], pair), &peers);
+    let hears = world[own].published && !world[other].seen[own];
+    hears || wires.keys().any(|(_device, found)| *found == key(own))
+}
+
+fn paths(host: Host, pair: &[Backend; 2]) -> Paths {
+    let serving = serving(host, pair);
+    let ways: Vec<Way> = serving.all().map(|served| served.backend.way()).collect();
+    let devices = (3..).map(IfIndex);
+    Paths {
+        network: "10.5.0.0/16".parse().expect("a network"),
+        current: serving.current().backend.way(),
+        devices: ways.iter().copied().filter(|way| *way != Way::HostGw).zip(devices).collect(),
+        uplink: IfIndex(2),
+        link: Link::new([("192.0.2.0/24".parse().expect("a block"), Lead::Link, None)]),
+        mtus: BTreeMap::new(),
+        direct: false,
+        shared: Shared::default(),
+    }
 }
 
 fn serving(host: Host, [from, to]: &[Backend; 2]) -> Serving {
@@ -196,6 +212,7 @@ fn view(world: &World, (own, pair): (usize, &[Backend; 2])) -> View {
         },
         ipv6: None,
         mac: Some(mac(own)),
+        key: Some(key(own)),
         serving: serving(world[own], pair),
     })
 }
@@ -205,6 +222,7 @@ fn lease(host: usize, ([from, to], moved): (&[Backend; 2], bool)) -> Lease {
     let backend = match if moved { to } else { from } {
         Backend::Udp(_) => LeaseBackend::Unnamed,
         Backend::Vxlan(vxlan) => LeaseBackend::Vxlan(Vtep { vni: Some(vxlan.vni), mac: mac(host) }),
+        Backend::Wireguard(_) => LeaseBackend::Wireguard(End { key: key(host), port: None }),
         Backend::HostGw => LeaseBackend::HostGw,
         other => panic!("nobody moves from or to {}", other.name()),
     };
@@ -226,6 +244,7 @@ fn pairs() -> Vec<[Backend; 2]> {
         Backend::Vxlan(Vxlan::default()),
         Backend::Vxlan(Vxlan { port: Some(4789), ..Vxlan::default() }),
         Backend::Vxlan(Vxlan { vni, ..Vxlan::default() }),
+        Backend::Wireguard(Wireguard::default()),
         Backend::HostGw,
     ];
     let pairs = all.iter().flat_map(|from| all.iter().map(|to| [from.clone(), to.clone()]));
@@ -246,6 +265,10 @@ fn address(host: usize) -> Underlay {
 
 fn mac(host: usize) -> Mac {
     Mac([2, 0, 0, 0, 0, number(host)])
+}
+
+fn key(host: usize) -> PublicKey {
+    PublicKey([number(host); 32])
 }
 
 fn node(host: usize) -> NodeId {

@@ -7,7 +7,7 @@ mod set;
 use std::time::Duration;
 
 use serde_json::Value;
-use twill_core::config::{self, Draft, DraftRange, NetworkConfig, Range, Udp, Vxlan};
+use twill_core::config::{self, Draft, DraftRange, NetworkConfig, Range, Udp, Vxlan, Wireguard};
 use twill_core::ids::Family;
 use twill_store::{ConfigText, Expected, Store, Written};
 
@@ -124,10 +124,26 @@ fn configured(before: &ConfigText) -> Failure {
 /// What stands in etcd, on one line, whatever it is.
 fn quoted(text: &[u8]) -> String {
     const LONGEST: usize = 500;
-    let text = String::from_utf8_lossy(text);
+    let text = without_secret(text).unwrap_or_else(|| String::from_utf8_lossy(text).into_owned());
     let line: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
     line.trim().to_owned()
+}
+
+/// The same without the value of a `PSK`; `None` if there is none.
+fn without_secret(text: &[u8]) -> Option<String> {
+    let mut members: Value = serde_json::from_slice(text).ok()?;
+    let is = |name: &str, known: &str| name.eq_ignore_ascii_case(known);
+    let backends = members.as_object_mut()?.iter_mut().filter(|(name, _)| is(name, "Backend"));
+    let options = backends.filter_map(|(_name, backend)| backend.as_object_mut()).flatten();
+    let secrets: Vec<_> = options.filter(|(name, _)| is(name, "PSK")).collect();
+    if secrets.is_empty() {
+        return None;
+    }
+    for (_name, secret) in secrets {
+        *secret = "(not shown)".into();
+    }
+    Some(members.to_string())
 }
 
 fn render(config: &NetworkConfig, output: Output) -> String {
@@ -142,6 +158,7 @@ fn requested(init: &Init) -> Result<NetworkConfig, Failure> {
     let backend = match init.backend {
         Backend::Udp => udp(init)?,
         Backend::Vxlan => vxlan(init),
+        Backend::Wireguard => wireguard(init)?,
         Backend::HostGw => host_gw(init)?,
     };
     let draft = Draft {
@@ -201,6 +218,16 @@ fn vxlan(init: &Init) -> config::Backend {
     config::Backend::Vxlan(Vxlan { vni, port: init.port, mtu: init.mtu, ..default })
 }
 
+fn wireguard(init: &Init) -> Result<config::Backend, Failure> {
+    if init.vni.is_some() {
+        let message = "--vni is an option of the vxlan backend, and the backend is wireguard";
+        return Err(Failure::new(Kind::Usage, message).hint("leave it out"));
+    }
+    let default = Wireguard::default();
+    let port = init.port.unwrap_or(default.port);
+    Ok(config::Backend::Wireguard(Wireguard { port, mtu: init.mtu, ..default }))
+}
+
 /// What the network is, for people.
 fn describe(config: &NetworkConfig) -> String {
     let NetworkConfig { backend, nftables, .. } = config;
@@ -219,6 +246,7 @@ fn describe(config: &NetworkConfig) -> String {
             rows.extend(given.map(|(name, command)| (name, command.to_json().to_string())));
         }
         config::Backend::Udp(udp) => rows.push(("Port", udp.port.to_string())),
+        config::Backend::Wireguard(options) => rows.extend(keyed(options, config)),
         config::Backend::Vxlan(vxlan) => {
             rows.push(("VNI", vxlan.vni.to_string()));
             let port =
@@ -244,6 +272,19 @@ fn describe(config: &NetworkConfig) -> String {
         rows.push(("Firewall", "nftables".to_owned()));
     }
     table::pairs(rows)
+}
+
+/// The options of `wireguard`; whether there is a second secret, and not which.
+fn keyed(options: &Wireguard, config: &NetworkConfig) -> Vec<(&'static str, String)> {
+    let ports: Vec<String> =
+        config.networks().map(|it| options.port_of(it.family()).to_string()).collect();
+    let outer = options.mtu.map(|mtu| mtu.to_string());
+    let outer = outer.unwrap_or_else(|| "that of each host's interface".to_owned());
+    let mut rows = vec![("Port", ports.join(", ")), ("Outer MTU", outer)];
+    rows.extend(options.psk.map(|_secret| ("PSK", "one (not shown)".to_owned())));
+    let seconds = Some(options.keepalive).filter(|seconds| *seconds != 0);
+    rows.extend(seconds.map(|seconds| ("Keepalive", format!("{seconds} s"))));
+    rows
 }
 
 /// What a mixed cluster should know about the text of a configuration that reads well.
@@ -295,6 +336,19 @@ mod tests {
             assert_eq!(failure.exit_code(), 2, "{name}");
             assert!(failure.to_string().contains("\nhint: "), "{name}: {failure}");
         }
+    }
+
+    #[test]
+    fn a_psk_is_not_shown() {
+        let secret = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=";
+        let text = format!(
+            r#"{{"Network":"10.88.0.0/16","backend":{{"Type":"wireguard","psk":"{secret}","PersistentKeepaliveInterval":25}}}}"#
+        );
+        let quoted = quoted(text.as_bytes());
+        assert!(quoted.contains(r#""psk":"(not shown)""#) && !quoted.contains(secret), "{quoted}");
+        let config = NetworkConfig::parse(text.as_bytes()).unwrap();
+        golden::check("network-wireguard.txt", &describe(&config));
+        assert_eq!(super::quoted(b"{ \"x\": 1 }"), "{ \"x\": 1 }", "what has none stays as it is");
     }
 
     #[test]

@@ -164,6 +164,7 @@ fn verdict(listing: &Listing, key: Key, config: &NetworkConfig) -> Option<Verdic
         home: home(config.network)?,
         ipv6: config.ipv6.and_then(|range| home(range.network)),
         mac: None,
+        key: None,
         // The same for all of them, and of no consequence with one backend alone.
         serving: Serving::new(config.backend.clone(), Revision::default()),
     };

@@ -59,7 +59,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
         (&["--mtu", "many"], 2),
         (&["--mtu", "1400"], 2),
         (&["--backend", "vxlan", "--mtu", "12"], 2),
-        (&["--backend", "wireguard"], 2),
+        (&["--backend", "wireguard", "--vni", "7"], 2),
         (&["--subnet-len", "31"], 2),
         (&["--json", "{"], 2),
         (&["--json", r#"{"Network":"10.99.0.0/16"}"#, "--mtu", "1400"], 2),

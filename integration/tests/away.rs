@@ -54,7 +54,7 @@ fn live_without_etcd(backend: Backend) -> Result<()> {
     ensure!(same(&fabric, &before)?.is_empty(), "{:?}", same(&fabric, &before)?);
 
     let route = match backend {
-        Backend::Udp => "10.88.0.0/16".to_owned(),
+        Backend::Udp | Backend::Wireguard => "10.88.0.0/16".to_owned(),
         Backend::Vxlan | Backend::HostGw => status(fabric.node(2))?.subnet.to_string(),
     };
     fabric.node(1).ok(["ip", "route", "del", &route])?;

@@ -186,7 +186,7 @@ impl Scene<'_> {
         let (port, bytes) = match self.backend {
             Backend::Udp => (8285, inner),
             Backend::Vxlan => (8472, self.vxlan(&inner)?),
-            Backend::HostGw => bail!("nothing is wrapped"),
+            Backend::Wireguard | Backend::HostGw => bail!("nothing is wrapped in the clear"),
         };
         let host = self.fabric.node(number);
         let (len, nodad) = match self.family {

@@ -83,6 +83,14 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The kernel was built without it, or its module is not installed.
+    #[error("the kernel {release} has no WireGuard, neither built in nor as a module")]
+    NoWireguard {
+        /// Which kernel.
+        release: String,
+        /// What it says.
+        source: io::Error,
+    },
     /// A property of an interface cannot be set.
     #[error("cannot set the {property} of interface {name}")]
     SetInterface {
@@ -133,7 +141,7 @@ pub enum Error {
     #[error("cannot {change}")]
     Apply {
         /// The write.
-        change: Change,
+        change: Box<Change>,
         /// What the kernel says.
         source: io::Error,
     },
@@ -294,6 +302,12 @@ pub enum Error {
     },
 }
 
+const NO_WIREGUARD: &str = "`modprobe wireguard` tells why: Linux has it since 5.6, some distributions in a package of extra \
+                            modules; or give the network another backend: `twillctl network set --backend vxlan`";
+const TAKEN_PORT: &str = "another program or device has that UDP port: `ss -uanp`, `wg show`; or choose another \
+                          ListenPort for the whole network";
+const NO_TUN: &str = "load the driver with `modprobe tun`; in a container pass the device in, \
+                      or make it with `mkdir -p /dev/net && mknod /dev/net/tun c 10 200`";
 const NO_UPLINK: &str = "name the interface that reaches the other hosts with --iface";
 const NO_IPV6: &str = "give it an address of IPv6 that is valid beyond its link, or name another interface with \
                        --iface; a network gives IPv6 up with `twillctl network set --ipv6-network default`";
@@ -301,16 +315,15 @@ const NO_IPV6: &str = "give it an address of IPv6 that is valid beyond its link,
 impl Error {
     /// The way out, for people, where there is one to name.
     pub fn hint(&self) -> Option<&'static str> {
-        use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        use io::ErrorKind::{
+            AddrInUse, AlreadyExists, NotFound, PermissionDenied, ReadOnlyFilesystem,
+        };
         match self {
             Self::Echo { .. } => {
                 Some("give it CAP_NET_RAW, or its group a place in net.ipv4.ping_group_range")
             }
             Self::NotPermitted => Some("run it as root, or from its systemd unit"),
-            Self::OpenTun { source } if source.kind() == NotFound => Some(
-                "load the driver with `modprobe tun`; in a container pass the device in, \
-                 or make it with `mkdir -p /dev/net && mknod /dev/net/tun c 10 200`",
-            ),
+            Self::OpenTun { source } if source.kind() == NotFound => Some(NO_TUN),
             Self::OpenTun { .. } => Some("in a container, pass /dev/net/tun in and allow its use"),
             Self::CreateInterface { source, .. } if is_unsupported(source) => Some(
                 "this kernel has no VXLAN: load it with `modprobe vxlan`, or use the udp backend",
@@ -318,6 +331,8 @@ impl Error {
             Self::CreateInterface { source, .. } if source.kind() == AlreadyExists => Some(
                 "another VXLAN device has this identifier and port; see `ip -d link show type vxlan`",
             ),
+            Self::NoWireguard { .. } => Some(NO_WIREGUARD),
+            Self::SetInterface { source, .. } if source.kind() == AddrInUse => Some(TAKEN_PORT),
             Self::SetInterface { property: "MTU", .. } => {
                 Some("the MTU in the network's configuration may not exceed the uplink's")
             }
@@ -370,6 +385,10 @@ mod tests {
     fn hints() {
         let name = || "flannel.1".to_owned();
         let create = |code| Error::CreateInterface { name: name(), source: os(code) };
+        let no_wireguard =
+            || Error::NoWireguard { release: "6.1.0".to_owned(), source: os(libc::ENOENT) };
+        let property = "key or port";
+        let taken = |code| Error::SetInterface { name: name(), property, source: os(code) };
         let write = |code| Error::WriteSysctl {
             path: "/proc/sys/net/ipv4/ip_forward".into(),
             value: "1",
@@ -383,6 +402,8 @@ mod tests {
             ("no engine", Error::NoFirewall { source: Missing::Both }, "iptables or nftables"),
             ("no nft", Error::NoFirewall { source: Missing::Nft }, "package nftables"),
             ("no IPv6", Error::NoIp6tables { variant: Variant::Legacy }, "package iptables"),
+            ("no WireGuard", no_wireguard(), "modprobe wireguard"),
+            ("its port is taken", taken(libc::EADDRINUSE), "UDP port"),
             ("no TUN driver", Error::OpenTun { source: os(libc::ENOENT) }, "modprobe tun"),
             ("TUN not allowed", Error::OpenTun { source: os(libc::EPERM) }, "in a container"),
             ("not root", Error::NotPermitted, "as root"),

@@ -10,6 +10,7 @@ mod local_routes;
 mod sight;
 mod tables;
 mod uplink;
+mod wireguard;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,6 +28,7 @@ pub use local_routes::LocalRoute;
 pub use sight::Packet;
 pub use tables::{Dump, Ground};
 pub use uplink::Choice;
+pub use wireguard::{Device, Met};
 
 /// The network of the namespace in which it was opened, wherever it is used later.
 ///
@@ -39,6 +41,8 @@ pub struct Kernel {
     listing: Arc<Mutex<()>>,
     /// For rows, of which there are many.
     rows: Arc<std::sync::Mutex<Conversation>>,
+    /// For peers of `WireGuard` devices.
+    wires: Arc<std::sync::Mutex<wireguard::Talk>>,
     mended: Arc<Tally>,
 }
 
@@ -67,8 +71,9 @@ impl Kernel {
         let failed = |source| Error::OpenNetlink { source };
         let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(failed)?;
         let rows = Arc::new(Conversation::open().map_err(failed)?.into());
+        let wires = Arc::new(wireguard::Talk::open().map_err(failed)?.into());
         tokio::spawn(connection);
-        Ok(Self { handle, listing: Arc::default(), rows, mended: Arc::default() })
+        Ok(Self { handle, listing: Arc::default(), rows, wires, mended: Arc::default() })
     }
 
     /// What [`Self::ensure_device`] had to write so far.

@@ -23,6 +23,7 @@ pub enum Reserve<'a> {
 
 /// What came of reserving or releasing.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Rewritten {
     /// So it stands now.
     Done(Lease),

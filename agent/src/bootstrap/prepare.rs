@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use twill_core::config::{Backend, NetworkConfig, Range};
-use twill_core::device::Uplink;
+use twill_core::device::{Kept, Uplink};
 use twill_core::extension::Command;
 use twill_core::ids::{Family, Mac, Revision, Subnet, Underlay};
 use twill_core::lease::{Key, Lease, LeaseValue, Listing};
@@ -128,9 +128,9 @@ impl<S: Store> Agent<S> {
             serving.adopt(config.backend.clone(), written);
         }
         self.name_devices(&mut serving);
-        let (mac, said) = (None, None);
+        let (kept, said) = (Kept::default(), None);
         let (accept, udp) = (self.flags.firewall.accept(), self.flags.udp);
-        let mut setup = Setup { config, written, serving, mac, side, ipv6, said, accept, udp };
+        let mut setup = Setup { config, written, serving, kept, side, ipv6, said, accept, udp };
         self.host.books.claim(self.name.as_ref(), setup.uses()).await?;
         self.make_way_for(&mut setup).await?;
         if let Backend::Udp(udp) = &setup.config.backend {
@@ -246,13 +246,18 @@ impl<S: Store> Agent<S> {
     async fn make_way_for(&self, setup: &mut Setup) -> Result<(), Failure> {
         match &setup.config.backend {
             Backend::Udp(_) => self.host.capabilities.need_tun()?,
+            Backend::Wireguard(_) => self.kernel.need_wireguard().await?,
             Backend::HostGw => setup.sides().try_for_each(need_own_address)?,
             Backend::Vxlan(_) | Backend::Alloc | Backend::Extension(_) => {}
         }
         setup.mtu()?;
         self.lock(&setup.claims())?;
-        if setup.mac.is_none() {
-            setup.mac = self.mac(&setup.serving, &setup.config).await?;
+        if setup.kept.mac.is_none() {
+            setup.kept.mac = self.mac(&setup.serving, &setup.config).await?;
+        }
+        let wireguard = |served: &Served| matches!(served.backend, Backend::Wireguard(_));
+        if setup.kept.key.is_none() && setup.serving.all().any(wireguard) {
+            setup.kept.key = Some(self.shelf.key()?);
         }
         setup.said = said(&setup.config.backend, setup.said.take()).await?;
         self.shelf.keep_serving(&setup.serving)

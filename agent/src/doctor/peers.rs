@@ -42,5 +42,5 @@ pub(super) async fn peers(blueprint: &Blueprint) -> Vec<Finding> {
 
 /// The end of the tunnel to it.
 fn inside(peer: &Peer) -> Option<Gateway> {
-    matches!(peer.by, Way::Udp(_) | Way::Vxlan(..)).then(|| peer.subnet.gateway())
+    matches!(peer.by, Way::Udp(_) | Way::Vxlan(..) | Way::Wireguard).then(|| peer.subnet.gateway())
 }

@@ -103,6 +103,7 @@ impl Host {
             },
             ipv6: None,
             mac: None,
+            key: None,
             serving: Serving::new(wish.config.backend.clone(), wish.written),
         };
         let known = Known::default();

@@ -26,6 +26,11 @@ impl Last {
         Self { stood: Some(stood), failed }
     }
 
+    /// What the rows were when they were last as they should be.
+    pub(super) fn stood(&self) -> Option<&Tables> {
+        self.stood.as_ref().map(|(_setup, tables)| tables)
+    }
+
     /// Counts those of the changes that nobody meant.
     pub(super) fn count_drift(&self, meters: &Meters, done: &[Change]) {
         let Some((_setup, stood)) = &self.stood else { return };

@@ -6,7 +6,7 @@ use twill_core::device::{IfIndex, Uplink};
 use twill_core::extension::Hosts;
 use twill_core::ids::Subnet;
 use twill_core::peers::Peer;
-use twill_core::plan::{Change, Paths, desired, out_of_reach, plan};
+use twill_core::plan::{Change, Paths, desired, out_of_reach, plan, settled};
 use twill_core::serving::Way;
 use twill_core::status::Ignored;
 use twill_net::Kernel;
@@ -105,8 +105,9 @@ impl Part {
             self.current = half.serving.current().backend.way();
         }
         let uplink = self.uplink.index;
-        let ground = Ground { devices: &self.devices, uplink, networks: &networks };
-        let Dump { tables: actual, link } = kernel.dump(ground).await?;
+        let keyed: Vec<IfIndex> = devices.get(&Way::Wireguard).copied().into_iter().collect();
+        let ground = Ground { devices: &self.devices, keyed: &keyed, uplink, networks: &networks };
+        let Dump { tables: mut actual, link, alive } = kernel.dump(ground).await?;
         let paths = Paths {
             network: half.config.network,
             current: self.current,
@@ -115,9 +116,11 @@ impl Part {
             link,
             mtus: half.mtus(),
             direct: half.is_direct(),
+            shared: half.shared(),
         };
         let far = out_of_reach(&paths, &peers);
         let wanted = desired(&paths, &peers);
+        actual.wires = settled(&actual.wires, (&wanted, self.last.stood()), &alive);
         let changes = plan(&wanted, &actual);
         board.pending(&[&pending[..], &changes].concat(), &peers);
         let Applied { done, failed, error } = apply(kernel, &changes).await?;

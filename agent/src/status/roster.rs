@@ -99,6 +99,7 @@ mod tests {
             subnet: Subnet::new([10, 88, subnet, 0].into(), 24).unwrap(),
             underlay: Underlay([192, 0, 2, host].into()),
             mac: None,
+            contact: None,
             by: Way::Udp(8285),
         }
     }

@@ -69,6 +69,7 @@ fn peer(number: u16) -> peers::Peer {
         subnet: twill_core::ids::Subnet::new([10, 128 + high, low, 0].into(), 24).unwrap(),
         underlay: twill_core::ids::Underlay([198, 51, high, low].into()),
         mac: None,
+        contact: None,
         by: twill_core::serving::Way::Udp(8285),
     }
 }

@@ -119,6 +119,12 @@ impl Look<'_> {
             steps.extend(rows.neighbour.map(|row| trace::neighbour(row, &site.actual)));
             steps.extend(rows.forwarding.map(|row| trace::fdb(row, &site.actual)));
         }
+        if let Some(wire) = rows.wire {
+            let device = self.kernel.wireguard(wire.0).await.ok().flatten();
+            let met = device.and_then(|device| device.peers.get(&wire.1).copied());
+            let ago = met.and_then(|met| met.ago()).map(|ago| ago.as_secs());
+            steps.push(trace::handshake(wire, &site.actual, ago));
+        }
         steps.push(self.underlay(peer.underlay).await);
         if let Some(entrance) = entrance {
             steps.push(self.arrival(entrance).await);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Backend, NetworkConfig, Range, Udp, Vxlan};
+use super::{Backend, NetworkConfig, Range, Udp, Vxlan, Wireguard};
 use crate::extension::{Command, Extension};
 use crate::ids::{Family, Subnet};
 
@@ -28,7 +28,7 @@ pub struct Difference {
 pub enum Effect {
     /// Every host applies it at once; flows go on.
     Live,
-    /// Every host applies it at once; its device is made anew, and flows wait for that.
+    /// Every host applies it at once; its device is made anew or told, and flows wait for that.
     Pause,
     /// Hosts apply it where they can. One that cannot stays as it is, and says so.
     Hands,
@@ -40,6 +40,10 @@ const NOTHING: &str = "";
 const PEERS: &str = "hosts serve the old and the new way until all have moved";
 const SAME_LINK: &str =
     "the hosts must share a link and be known by the addresses of their own interfaces";
+const MODULE: &str = "the kernel of every host must have wireguard; hosts serve the old and the new way until all have moved";
+const WORD: &str = "packets get lost until peers know of it, as soon as etcd tells them";
+const SECRET: &str =
+    "sessions that stand go on for two minutes at most; hosts must all have the same by then";
 const NOBODY: &str = "nothing carries packets any more but what you set up yourself";
 const COMMANDS: &str = "the commands run as root on every host";
 const CONTAINERS: &str = "new containers have the new MTU, running ones after `twill network sync`";
@@ -125,6 +129,7 @@ fn backend(old: &Backend, new: &Backend) -> Vec<Difference> {
     match (old, new) {
         (Backend::Udp(old), Backend::Udp(new)) => udp(*old, *new),
         (Backend::Vxlan(old), Backend::Vxlan(new)) => vxlan(old, new),
+        (Backend::Wireguard(old), Backend::Wireguard(new)) => wireguard(old, new),
         (Backend::Extension(old), Backend::Extension(new)) => commands(old, new),
         (Backend::HostGw, Backend::HostGw) | (Backend::Alloc, Backend::Alloc) => Vec::new(),
         (old, new) => {
@@ -132,6 +137,7 @@ fn backend(old: &Backend, new: &Backend) -> Vec<Difference> {
                 Backend::HostGw => (Effect::Hands, SAME_LINK),
                 Backend::Alloc => (Effect::Live, NOBODY),
                 Backend::Extension(_) => (Effect::Hands, COMMANDS),
+                Backend::Wireguard(_) => (Effect::Hands, MODULE),
                 Backend::Udp(_) | Backend::Vxlan(_) => (Effect::Live, PEERS),
             };
             let (from, to) = (old.name().to_owned(), new.name().to_owned());
@@ -197,13 +203,45 @@ fn vxlan(old: &Vxlan, new: &Vxlan) -> Vec<Difference> {
     .collect()
 }
 
+fn wireguard(old: &Wireguard, new: &Wireguard) -> Vec<Difference> {
+    let row = |member, [from, to]: [String; 2], effect, note| {
+        (from != to).then_some(Difference { member, from, to, effect, note })
+    };
+    let both = |text: &dyn Fn(&Wireguard) -> String| [text(old), text(new)];
+    let mtu = |it: &Wireguard| {
+        it.mtu.map_or("that of each host's interface".to_owned(), |mtu| mtu.to_string())
+    };
+    // Neither is shown.
+    let secret = match (old.psk, new.psk) {
+        (Some(_), Some(_)) if old.psk != new.psk => ["one".to_owned(), "another".to_owned()],
+        _others => both(&|it| if it.psk.is_some() { "one" } else { "none" }.to_owned()),
+    };
+    let keepalive = |it: &Wireguard| match it.keepalive {
+        0 => "off".to_owned(),
+        seconds => format!("{seconds} s"),
+    };
+    let port = |it: &Wireguard| it.port.to_string();
+    let port_v6 = |it: &Wireguard| it.port_v6.to_string();
+    let interval = "Backend.PersistentKeepaliveInterval";
+    [
+        row("Backend.ListenPort", both(&port), Effect::Pause, WORD),
+        row("Backend.ListenPortV6", both(&port_v6), Effect::Pause, WORD),
+        row("Backend.MTU", both(&mtu), Effect::Live, CONTAINERS),
+        row("Backend.PSK", secret, Effect::Live, SECRET),
+        row(interval, both(&keepalive), Effect::Live, NOTHING),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
 impl Effect {
     /// What running hosts do, in words for people.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
             Self::Live => "applied live",
-            Self::Pause => "applied live; flows wait while each host makes its device anew",
+            Self::Pause => "applied live; flows wait while each host changes its device",
             Self::Hands => "applied live where it can be; a host that cannot says so",
             Self::Rejoin => "a host whose subnet is not admitted any more takes another one",
         }
@@ -224,6 +262,7 @@ mod tests {
     use crate::golden;
 
     const VXLAN: &str = r#"{"Network":"10.88.0.0/16","Backend":{"Type":"vxlan"}}"#;
+    const WIREGUARD: &str = r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard"}}"#;
     const UDP: &str = r#"{"Network":"10.88.0.0/16"}"#;
 
     /// Each entry of the golden is a change, and what it means.
@@ -245,6 +284,20 @@ mod tests {
             (UDP, r#"{"Network":"10.88.0.0/16","Backend":{"Type":"udp","Port":7000}}"#),
             (UDP, r#"{"Network":"10.88.0.0/16","Backend":{"Type":"udp","DirectRouting":true}}"#),
             (UDP, r#"{"Network":"10.88.0.0/16","Backend":{"Type":"host-gw"}}"#),
+            (UDP, WIREGUARD),
+            (WIREGUARD, UDP),
+            (
+                WIREGUARD,
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","ListenPort":7000,"ListenPortV6":7001,"MTU":1400}}"#,
+            ),
+            (
+                WIREGUARD,
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PersistentKeepaliveInterval":25,"PSK":"dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo="}}"#,
+            ),
+            (
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PSK":"XasIfmJKikt54X+Lg4AO5m87sSkmGLb9HC+LJ/+I4Os="}}"#,
+                r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PSK":"dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo="}}"#,
+            ),
             (UDP, r#"{"Network":"10.88.0.0/16","Backend":{"Type":"alloc"}}"#),
             (UDP, r#"{"Network":"10.88.0.0/16","Backend":{"Type":"extension"}}"#),
             (

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Backend, Error, NetworkConfig, Range};
+use super::{Backend, Error, NetworkConfig, Range, Wireguard};
 use crate::ids::{Family, Subnet};
 
 /// How many bits a subnet must be narrower than the network: room for four hosts.
@@ -58,8 +58,18 @@ impl Draft {
             Backend::Extension(_) if has_ipv6 => Err(Error::Rule {
                 member: "Backend.Type",
                 found: self.backend.name().to_owned(),
-                rule: "be udp, vxlan, host-gw or alloc in a network of IPv6".to_owned(),
+                rule: "be udp, vxlan, wireguard, host-gw or alloc in a network of IPv6".to_owned(),
             }),
+            // The kernel's sockets of one device are of both families.
+            Backend::Wireguard(Wireguard { port, port_v6, .. })
+                if self.ipv6.is_some() && port == port_v6 =>
+            {
+                Err(Error::Rule {
+                    member: "Backend.ListenPortV6",
+                    found: port_v6.to_string(),
+                    rule: "be another than Backend.ListenPort".to_owned(),
+                })
+            }
             _carries_it => Ok(()),
         }
     }

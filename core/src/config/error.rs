@@ -87,12 +87,11 @@ impl Error {
                 "choose another Backend.Type, or a network of IPv4"
             }
             Self::Rule { .. } => "leave the member out for its default",
-            Self::NotBuilt { name: "wireguard" | "ipsec", .. } => {
-                "set Backend.Type to \"vxlan\", \"udp\" or \"host-gw\", and encrypt between the hosts by \
-                 other means: none of them does"
+            Self::NotBuilt { name: "ipsec", .. } => {
+                "set Backend.Type to \"wireguard\", which encrypts as well"
             }
             Self::NotBuilt { .. } | Self::UnknownBackend { .. } => {
-                "set Backend.Type to \"vxlan\", \"udp\" or \"host-gw\""
+                "set Backend.Type to \"vxlan\", \"udp\", \"wireguard\" or \"host-gw\""
             }
         }
     }

@@ -150,7 +150,7 @@ fn reads_every_option() {
 }
 
 #[rustfmt::skip]
-const REFUSED: [&str; 61] = [
+const REFUSED: [&str; 72] = [
     "not json",
     "[]",
     "null",
@@ -197,7 +197,18 @@ const REFUSED: [&str; 61] = [
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":7}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":"vxlan"}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"nosuch"}}"#,
-    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard"}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","ListenPort":0}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","ListenPortV6":65536}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","MTU":10}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PSK":"this is a secret and no key"}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PSK":7}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PersistentKeepaliveInterval":65536}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","PersistentKeepaliveInterval":"25s"}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","Mode":"Separate"}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","Mode":"ipv6"}}"#,
+    r#"{"Network":"10.88.0.0/16","Backend":{"Type":"wireguard","Mode":7}}"#,
+    r#"{"Network":"10.88.0.0/16","IPv6Network":"fd00::/48","EnableIPv6":true,"Backend":{"Type":"wireguard","Mode":"auto"}}"#,
+    r#"{"Network":"10.88.0.0/16","IPv6Network":"fd00::/48","EnableIPv6":true,"Backend":{"Type":"wireguard","ListenPort":51821}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"ipip"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"ipsec"}}"#,
     r#"{"Network":"10.88.0.0/16","Backend":{"Type":"extension","SubnetAddCommand":7}}"#,
@@ -230,6 +241,28 @@ fn refuses_what_is_not_utf8() {
     assert!(matches!(error, Error::NotAnObject { .. }), "{error}");
 }
 
+fn keyed() -> Backend {
+    Backend::Wireguard(Wireguard {
+        port: 7000,
+        port_v6: 7001,
+        mtu: Mtu::new(1400),
+        psk: "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=".parse().ok(),
+        keepalive: 25,
+    })
+}
+
+/// In a network of IPv4 they come to the same.
+#[test]
+fn modes_of_one_tunnel_for_ipv4_are_separate() {
+    for mode in ["separate", "ipv4", "auto", ""] {
+        let text = format!(
+            r#"{{"Network":"10.88.0.0/16","Backend":{{"Type":"WireGuard","Mode":"{mode}"}}}}"#
+        );
+        let config = NetworkConfig::parse(text.as_bytes()).expect(mode);
+        assert_eq!(config.backend, Backend::Wireguard(Wireguard::default()), "{mode}");
+    }
+}
+
 #[test]
 fn what_is_written_reads_back() {
     let vxlan = Backend::Vxlan(Vxlan {
@@ -256,6 +289,7 @@ fn what_is_written_reads_back() {
                 ..Draft::new(network)
             },
         ),
+        ("config-wireguard.json", Draft { backend: keyed(), ..Draft::new(network) }),
         ("config-alloc.json", Draft { backend: Backend::Alloc, ..Draft::new(network) }),
         ("config-extension.json", Draft { backend: extension, ..Draft::new(network) }),
         ("config-host-gw.json", Draft { backend: Backend::HostGw, ..Draft::new(network) }),

@@ -10,8 +10,7 @@ use crate::ids::{Family, Mtu, Subnet, Vni};
 use crate::json::Members;
 
 /// What flannel has and this version has not, and what would have to be there.
-const NOT_BUILT: [(&str, &str); 4] = [
-    ("wireguard", "keys for each host, and a way into the kernel's wireguard module"),
+const NOT_BUILT: [(&str, &str); 3] = [
     ("ipip", "a device for IP in IP"),
     ("ipsec", "an IKE daemon (flannel brings strongSwan's)"),
     ("tencent-vpc", "a client of that cloud's route tables"),
@@ -21,11 +20,14 @@ pub(super) fn read(text: &[u8]) -> Result<Draft, Error> {
     let members: Members = serde_json::from_slice(text)
         .map_err(|error| Error::NotAnObject { reason: error.to_string() })?;
     let (first, beside) = families(&members)?;
-    let (first, beside) =
+    let (range_of_first, beside) =
         (range(&members, first)?, beside.map(|family| range(&members, family)).transpose()?);
-    let backend = members.last("Backend").map(backend).transpose()?.unwrap_or_default();
+    let found = members.last("Backend");
+    let has_ipv6 = first == Family::V6 || beside.is_some();
     let nftables = flag(&members, "EnableNFTables")?.unwrap_or(false);
-    Ok(Draft { range: first, ipv6: beside, backend, nftables })
+    super::keyed::check_mode(found, has_ipv6)?;
+    let backend = found.map(backend).transpose()?.unwrap_or_default();
+    Ok(Draft { range: range_of_first, ipv6: beside, backend, nftables })
 }
 
 fn range(members: &Members, family: Family) -> Result<DraftRange, Error> {
@@ -86,6 +88,7 @@ pub(crate) fn options(backend: &Backend) -> Value {
                 put("DirectRouting", true.into());
             }
         }
+        Backend::Wireguard(options) => super::keyed::write(options, put),
         Backend::Vxlan(Vxlan { vni, port, mtu, gbp, learning, direct_routing }) => {
             put("VNI", vni.number().into());
             if let Some(port) = port {
@@ -132,6 +135,7 @@ pub(crate) fn backend(found: &Value) -> Result<Backend, Error> {
         "" => Err(Error::Missing { member: "Backend.Type" }),
         "udp" => udp(&members).map(Backend::Udp),
         "vxlan" => vxlan(&members).map(Backend::Vxlan),
+        "wireguard" => super::keyed::read(&members).map(Backend::Wireguard),
         "host-gw" => Ok(Backend::HostGw),
         "alloc" => Ok(Backend::Alloc),
         "extension" => extension(&members).map(|found| Backend::Extension(Box::new(found))),
@@ -160,23 +164,22 @@ fn vxlan(members: &Members) -> Result<Vxlan, Error> {
             .and_then(Vni::new)
             .ok_or_else(|| out_of_range("Backend.VNI", number, "be from 1 to 16777215"))?,
     };
-    let mtu = match number(members, "Backend.MTU")? {
-        None | Some(0) => None,
-        Some(bytes) => Some(
-            u32::try_from(bytes)
-                .ok()
-                .and_then(Mtu::new)
-                .ok_or_else(|| out_of_range("Backend.MTU", bytes, "be from 68 to 65535"))?,
-        ),
-    };
     Ok(Vxlan {
         vni,
         port: port(members)?.filter(|port| *port != 0),
-        mtu,
+        mtu: mtu(members)?,
         gbp: flag(members, "Backend.GBP")?.unwrap_or(false),
         learning: flag(members, "Backend.Learning")?.unwrap_or(false),
         direct_routing: flag(members, "Backend.DirectRouting")?.unwrap_or(false),
     })
+}
+
+/// What there is outside the tunnel.
+pub(super) fn mtu(members: &Members) -> Result<Option<Mtu>, Error> {
+    let member = "Backend.MTU";
+    let Some(bytes) = number(members, member)?.filter(|bytes| *bytes != 0) else { return Ok(None) };
+    let mtu = u32::try_from(bytes).ok().and_then(Mtu::new);
+    mtu.map(Some).ok_or_else(|| out_of_range(member, bytes, "be from 68 to 65535"))
 }
 
 fn extension(members: &Members) -> Result<Extension, Error> {
@@ -249,7 +252,7 @@ fn port(members: &Members) -> Result<Option<u16>, Error> {
 }
 
 // Every value of a member must be of its kind, not only the last one: so it is in Go.
-fn number(members: &Members, member: &'static str) -> Result<Option<u64>, Error> {
+pub(super) fn number(members: &Members, member: &'static str) -> Result<Option<u64>, Error> {
     let mut last = None;
     for found in members.all(own_name(member)).filter(|found| !found.is_null()) {
         let number = found.as_u64();
@@ -267,14 +270,14 @@ fn flag(members: &Members, member: &'static str) -> Result<Option<bool>, Error> 
 }
 
 /// `VNI` of `Backend.VNI`: errors name the whole way, objects only the last step of it.
-fn own_name(member: &str) -> &str {
+pub(super) fn own_name(member: &str) -> &str {
     member.rsplit_once('.').map_or(member, |(_parent, name)| name)
 }
 
-fn kind(member: &'static str, found: &Value, wanted: &'static str) -> Error {
+pub(super) fn kind(member: &'static str, found: &Value, wanted: &'static str) -> Error {
     Error::Kind { member, found: found.to_string(), wanted }
 }
 
-fn out_of_range(member: &'static str, found: u64, rule: &str) -> Error {
+pub(super) fn out_of_range(member: &'static str, found: u64, rule: &str) -> Error {
     Error::Rule { member, found: found.to_string(), rule: rule.to_owned() }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{DeviceSpec, IfIndex, Vxlan};
 use crate::config::LINUX_PORT;
 use crate::ids::{Family, Mac};
+use crate::wireguard::PublicKey;
 
 /// One interface of a host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,6 +37,8 @@ pub enum Sort {
     Vxlan(Tunnelled),
     /// A TUN device.
     Tun,
+    /// A `WireGuard` device.
+    Wireguard(Keyed),
     /// Anything else.
     Other,
 }
@@ -57,6 +60,15 @@ pub struct Tunnelled {
     pub gbp: bool,
     /// Has it anything that a device of ours never has?
     pub alien: bool,
+}
+
+/// What makes one `WireGuard` device differ from another.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Keyed {
+    /// Its UDP port.
+    pub port: u16,
+    /// Who it is, if it is somebody.
+    pub key: Option<PublicKey>,
 }
 
 impl Seen {
@@ -85,6 +97,16 @@ pub fn differences(spec: &DeviceSpec, all: &[Seen]) -> Vec<String> {
             }
         }
         (DeviceSpec::Tun(_), Sort::Tun) => {}
+        (DeviceSpec::Wireguard(spec), Sort::Wireguard(keyed)) => {
+            if keyed.port != spec.port {
+                found.push(format!("the port of {name} is {}, not {}", keyed.port, spec.port));
+            }
+            if keyed.key != Some(spec.key.public()) {
+                let key = keyed.key.map_or_else(|| "none".to_owned(), |key| key.to_string());
+                let wanted = spec.key.public();
+                found.push(format!("the public key of {name} is {key}, peers know {wanted}"));
+            }
+        }
         _other => return vec![format!("{name} is an interface of another kind")],
     }
     if !seen.up {
@@ -130,6 +152,9 @@ fn missing(spec: &DeviceSpec, all: &[Seen]) -> String {
         (DeviceSpec::Vxlan(spec), Sort::Vxlan(shape)) => {
             shape.vni == spec.vni.number() && seen.mac == Some(spec.mac)
         }
+        (DeviceSpec::Wireguard(spec), Sort::Wireguard(keyed)) => {
+            *keyed == Keyed { port: spec.port, key: Some(spec.key.public()) }
+        }
         _other => false,
     };
     match all.iter().find(alike) {
@@ -165,8 +190,9 @@ fn shape_of(spec: &Vxlan, shape: &Tunnelled) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Tun;
+    use crate::device::{Tun, Wireguard};
     use crate::ids::{Gateway, Mtu, Underlay, Vni};
+    use crate::wireguard::PrivateKey;
 
     #[test]
     fn a_device_as_it_should_be_has_no_differences() {
@@ -217,6 +243,35 @@ mod tests {
             address: Gateway([10, 88, 1, 0].into()),
         });
         assert_eq!(differences(&tun, &[]), ["there is no interface flannel0"]);
+    }
+
+    #[test]
+    fn a_key_that_peers_do_not_know_is_named_and_secrets_are_not() {
+        let key = PrivateKey::from_random([7; 32]);
+        let spec = DeviceSpec::Wireguard(Wireguard {
+            name: "flannel-wg".to_owned(),
+            mtu: Mtu::new(1450).unwrap(),
+            port: 51820,
+            key,
+            address: Gateway([10, 88, 1, 0].into()),
+        });
+        let keyed = |port, key: PrivateKey| {
+            let sort = Sort::Wireguard(Keyed { port, key: Some(key.public()) });
+            Seen { name: "flannel-wg".to_owned(), sort, ..seen(|_| {}) }
+        };
+        assert_eq!(differences(&spec, &[keyed(51820, key)]), Vec::<String>::new());
+        let other = PrivateKey::from_random([8; 32]);
+        let said = differences(&spec, &[keyed(51821, other)]).join("; ");
+        let (ours, theirs) = (key.public(), other.public());
+        assert_eq!(
+            said,
+            format!(
+                "the port of flannel-wg is 51821, not 51820; the public key of flannel-wg is {theirs}, \
+                 peers know {ours}"
+            )
+        );
+        let renamed = Seen { name: "wg0".to_owned(), ..keyed(51820, key) };
+        assert_eq!(differences(&spec, &[renamed]), ["flannel-wg has another name: wg0"]);
     }
 
     #[test]

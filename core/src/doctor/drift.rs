@@ -38,11 +38,17 @@ pub fn rows(desired: &Tables, actual: &Tables) -> Vec<Finding> {
         Change::DropForwarding(device, mac, _) => {
             desired.forwarding.iter().any(|(on, found, _)| (on, found) == (device, mac))
         }
-        Change::PutForwarding(..) | Change::PutNeighbour(..) | Change::PutRoute(..) => true,
+        // Nobody is to speak who is no peer, so one too many is as bad.
+        Change::PutWire(..)
+        | Change::DropWire(..)
+        | Change::PutForwarding(..)
+        | Change::PutNeighbour(..)
+        | Change::PutRoute(..) => true,
     };
     let changes = plan(desired, actual);
     if changes.is_empty() {
-        let rows = desired.routes.len() + desired.neighbours.len() + desired.forwarding.len();
+        let Tables { forwarding, neighbours, routes, wires } = desired;
+        let rows = routes.len() + neighbours.len() + forwarding.len() + wires.len();
         return vec![Finding::ok("rows", format!("all {rows} rows towards peers are in place"))];
     }
     let finding = |change: &Change| {

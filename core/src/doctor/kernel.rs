@@ -98,6 +98,10 @@ fn needs(backends: &[&Backend], engine: Option<Engine>) -> Vec<(Part, String)> {
                 of(&[part("VXLAN", "vxlan")], "the backend vxlan");
                 of(&PEERS, "the table of peers");
             }
+            Backend::Wireguard(_) => {
+                of(&[part("WIREGUARD", "wireguard")], "the backend wireguard");
+                of(&PEERS, "the table of peers");
+            }
             Backend::HostGw | Backend::Alloc | Backend::Extension(_) => {}
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::golden;
 use crate::ids::{Mac, NodeId, Underlay, Vni};
+use crate::wireguard;
 
 const NODE: &str = "000102030405060708090a0b0c0d0e0f";
 
@@ -73,15 +74,20 @@ fn keys_that_are_none_say_why() {
     }
 }
 
-/// Byte for byte what a real flanneld wrote, and what we write.
-fn beside(public_ip: &str, vtep: Option<Vtep>) -> Beside {
-    Beside { public_ip: public_ip.parse().expect(public_ip), vtep }
+fn beside(public_ip: &str, end: Option<TunnelEnd>) -> Beside {
+    Beside { public_ip: public_ip.parse().expect(public_ip), end }
+}
+
+fn end(port: Option<u16>) -> wireguard::End {
+    let key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse().expect("a key");
+    wireguard::End { key, port }
 }
 
 fn vtep() -> Vtep {
     Vtep { vni: Some(Vni::ONE), mac: "b2:26:ef:59:bd:26".parse().expect("a mac") }
 }
 
+/// Byte for byte what a real flanneld wrote, and what we write.
 #[test]
 fn values_are_written_as_flannel_writes_them() {
     let ours = LeaseValue { node: NODE.parse().ok(), ..value(vxlan(Some(1))) };
@@ -91,10 +97,19 @@ fn values_are_written_as_flannel_writes_them() {
         value(LeaseBackend::Unnamed),
         value(LeaseBackend::HostGw),
         LeaseValue { ipv6: Some(beside("fd00::3", None)), ..value(LeaseBackend::Unnamed) },
-        LeaseValue { ipv6: Some(beside("fd00::3", Some(vtep()))), ..value(vxlan(Some(1))) },
+        LeaseValue {
+            ipv6: Some(beside("fd00::3", Some(TunnelEnd::Vxlan(vtep())))),
+            ..value(vxlan(Some(1)))
+        },
+        value(LeaseBackend::Wireguard(end(Some(51820)))),
+        LeaseValue {
+            ipv6: Some(beside("fd00::3", Some(TunnelEnd::Wireguard(end(Some(51821)))))),
+            ..value(LeaseBackend::Wireguard(end(Some(51820))))
+        },
         ours,
         nameless,
         ipv6(vxlan(Some(1))),
+        ipv6(LeaseBackend::Wireguard(end(Some(51821)))),
         LeaseValue { node: NODE.parse().ok(), ..ipv6(LeaseBackend::HostGw) },
     ];
     let text: String = rows.iter().map(|value| value.to_json() + "\n").collect();
@@ -158,7 +173,7 @@ fn who_has_both_families_is_known_by_each() {
                 "BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},
                 "BackendV6Data":{"VNI":1,"VtepMAC":"b2:26:ef:59:bd:26"}}"#,
             LeaseValue {
-                ipv6: Some(beside("fd00:140::22", Some(vtep()))),
+                ipv6: Some(beside("fd00:140::22", Some(TunnelEnd::Vxlan(vtep())))),
                 ..value(vxlan(Some(1)))
             },
         ),
@@ -173,8 +188,10 @@ fn who_has_both_families_is_known_by_each() {
         assert_eq!(LeaseValue::parse(text.as_bytes()), Ok(wanted), "{name}");
     }
     let key = key("10.88.4.0-24&fd00:88:0:4::-64").expect("both");
-    let value =
-        LeaseValue { ipv6: Some(beside("fd00:140::22", Some(vtep()))), ..value(vxlan(None)) };
+    let value = LeaseValue {
+        ipv6: Some(beside("fd00:140::22", Some(TunnelEnd::Vxlan(vtep())))),
+        ..value(vxlan(None))
+    };
     let lease = Lease { key, value, revision: Revision(1), lease_id: None };
     let half = |family| lease.half(family).map(|half| (half.key.to_string(), half.value.to_json()));
     let (key, value) = half(Family::V6).expect("IPv6");

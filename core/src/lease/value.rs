@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::ids::{Family, Mac, NodeId, Underlay, Vni};
 use crate::json::Members;
+use crate::wireguard::{self, PublicKey};
 
 /// What an owner says about itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,8 +28,17 @@ pub struct LeaseValue {
 pub struct Beside {
     /// Where its end of the tunnel listens.
     pub public_ip: Ipv6Addr,
-    /// The VXLAN device that carries IPv6; other backends have nothing to say.
-    pub vtep: Option<Vtep>,
+    /// The device that carries IPv6; backends without one have nothing to say.
+    pub end: Option<TunnelEnd>,
+}
+
+/// One tunnel device of an owner.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TunnelEnd {
+    /// Of `vxlan`.
+    Vxlan(Vtep),
+    /// Of `wireguard`.
+    Wireguard(wireguard::End),
 }
 
 /// One VXLAN device of an owner.
@@ -49,6 +59,8 @@ pub enum LeaseBackend {
     Unnamed,
     /// `vxlan`, by that device.
     Vxlan(Vtep),
+    /// `wireguard`, by that key and port.
+    Wireguard(wireguard::End),
     /// `host-gw`: by a plain route to its public address.
     HostGw,
     /// `extension`: by commands, which get what the owner says.
@@ -106,7 +118,17 @@ struct Written<'a> {
 #[serde(untagged)]
 enum Data<'a> {
     Vxlan(Vtep),
+    Wireguard(wireguard::End),
     Text(&'a str),
+}
+
+impl From<TunnelEnd> for Data<'_> {
+    fn from(end: TunnelEnd) -> Self {
+        match end {
+            TunnelEnd::Vxlan(vtep) => Self::Vxlan(vtep),
+            TunnelEnd::Wireguard(end) => Self::Wireguard(end),
+        }
+    }
 }
 
 impl LeaseValue {
@@ -116,6 +138,7 @@ impl LeaseValue {
         let (backend_type, backend_data) = match &self.backend {
             LeaseBackend::Unnamed => (None, None),
             LeaseBackend::Vxlan(vtep) => (Some("vxlan"), Some(Data::Vxlan(*vtep))),
+            LeaseBackend::Wireguard(end) => (Some("wireguard"), Some(Data::Wireguard(*end))),
             LeaseBackend::HostGw => (Some("host-gw"), None),
             LeaseBackend::Extension { data } => {
                 (Some("extension"), data.as_deref().map(Data::Text))
@@ -126,8 +149,8 @@ impl LeaseValue {
             match (self.public_ip.0, self.ipv6) {
                 (IpAddr::V6(alone), _) => (Ipv4Addr::UNSPECIFIED, Some(alone), None, backend_data),
                 (IpAddr::V4(public_ip), None) => (public_ip, None, backend_data, None),
-                (IpAddr::V4(public_ip), Some(Beside { public_ip: beside, vtep })) => {
-                    (public_ip, Some(beside), backend_data, vtep.map(Data::Vxlan))
+                (IpAddr::V4(public_ip), Some(Beside { public_ip: beside, end })) => {
+                    (public_ip, Some(beside), backend_data, end.map(Data::from))
                 }
             };
         let node = self.node;
@@ -162,11 +185,12 @@ impl LeaseValue {
         let backend = LeaseBackend::read(&members, "BackendData")?;
         let beside = |public_ip| {
             // Who spoils that half of it is still there for IPv4.
-            let vtep = match LeaseBackend::read(&members, "BackendV6Data") {
-                Ok(LeaseBackend::Vxlan(vtep)) => Some(vtep),
+            let end = match LeaseBackend::read(&members, "BackendV6Data") {
+                Ok(LeaseBackend::Vxlan(vtep)) => Some(TunnelEnd::Vxlan(vtep)),
+                Ok(LeaseBackend::Wireguard(end)) => Some(TunnelEnd::Wireguard(end)),
                 Ok(_) | Err(_) => None,
             };
-            Beside { public_ip, vtep }
+            Beside { public_ip, end }
         };
         let public_ip = Underlay(IpAddr::V4(public_ip));
         Ok(Self { public_ip, backend, ipv6: public_ipv6.map(beside), node })
@@ -175,11 +199,17 @@ impl LeaseValue {
     /// What it says to those who send packets of that family.
     pub(super) fn half(&self, family: Family) -> Self {
         match (family, self.ipv6) {
-            (Family::V6, Some(Beside { public_ip, vtep })) => {
-                let backend = match (&self.backend, vtep) {
-                    (LeaseBackend::Vxlan(_), Some(vtep)) => LeaseBackend::Vxlan(vtep),
-                    (LeaseBackend::Vxlan(_), None) => {
-                        LeaseBackend::Other { name: "vxlan for IPv4 alone".to_owned() }
+            (Family::V6, Some(Beside { public_ip, end })) => {
+                let backend = match (&self.backend, end) {
+                    (LeaseBackend::Vxlan(_), Some(TunnelEnd::Vxlan(vtep))) => {
+                        LeaseBackend::Vxlan(vtep)
+                    }
+                    (LeaseBackend::Wireguard(_), Some(TunnelEnd::Wireguard(end))) => {
+                        LeaseBackend::Wireguard(end)
+                    }
+                    (LeaseBackend::Vxlan(_) | LeaseBackend::Wireguard(_), _) => {
+                        let name = format!("{} for IPv4 alone", self.backend.name());
+                        LeaseBackend::Other { name }
                     }
                     (same, _) => same.clone(),
                 };
@@ -198,6 +228,7 @@ impl LeaseBackend {
         match self {
             Self::Unnamed => "",
             Self::Vxlan(_) => "vxlan",
+            Self::Wireguard(_) => "wireguard",
             Self::HostGw => "host-gw",
             Self::Extension { .. } => "extension",
             Self::Other { name } => name,
@@ -218,6 +249,16 @@ impl LeaseBackend {
                 Some(Value::String(text)) => Ok(Self::Extension { data: Some(text.clone()) }),
                 Some(other) => Err(mismatch(other, data, "a text")),
             },
+            "wireguard" => {
+                let found = members.last(data).unwrap_or(&Value::Null);
+                let object = found.as_object();
+                let wanted = "an object with PublicKey and Port";
+                let object = object.ok_or_else(|| mismatch(found, data, wanted))?;
+                let object = Members::from(object);
+                let key = object.last("PublicKey").unwrap_or(&Value::Null);
+                let key: PublicKey = text_of(key, "PublicKey", "a key in base64")?;
+                Ok(Self::Wireguard(wireguard::End { key, port: port(&object)? }))
+            }
             "vxlan" => {
                 let found = members.last(data).unwrap_or(&Value::Null);
                 let wanted = "an object with VNI and VtepMAC";
@@ -240,6 +281,14 @@ fn vni(members: &Members) -> Result<Option<Vni>, ValueError> {
         Some(number) if Vni::new(number).is_some() => Ok(Vni::new(number)),
         _ => Err(mismatch(found, "VNI", "a number from 1 to 16777215")),
     }
+}
+
+/// Zero and absent mean the same here as well.
+fn port(members: &Members) -> Result<Option<u16>, ValueError> {
+    let Some(found) = plain(members, "Port") else { return Ok(None) };
+    let port = found.as_u64().and_then(|number| u16::try_from(number).ok());
+    let port = port.ok_or_else(|| mismatch(found, "Port", "a number up to 65535"))?;
+    Ok(Some(port).filter(|port| *port != 0))
 }
 
 fn plain<'a>(members: &'a Members, name: &'a str) -> Option<&'a Value> {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Backend, Udp, Vxlan};
 use crate::ids::{LeaseId, Revision, Vni};
-use crate::lease::{Beside, LeaseValue, Vtep};
+use crate::lease::{Beside, LeaseValue, TunnelEnd, Vtep};
 
 #[test]
 fn takes_what_it_can_send_to() {
@@ -240,7 +240,7 @@ fn a_host_with_both_families_is_two_peers() {
         lease.key.ipv6 = format!("fd00:88:0:{n:x}::/64").parse().ok();
         let public_ip = format!("fd00:140::{n:x}").parse().expect("an address");
         let vtep = Some(Vtep { vni: Some(Vni::ONE), mac: mac(0x60 + n) });
-        lease.value.ipv6 = Some(Beside { public_ip, vtep });
+        lease.value.ipv6 = Some(Beside { public_ip, end: vtep.map(TunnelEnd::Vxlan) });
         lease
     };
     let ipv6 = Home {
@@ -250,7 +250,7 @@ fn a_host_with_both_families_is_two_peers() {
     };
     let own = Own { ipv6: Some(ipv6), ..own() };
     let spoilt = with(dual(4), |value| {
-        value.ipv6 = value.ipv6.map(|beside| Beside { vtep: None, ..beside });
+        value.ipv6 = value.ipv6.map(|beside| Beside { end: None, ..beside });
     });
     let moved = at(9, with(dual(6), |value| value.node = Some(node(3))));
     let mut known = Known::default();
@@ -315,6 +315,7 @@ fn own() -> Own {
         },
         ipv6: None,
         mac: Some(mac(OWN)),
+        key: None,
         serving: Serving::new(Backend::Vxlan(Vxlan::default()), Revision(1)),
     }
 }

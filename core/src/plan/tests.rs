@@ -1,6 +1,7 @@
 use super::Change::*;
 use super::*;
 use crate::ids::Vni;
+use crate::wireguard::Contact;
 
 #[test]
 fn plans() {
@@ -106,6 +107,49 @@ fn udp_on_its_way_out_has_a_route_for_each_of_its_peers() {
 }
 
 #[test]
+fn wireguard_has_one_route_for_all_and_a_peer_for_each() {
+    let paths = Paths { current: Way::Wireguard, ..paths() };
+    let two = by(Way::Wireguard, 2);
+    let put = PutWire(KEYED, key(2), wire(2));
+    let all = PutRoute(network(), Hop::Device(KEYED).into());
+    let (alone, met) = (desired(&paths, &[]), desired(&paths, &[two]));
+    assert_eq!(plan(&met, &Tables::default()), [put, all], "a route leads to who is known");
+    assert_eq!(plan(&met, &alone), [put], "the route for all is enough");
+    assert_eq!(plan(&alone, &met), [DropWire(KEYED, key(2))]);
+    let changed = Peer { contact: Some(other_key(2)), ..two };
+    let rekeyed = desired(&paths, &[changed]);
+    let new = PutWire(KEYED, key(0x42), wire(2));
+    assert_eq!(plan(&rekeyed, &met), [new, DropWire(KEYED, key(2))], "one peer for one block");
+    for (name, drift) in [
+        ("another block beside its own", Wire { allowed: None, ..wire(2) }),
+        ("another address", Wire { endpoint: "203.0.113.9:1".parse().ok(), ..wire(2) }),
+        ("no second secret", Wire { psk: None, ..wire(2) }),
+        ("no packets in silence", Wire { keepalive: 0, ..wire(2) }),
+    ] {
+        let actual = Tables { wires: [((KEYED, key(2)), drift)].into(), ..met.clone() };
+        assert_eq!(plan(&met, &actual), [put], "{name}");
+        assert_eq!(super::drift(&[put], &met), [put], "{name}");
+    }
+    let words = put.to_string();
+    assert_eq!(
+        words,
+        "make AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= a peer at 192.0.2.2:51820 for 10.5.2.0/24, with \
+         the second secret, 25 s of silence at most"
+    );
+    let lacking = concerned(&[put, DropWire(KEYED, key(2))], &[two]);
+    assert_eq!(lacking[&subnet(2)].len(), 2, "{lacking:?}");
+    assert_eq!(put.table(), "wireguard");
+}
+
+#[test]
+fn wireguard_on_its_way_out_has_a_route_for_each_of_its_peers() {
+    let tables = desired(&paths(), &[by(Way::Wireguard, 2), by(VXLAN, 3)]);
+    assert!(tables.routes.contains(&(subnet(2), Hop::Device(KEYED).into())), "{tables:?}");
+    assert!(!tables.routes.iter().any(|(block, _route)| *block == network()), "{tables:?}");
+    assert_eq!(tables.wires.len(), 1);
+}
+
+#[test]
 fn a_peer_behind_a_router_is_named_and_gets_no_route() {
     let far = Peer { underlay: Underlay([198, 51, 100, 2].into()), ..by(Way::HostGw, 2) };
     let peers = [far, by(Way::HostGw, 3)];
@@ -153,6 +197,7 @@ fn the_route_to_a_peer_says_so_if_its_way_carries_less() {
         ("host-gw", Way::HostGw, false, 1400, Some((via, Some(1400)))),
         ("udp", UDP, false, 1400, Some((tun, Some(1372)))),
         ("udp, enough: the route for all will do", UDP, false, 1500, None),
+        ("wireguard", Way::Wireguard, false, 1400, Some((Hop::Device(KEYED), Some(1340)))),
     ] {
         let narrow = (block([192, 0, 2, 3], 32), Lead::Link, Mtu::new(carried));
         let link = Link::new([everybody, narrow]);
@@ -193,8 +238,8 @@ fn changes_read_as_sentences() {
     }
 }
 
-/// Every world to every other, rather than a random few: three configurations, and two peers of
-/// which each is away, or comes by one of three ways, or by one of two hardware addresses, or from
+/// Every world to every other, rather than a random few: four configurations, and two peers of
+/// which each is away, or comes by one of four ways, or by one of two hardware addresses or keys, or from
 /// another address. At every step: no row points nowhere, nobody's packets go to another, and
 /// whoever is reached before and after is reached in between.
 #[test]
@@ -207,17 +252,20 @@ fn converges_without_a_gap_from_every_mixture_to_every_other() {
             Some(by(Way::HostGw, n)),
             Some(peer(n, 0x40 + n)),
             Some(Peer { underlay: host(n + 100), ..by(VXLAN, n) }),
+            Some(by(Way::Wireguard, n)),
+            Some(Peer { contact: Some(other_key(n)), ..by(Way::Wireguard, n) }),
+            Some(Peer { underlay: host(n + 100), ..by(Way::Wireguard, n) }),
         ]
     };
     let mut worlds = Vec::new();
-    for current in [UDP, VXLAN, Way::HostGw] {
+    for current in [UDP, VXLAN, Way::Wireguard, Way::HostGw] {
         for (two, three) in states(2).iter().flat_map(|two| states(3).map(|three| (*two, three))) {
             let peers: Vec<Peer> = [two, three].into_iter().flatten().collect();
             let paths = Paths { current, ..paths() };
             worlds.push((desired(&paths, &peers), peers));
         }
     }
-    assert_eq!(worlds.len(), 108);
+    assert_eq!(worlds.len(), 324);
     for (from, to) in worlds.iter().flat_map(|from| worlds.iter().map(move |to| (from, to))) {
         let ((before, were), (after, are)) = (from, to);
         let mut kernel = before.clone();
@@ -235,6 +283,10 @@ fn converges_without_a_gap_from_every_mixture_to_every_other() {
         assert_eq!(&kernel, after);
         assert_eq!(plan(after, &kernel), []);
     }
+}
+
+fn other_key(n: u8) -> Contact {
+    Contact { key: key(0x40 + n), port: 51820 }
 }
 
 fn no_row_points_nowhere(kernel: &Tables) {
@@ -256,6 +308,11 @@ fn reached(kernel: &Tables, peer: &Peer) -> Option<(Way, Option<Underlay>)> {
     let holding = kernel.routes.iter().filter(|(block, _hop)| block.contains(address));
     let (_block, route) = holding.max_by_key(|(block, _route)| block.len())?;
     match &route.hop {
+        Hop::Device(KEYED) => {
+            let mut wires = kernel.wires.values();
+            let wire = wires.find(|wire| wire.allowed == Some(peer.subnet))?;
+            Some((Way::Wireguard, wire.endpoint.map(|endpoint| Underlay(endpoint.ip()))))
+        }
         Hop::Device(device) => (*device == TUN).then_some((UDP, None)),
         Hop::Via(device, host) => (*device == UPLINK).then_some((Way::HostGw, Some(*host))),
         Hop::Onlink(device, gateway) => {
@@ -333,6 +390,14 @@ fn apply(kernel: &mut Tables, change: Change) {
         DropRoute(net, hop) => drop(kernel.routes.remove(&(net, hop))),
         DropNeighbour(device, gateway) => drop(kernel.neighbours.remove(&(device, gateway))),
         DropForwarding(device, mac, host) => drop(kernel.forwarding.remove(&(device, mac, host))),
+        PutWire(device, key, wire) => {
+            // A block is of one peer at a time.
+            for other in kernel.wires.values_mut().filter(|other| other.allowed == wire.allowed) {
+                other.allowed = None;
+            }
+            kernel.wires.insert((device, key), wire);
+        }
+        DropWire(device, key) => drop(kernel.wires.remove(&(device, key))),
     }
 }
 
@@ -346,20 +411,22 @@ const UDP: Way = Way::Udp(8285);
 const VXLAN: Way = Way::Vxlan(Vni::ONE, 8472);
 const TUN: IfIndex = IfIndex(3);
 const VTEP: IfIndex = IfIndex(4);
+const KEYED: IfIndex = IfIndex(5);
 const UPLINK: IfIndex = IfIndex(2);
 
 fn paths() -> Paths {
     Paths {
         network: network(),
         current: VXLAN,
-        devices: BTreeMap::from([(UDP, TUN), (VXLAN, VTEP)]),
+        devices: BTreeMap::from([(UDP, TUN), (VXLAN, VTEP), (Way::Wireguard, KEYED)]),
         uplink: UPLINK,
         link: Link::new([(block([192, 0, 2, 0], 24), Lead::Link, None)]),
-        mtus: [(UDP, 1472), (VXLAN, 1450), (Way::HostGw, 1500)]
+        mtus: [(UDP, 1472), (VXLAN, 1450), (Way::Wireguard, 1440), (Way::HostGw, 1500)]
             .into_iter()
             .filter_map(|(way, mtu)| Some((way, Mtu::new(mtu)?)))
             .collect(),
         direct: false,
+        shared: Shared { psk: PresharedKey::told([9; 32]), keepalive: 25 },
     }
 }
 
@@ -372,16 +439,26 @@ fn block(base: [u8; 4], len: u8) -> Subnet {
 }
 
 fn peer(n: u8, last: u8) -> Peer {
-    Peer { subnet: subnet(n), underlay: host(n), mac: Some(mac(last)), by: VXLAN }
+    Peer { subnet: subnet(n), underlay: host(n), mac: Some(mac(last)), contact: None, by: VXLAN }
 }
 
 fn by(way: Way, n: u8) -> Peer {
     let mac = matches!(way, Way::Vxlan(..)).then_some(mac(n));
-    Peer { mac, by: way, ..peer(n, n) }
+    let contact = (way == Way::Wireguard).then_some(Contact { key: key(n), port: 51820 });
+    Peer { mac, contact, by: way, ..peer(n, n) }
 }
 
 fn subnet(n: u8) -> Subnet {
     block([10, 5, n, 0], 24)
+}
+
+fn key(n: u8) -> PublicKey {
+    PublicKey([n; 32])
+}
+
+fn wire(n: u8) -> Wire {
+    let endpoint = Some(SocketAddr::new(host(n).0, 51820));
+    Wire { endpoint, allowed: Some(subnet(n)), psk: PresharedKey::told([9; 32]), keepalive: 25 }
 }
 
 fn mac(last: u8) -> Mac {

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::{Udp, Vxlan};
 use crate::ids::{Mac, Mtu, Underlay};
 use crate::lease::{LeaseValue, Vtep};
+use crate::wireguard::{End, PublicKey};
 
 #[test]
 fn a_backend_comes_beside_the_one_before_and_options_change_in_place() {
@@ -74,12 +75,15 @@ fn a_lease_is_reached_by_what_it_names() {
     serving.adopt(vxlan(None, None), Revision(20));
     serving.adopt(Backend::HostGw, Revision(30));
     let vtep = |vni| LeaseBackend::Vxlan(Vtep { vni: Vni::new(vni), mac: Mac([2; 6]) });
+    let key = PublicKey([2; 32]);
+    let wireguard = LeaseBackend::Wireguard(End { key, port: None });
     let rows = [
         ("udp has no name", LeaseBackend::Unnamed, Some(Way::Udp(8285))),
         ("vxlan", vtep(1), Some(Way::Vxlan(Vni::ONE, 8472))),
         ("an old flannel's", vtep(0), Some(Way::Vxlan(Vni::ONE, 8472))),
         ("another network's", vtep(7), None),
         ("host-gw", LeaseBackend::HostGw, Some(Way::HostGw)),
+        ("wireguard, which is not served", wireguard, None),
         ("what nobody here speaks", LeaseBackend::Other { name: "ipip".to_owned() }, None),
     ];
     for (name, backend, way) in rows {

@@ -3,7 +3,8 @@ use crate::device::{IfIndex, Uplink};
 use crate::doctor::Echoes;
 use crate::ids::Family;
 use crate::ids::{Gateway, Mac, Mtu, Underlay};
-use crate::plan::{Hop, Tables};
+use crate::plan::{Hop, Tables, Wire};
+use crate::wireguard::{PresharedKey, PublicKey};
 
 const DEVICE: IfIndex = IfIndex(3);
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
@@ -161,10 +162,32 @@ fn tables() -> Tables {
 }
 
 #[test]
+fn keys_that_were_agreed_on_are_told_with_their_age() {
+    use Outcome::{Breaks, Doubtful, Passes};
+    let peer = "10.88.9.0/24".parse().unwrap();
+    let (key, endpoint) = (PublicKey([2; 32]), "192.0.2.9:51820".parse().ok());
+    let wire = Wire { endpoint, allowed: Some(peer), psk: None, keepalive: 0 };
+    let tables = |wire| Tables { wires: [((DEVICE, key), wire)].into(), ..Tables::default() };
+    let Rows { wire: Some(wanted), .. } = Rows::towards(&tables(wire), peer) else {
+        panic!("a peer")
+    };
+    let look = |actual: &Tables, ago| handshake(wanted, actual, ago);
+    let there = tables(wire);
+    check("fresh", &look(&there, Some(12)), (Passes, "192.0.2.9:51820, last handshake 12 s ago"));
+    check("old", &look(&there, Some(181)), (Doubtful, "181 s ago: that session has ended"));
+    check("none yet", &look(&there, None), (Doubtful, "no handshake yet"));
+    check("gone", &look(&Tables::default(), None), (Breaks, "is missing"));
+    let bare = tables(Wire { allowed: None, ..wire });
+    check("no block", &look(&bare, Some(1)), (Breaks, "other addresses than its subnet"));
+    let sealed = tables(Wire { psk: PresharedKey::told([9; 32]), ..wire });
+    check("a secret", &look(&sealed, Some(1)), (Breaks, "with the second secret, not at"));
+}
+
+#[test]
 fn the_rows_towards_a_peer_are_found_and_compared() {
     use Outcome::{Breaks, Passes};
     let peer = "10.88.9.0/24".parse().unwrap();
-    let Rows { route: Some(way), neighbour: Some(hop), forwarding: Some(frames) } =
+    let Rows { route: Some(way), neighbour: Some(hop), forwarding: Some(frames), wire: None } =
         Rows::towards(&tables(), peer)
     else {
         panic!("all three are there")

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::{MENDS, Stage, Step};
 use crate::device::{IfIndex, Uplink};
 use crate::ids::{Gateway, Mac, Subnet, Underlay};
-use crate::plan::{Hop, Route, Tables};
+use crate::plan::{Hop, Route, Tables, Wire};
+use crate::wireguard::PublicKey;
 
 /// Who has the other address, by what this host knows of etcd.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,6 +68,8 @@ pub struct Rows {
     pub neighbour: Option<(IfIndex, Gateway, Mac)>,
     /// Where frames for that hardware address go.
     pub forwarding: Option<(IfIndex, Mac, Underlay)>,
+    /// The peer on a `WireGuard` device.
+    pub wire: Option<(IfIndex, PublicKey, Wire)>,
 }
 
 impl Rows {
@@ -81,7 +84,9 @@ impl Rows {
         let forwarding = neighbour.and_then(|(on, _gateway, mac)| {
             tables.forwarding.iter().find(|(device, found, _)| (*device, *found) == (on, mac))
         });
-        Self { route: route.copied(), neighbour, forwarding: forwarding.copied() }
+        let wire = tables.wires.iter().find(|(_peer, wire)| wire.allowed == Some(peer));
+        let wire = wire.map(|((device, key), wire)| (*device, *key, *wire));
+        Self { route: route.copied(), neighbour, forwarding: forwarding.copied(), wire }
     }
 }
 
@@ -190,6 +195,38 @@ pub fn fdb(wanted: (IfIndex, Mac, Underlay), actual: &Tables) -> Step {
     let what = format!("frames for {mac} go to {}, its lease says {host}", found.join(" and "));
     Step::breaks(stage, what, MENDS)
 }
+
+/// Does the tunnel device know the other end, and have the two agreed on keys? `ago`: how many seconds before
+/// now they last did.
+#[must_use]
+pub fn handshake(wanted: (IfIndex, PublicKey, Wire), actual: &Tables, ago: Option<u64>) -> Step {
+    let (device, key, wire) = wanted;
+    let stage = Stage::Handshake;
+    let Some(found) = actual.wires.get(&(device, key)) else {
+        return Step::breaks(stage, format!("the peer {key} is missing"), MENDS);
+    };
+    if (found.allowed, found.psk.is_some()) != (wire.allowed, wire.psk.is_some()) {
+        return Step::breaks(stage, format!("{key} is a peer {found}, not {wire}"), MENDS);
+    }
+    let seen = found.endpoint.map_or_else(|| "nowhere".to_owned(), |it| it.to_string());
+    match ago {
+        Some(seconds) if seconds <= SESSION => {
+            Step::passes(stage, format!("{key} at {seen}, last handshake {seconds} s ago"))
+        }
+        Some(seconds) => Step::doubtful(
+            stage,
+            format!("{key} at {seen}, last handshake {seconds} s ago: that session has ended"),
+            UNREACHED,
+        ),
+        None => Step::doubtful(stage, format!("{key} at {seen}, no handshake yet"), UNREACHED),
+    }
+}
+
+/// A session of `WireGuard` ends after so many seconds (`REJECT_AFTER_TIME`).
+pub const SESSION: u64 = 180;
+
+const UNREACHED: &str = "without packets there is none; if the echoes below fail, look whether its UDP port \
+                         can be reached, and whether both hosts have the same PSK";
 
 /// The tunnel device, and in what it is not as it should be.
 #[must_use]

@@ -30,6 +30,7 @@ Examples:
   twillctl network set --backend vxlan --vni 42
   twillctl network set --ipv6-network fd00:88::/48
   twillctl network set --mtu default --yes
+  twillctl network set --file wireguard-with-a-psk.json
   twillctl network set --json '{\"Network\":\"10.88.0.0/16\",\"Backend\":{\"Type\":\"vxlan\"}}'
   twillctl network set --file network.json --dry-run")]
     Set(Set),
@@ -65,7 +66,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "BITS", requires = "ipv6_network")]
     pub(crate) ipv6_subnet_len: Option<u8>,
 
-    /// UDP port of the tunnel [default: 8285 for udp, 8472 for vxlan]
+    /// UDP port of the tunnel [default: 8285 for udp, 8472 for vxlan, 51820 for wireguard]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
 
@@ -73,7 +74,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "NUMBER", value_parser = vni)]
     pub(crate) vni: Option<Vni>,
 
-    /// vxlan: what the network between the hosts carries, in bytes [default: what its interface does]
+    /// vxlan, wireguard: what the network between the hosts carries, in bytes [default: what its interface does]
     #[arg(long, value_name = "BYTES", value_parser = mtu)]
     pub(crate) mtu: Option<Mtu>,
 
@@ -136,7 +137,7 @@ pub(crate) struct Wish {
     #[arg(long, value_name = "NUMBER", value_parser = or_default::<u32>)]
     pub(crate) vni: Option<OrDefault<u32>>,
 
-    /// vxlan: what the network between the hosts carries, in bytes
+    /// vxlan, wireguard: what the network between the hosts carries, in bytes
     #[arg(long, value_name = "BYTES", value_parser = or_default::<u32>)]
     pub(crate) mtu: Option<OrDefault<u32>>,
 
@@ -177,6 +178,8 @@ pub(crate) enum Backend {
     Udp,
     /// In VXLAN, by the kernel alone
     Vxlan,
+    /// Encrypted, by the kernel's wireguard module
+    Wireguard,
     /// As they are, by plain routes between hosts on one link
     HostGw,
 }

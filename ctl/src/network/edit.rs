@@ -13,7 +13,22 @@ use crate::failure::{Failure, Kind};
 type Members = Map<String, Value>;
 
 /// The options of `Backend` that twilld looks at.
-const OPTIONS: [&str; 7] = ["Type", "Port", "VNI", "MTU", "GBP", "Learning", "DirectRouting"];
+const OPTIONS: [&str; 12] = [
+    "Type",
+    "Port",
+    "VNI",
+    "MTU",
+    "GBP",
+    "Learning",
+    "DirectRouting",
+    "ListenPort",
+    "ListenPortV6",
+    SECRET,
+    "PersistentKeepaliveInterval",
+    "Mode",
+];
+/// That one is never shown.
+const SECRET: &str = "PSK";
 
 /// The new text. `whole` is the text of a whole configuration, in place of single members.
 pub(super) fn edit(before: &[u8], wish: &Wish, whole: Option<&str>) -> Result<String, Failure> {
@@ -40,7 +55,10 @@ pub(super) fn dropped(before: &[u8], text: &[u8]) -> Vec<String> {
         last(&members, "Backend").and_then(Value::as_object).cloned().unwrap_or_default()
     });
     let gone = |option: &&str| last(&now, option).is_none();
-    let told = |option| Some(format!("{option} {}", last(&before, option)?));
+    let told = |option| match last(&before, option)? {
+        _secret if option == SECRET => Some(option.to_owned()),
+        found => Some(format!("{option} {found}")),
+    };
     OPTIONS.iter().copied().filter(gone).filter_map(told).collect()
 }
 
@@ -180,8 +198,9 @@ fn changed_backend(mut options: Members, wish: &Wish) -> Result<Members, Failure
         }
     }
     fits(now, wish)?;
+    let port = if now == "wireguard" { "ListenPort" } else { "Port" };
     put(&mut options, "Type", Some(now.into()));
-    set(&mut options, "Port", wish.port, Value::from);
+    set(&mut options, port, wish.port, Value::from);
     set(&mut options, "VNI", wish.vni, Value::from);
     set(&mut options, "MTU", wish.mtu, Value::from);
     Ok(options)
@@ -192,7 +211,7 @@ fn fits(backend: &str, wish: &Wish) -> Result<(), Failure> {
     let given = [
         ("--port", is_value(wish.port.as_ref()), backend == "host-gw"),
         ("--vni", is_value(wish.vni.as_ref()), backend != "vxlan"),
-        ("--mtu", is_value(wish.mtu.as_ref()), backend != "vxlan"),
+        ("--mtu", is_value(wish.mtu.as_ref()), !["vxlan", "wireguard"].contains(&backend)),
     ];
     let Some((option, ..)) = given.into_iter().find(|(_option, given, strange)| *given && *strange)
     else {
@@ -210,6 +229,7 @@ fn name(backend: Backend) -> &'static str {
     match backend {
         Backend::Udp => "udp",
         Backend::Vxlan => "vxlan",
+        Backend::Wireguard => "wireguard",
         Backend::HostGw => "host-gw",
     }
 }

@@ -7,6 +7,8 @@ pub enum Backend {
     Udp,
     /// By the kernel.
     Vxlan,
+    /// By the kernel, encrypted.
+    Wireguard,
     /// By routes alone.
     HostGw,
 }
@@ -17,6 +19,7 @@ impl Backend {
         match self {
             Self::Udp => "udp",
             Self::Vxlan => "vxlan",
+            Self::Wireguard => "wireguard",
             Self::HostGw => "host-gw",
         }
     }
@@ -26,6 +29,7 @@ impl Backend {
         match self {
             Self::Udp => "flannel0",
             Self::Vxlan => "flannel.1",
+            Self::Wireguard => "flannel-wg",
             Self::HostGw => "eth0",
         }
     }
@@ -35,6 +39,7 @@ impl Backend {
         match self {
             Self::Udp => 1472,
             Self::Vxlan => 1450,
+            Self::Wireguard => 1440,
             Self::HostGw => 1500,
         }
     }

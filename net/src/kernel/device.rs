@@ -33,6 +33,7 @@ impl Kernel {
         let (link, address) = match spec {
             DeviceSpec::Tun(tun) => (self.existing_tun(&tun.name).await?, tun.address),
             DeviceSpec::Vxlan(vxlan) => (self.ensure_vxlan(vxlan).await?, vxlan.address),
+            DeviceSpec::Wireguard(spec) => (self.ensure_wireguard(spec).await?, spec.address),
         };
         self.ensure_mtu(&link, spec.mtu()).await?;
         self.ensure_only_address(&link, address).await?;
@@ -50,7 +51,7 @@ impl Kernel {
         let vxlans = || {
             specs.iter().filter_map(|spec| match spec {
                 DeviceSpec::Vxlan(vxlan) => Some(vxlan),
-                DeviceSpec::Tun(_) => None,
+                DeviceSpec::Tun(_) | DeviceSpec::Wireguard(_) => None,
             })
         };
         for spec in vxlans() {
@@ -89,7 +90,7 @@ impl Kernel {
         self.rename(link, name).await.map(|_link| true)
     }
 
-    async fn rename(&self, link: Link, name: &str) -> Result<Link, Error> {
+    pub(super) async fn rename(&self, link: Link, name: &str) -> Result<Link, Error> {
         // Kernels before 6.2 rename nothing that is up.
         self.set(&link, "state", LinkMessageBuilder::down).await?;
         self.set(&link, "name", |message| message.name(name.to_owned())).await?;
@@ -105,7 +106,7 @@ impl Kernel {
         }
     }
 
-    async fn delete(&self, link: &Link) -> Result<(), Error> {
+    pub(super) async fn delete(&self, link: &Link) -> Result<(), Error> {
         let deleted = self.handle.link().del(link.index.0).execute().await;
         unless(deleted, &[libc::ENODEV])
             .map_err(|source| Error::DeleteInterface { name: link.name.clone(), source })

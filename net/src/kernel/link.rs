@@ -31,6 +31,7 @@ pub(super) struct Link {
 pub(super) enum Kind {
     Vxlan(Shape),
     Tun,
+    Wireguard,
     Other,
 }
 
@@ -139,6 +140,7 @@ fn kind(infos: &[LinkInfo]) -> Kind {
     for info in infos {
         match info {
             LinkInfo::Kind(InfoKind::Tun) => kind = Kind::Tun,
+            LinkInfo::Kind(InfoKind::Wireguard) => kind = Kind::Wireguard,
             LinkInfo::Data(InfoData::Vxlan(attributes)) => kind = Kind::Vxlan(shape(attributes)),
             _other => {}
         }

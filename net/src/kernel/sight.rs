@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 };
 use nix::libc;
 use rtnetlink::RouteMessageBuilder;
-use twill_core::device::{IfIndex, Seen, Sort, Tunnelled};
+use twill_core::device::{IfIndex, Keyed, Seen, Sort, Tunnelled};
 use twill_core::ids::Family;
 use twill_core::trace::Lookup;
 
@@ -36,6 +36,12 @@ impl Kernel {
         let links = self.list("interfaces", |handle| handle.link().get().execute()).await?;
         let addresses = self.every_address().await?;
         let mut all: Vec<Seen> = links.iter().map(seen).collect();
+        for interface in &mut all {
+            if let Sort::Wireguard(keyed) = &mut interface.sort {
+                let device = self.wireguard(interface.index).await?;
+                *keyed = device.map(|device| device.keyed).unwrap_or_default();
+            }
+        }
         for interface in &mut all {
             let own = addresses.iter().filter(|(index, ..)| *index == interface.index);
             interface.addresses = own.map(|(_, address, len)| (*address, *len)).collect();
@@ -87,6 +93,7 @@ fn seen(message: &LinkMessage) -> Seen {
     let sort = match link.kind {
         Kind::Vxlan(shape) => Sort::Vxlan(tunnelled(&shape)),
         Kind::Tun => Sort::Tun,
+        Kind::Wireguard => Sort::Wireguard(Keyed::default()),
         Kind::Other => Sort::Other,
     };
     Seen {

@@ -13,6 +13,8 @@ use nix::libc;
 use twill_core::device::IfIndex;
 use twill_core::ids::{Family, Subnet};
 use twill_core::plan::{Change, Link, Tables};
+use twill_core::trace::SESSION;
+use twill_core::wireguard::PublicKey;
 
 use super::Kernel;
 use super::family::address_family;
@@ -26,6 +28,8 @@ pub(super) use rows::{address, destination, device_of, gateway_of, is_like_flann
 pub struct Ground<'a> {
     /// The tunnel devices.
     pub devices: &'a [IfIndex],
+    /// Those of them that are of `WireGuard`.
+    pub keyed: &'a [IfIndex],
     /// The interface to the other hosts.
     pub uplink: IfIndex,
     /// The overlay networks: on the uplink a route of ours leads into one of them. Rows of a family
@@ -41,6 +45,8 @@ pub struct Dump {
     /// Whom the uplink reaches without a router, and what the ways carry, by the routes that others
     /// made.
     pub link: Link,
+    /// Which peers of `WireGuard` have a session.
+    pub alive: BTreeSet<(IfIndex, PublicKey)>,
 }
 
 impl Kernel {
@@ -53,13 +59,22 @@ impl Kernel {
     ///
     /// [`ROUTE_PROTOCOL`]: crate::ROUTE_PROTOCOL
     pub async fn dump(&self, ground: Ground<'_>) -> Result<Dump, Error> {
-        let mut tables = Tables::default();
+        let (mut tables, mut alive) = (Tables::default(), BTreeSet::new());
         let mut families: BTreeSet<Family> =
             ground.networks.iter().map(|network| network.family()).collect();
         if families.is_empty() {
             families.insert(Family::V4);
         }
         for device in ground.devices {
+            if ground.keyed.contains(device) {
+                for (key, met) in self.wireguard(*device).await?.unwrap_or_default().peers {
+                    tables.wires.insert((*device, key), met.wire);
+                    if met.ago().is_some_and(|ago| ago.as_secs() <= SESSION) {
+                        alive.insert((*device, key));
+                    }
+                }
+                continue;
+            }
             for message in self.neighbours((*device, AddressFamily::Bridge)).await? {
                 tables.forwarding.extend(forwarding_row(ground, &message));
             }
@@ -85,14 +100,14 @@ impl Kernel {
             }
         }
         let link = Link::new(routes.iter().filter_map(|route| lead(ground.uplink, route)));
-        Ok(Dump { tables, link })
+        Ok(Dump { tables, link, alive })
     }
 
     /// Drops our forwarding entries of a device whose address is about to change, and says how to write them
     /// again. Each entry keeps, for each core, the way that packets took with the source address of then,
     /// whatever the device's is now: peers refuse what comes from there.
     pub(super) async fn take_forwarding(&self, device: IfIndex) -> Result<Vec<Change>, Error> {
-        let ground = Ground { devices: &[device], uplink: device, networks: &[] };
+        let ground = Ground { devices: &[device], keyed: &[], uplink: device, networks: &[] };
         let rows = self.neighbours((device, AddressFamily::Bridge)).await?;
         let rows: Vec<_> = rows.iter().filter_map(|row| forwarding_row(ground, row)).collect();
         let drops = rows.iter().map(|(on, mac, host)| Change::DropForwarding(*on, *mac, *host));

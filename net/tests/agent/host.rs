@@ -83,14 +83,14 @@ pub(crate) async fn apply(
 pub(crate) async fn dump(kernel: &Kernel, device: IfIndex) -> Result<Tables, twill_net::Error> {
     let uplink = kernel.uplink(&named("eth0")).await?.index;
     let network = Subnet::new(IpAddr::from([10, 5, 0, 0]), 16).unwrap();
-    let ground = Ground { devices: &[device], uplink, networks: &[network] };
+    let ground = Ground { devices: &[device], keyed: &[], uplink, networks: &[network] };
     Ok(kernel.dump(ground).await?.tables)
 }
 
 /// Is 192.168.140.`n` on the link of the uplink?
 pub(crate) async fn on_link(kernel: &Kernel, n: u8) -> bool {
     let uplink = kernel.uplink(&named("eth0")).await.expect("eth0").index;
-    let dump = kernel.dump(Ground { devices: &[], uplink, networks: &[] }).await;
+    let dump = kernel.dump(Ground { devices: &[], keyed: &[], uplink, networks: &[] }).await;
     dump.expect("rows").link.holds(host(n))
 }
 

@@ -150,5 +150,9 @@ fn far(n: u16) -> Underlay {
 
 async fn every_row(kernel: &Kernel, index: IfIndex) -> Tables {
     let uplink = kernel.uplink(&named("eth0")).await.unwrap().index;
-    kernel.dump(Ground { devices: &[index], uplink, networks: &[] }).await.unwrap().tables
+    kernel
+        .dump(Ground { devices: &[index], keyed: &[], uplink, networks: &[] })
+        .await
+        .unwrap()
+        .tables
 }

@@ -47,7 +47,7 @@ fn routes_of_others_say_what_the_way_to_a_peer_carries() {
         let uplink = kernel.uplink(&named("eth0")).await.unwrap().index;
         run("ip route add 192.168.140.3/32 via 192.168.140.1 dev eth0 mtu 1400");
         run("ip route add 198.51.100.0/24 via 192.168.140.1 dev eth0 mtu lock 1280");
-        let ground = Ground { devices: &[], uplink, networks: &[] };
+        let ground = Ground { devices: &[], keyed: &[], uplink, networks: &[] };
         let link = kernel.dump(ground).await.unwrap().link;
         let far = Underlay([198, 51, 100, 7].into());
         for (to, want) in [(host(2), None), (host(3), Mtu::new(1400)), (far, Mtu::new(1280))] {

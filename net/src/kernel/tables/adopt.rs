@@ -27,7 +27,7 @@ impl Kernel {
         failed.retain(|(_change, source)| source.raw_os_error() != Some(libc::EEXIST));
         failed.extend(self.write(self.twins(routes).await?).await?);
         match failed.into_iter().next() {
-            Some((change, source)) => Err(Error::Apply { change, source }),
+            Some((change, source)) => Err(Error::Apply { change: Box::new(change), source }),
             None => Ok(()),
         }
     }

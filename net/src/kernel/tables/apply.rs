@@ -43,9 +43,8 @@ impl Kernel {
         let mut refused = BTreeMap::new();
         // A route that takes another's place does so before anything goes that the other points at.
         for changes in changes.chunk_by(|one, next| is_drop(one) == is_drop(next)) {
-            let requests = changes.iter().flat_map(|change| requests(*change)).collect();
             let (mut taken, mut stones) = (Vec::new(), Vec::new());
-            for (change, source) in self.write(requests).await? {
+            for (change, source) in self.write_alike(changes).await? {
                 match change {
                     Change::PutRoute(subnet, route)
                         if source.raw_os_error() == Some(libc::EEXIST) =>
@@ -56,10 +55,28 @@ impl Kernel {
                         taken.push((subnet, route));
                         stones.extend(stepping_stone(change, route.hop));
                     }
-                    change => _ = refused.insert(change, Error::Apply { change, source }),
+                    change => _ = refused.insert(change, unwritten(change, source)),
                 }
             }
             refused.extend(self.take_over(taken, &stones).await?);
+        }
+        Ok(refused)
+    }
+
+    /// Writes those of the changes that are puts, or those that are drops: peers of `WireGuard` before the routes
+    /// that lead to them, and after those have gone.
+    async fn write_alike(&self, changes: &[Change]) -> Result<Vec<(Change, io::Error)>, Error> {
+        let (wires, rows): (Vec<Change>, Vec<Change>) = changes
+            .iter()
+            .partition(|change| matches!(change, Change::PutWire(..) | Change::DropWire(..)));
+        let rows = rows.iter().flat_map(|change| requests(*change)).collect();
+        let mut refused = Vec::new();
+        if wires.first().is_some_and(is_drop) {
+            refused.extend(self.write(rows).await?);
+            refused.extend(self.write_wires(wires).await?);
+        } else {
+            refused.extend(self.write_wires(wires).await?);
+            refused.extend(self.write(rows).await?);
         }
         Ok(refused)
     }
@@ -109,7 +126,7 @@ impl Kernel {
         // What cannot be written shows in the route that needs it.
         self.write(stones(Message::NewRoute, NLM_F_CREATE | NLM_F_EXCL)).await?;
         let failed = self.write(requests).await?.into_iter();
-        refused.extend(failed.map(|(change, source)| (change, Error::Apply { change, source })));
+        refused.extend(failed.map(|(change, source)| (change, unwritten(change, source))));
         // If we die before this, they are routes on our device that nobody wants.
         self.write(stones(Message::DelRoute, 0)).await?;
         Ok(refused)
@@ -152,11 +169,17 @@ fn stepping_stone(change: Change, hop: Hop) -> Option<(Change, RouteMessage)> {
     Some((change, route(block, Hop::Device(device).into())))
 }
 
+fn unwritten(change: Change, source: io::Error) -> Error {
+    Error::Apply { change: Box::new(change), source }
+}
+
 /// A message, its flags, and what it is for.
 pub(super) type Request = (Change, Message, u16);
 
 fn requests(change: Change) -> Vec<Request> {
     let messages = match change {
+        // Those are no rows of rtnetlink.
+        Change::PutWire(..) | Change::DropWire(..) => Vec::new(),
         Change::PutForwarding(device, mac, host) => {
             vec![(Message::NewNeighbour(forwarding(device, mac, host)), PUT)]
         }
@@ -184,8 +207,14 @@ fn requests(change: Change) -> Vec<Request> {
 
 fn is_drop(change: &Change) -> bool {
     match change {
-        Change::PutForwarding(..) | Change::PutNeighbour(..) | Change::PutRoute(..) => false,
-        Change::DropRoute(..) | Change::DropNeighbour(..) | Change::DropForwarding(..) => true,
+        Change::PutWire(..)
+        | Change::PutForwarding(..)
+        | Change::PutNeighbour(..)
+        | Change::PutRoute(..) => false,
+        Change::DropRoute(..)
+        | Change::DropNeighbour(..)
+        | Change::DropForwarding(..)
+        | Change::DropWire(..) => true,
     }
 }
 
@@ -194,7 +223,11 @@ fn is_gone(change: &Change, error: &io::Error) -> bool {
     let missing = match change {
         Change::DropRoute(..) => libc::ESRCH,
         Change::DropNeighbour(..) | Change::DropForwarding(..) => libc::ENOENT,
-        Change::PutForwarding(..) | Change::PutNeighbour(..) | Change::PutRoute(..) => {
+        Change::PutWire(..)
+        | Change::DropWire(..)
+        | Change::PutForwarding(..)
+        | Change::PutNeighbour(..)
+        | Change::PutRoute(..) => {
             return false;
         }
     };

@@ -44,7 +44,7 @@ async fn a_subnet_is_reserved_once_and_under_one_configuration(world: impl World
 
 async fn a_lease_becomes_a_reservation_with_every_byte_of_its_value(world: impl World) {
     let store = world.store();
-    let odd = r#"{ "publicip":"192.0.2.1","BackendType":"wireguard","BackendData":{"Port":51820},"Colour":"red"}"#;
+    let odd = r#"{ "publicip":"192.0.2.1","BackendType":"ipip","BackendData":{"Port":51820},"Colour":"red"}"#;
     let with_record = Bid { record: Some(record(1)), ..bid(7, 1) };
     let held = won(store.claim(&with_record).await.unwrap());
     let reserved = done(store.reserve(Reserve::Lease(&held.lease)).await.unwrap());
