@@ -115,6 +115,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Nobody is on a network of that name, nor can be.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
+    /// The other side has no address.
+    #[error("Cannot link to a non running container: /{name} AS {alias}")]
+    LinkToResting {
+        /// The other side.
+        name: String,
+        /// What it is called.
+        alias: String,
+    },
     /// libcontainer refused.
     #[error("cannot make the container")]
     Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -228,6 +239,10 @@ impl Error {
             }
             Self::NotRunning(name) => Some(format!("`twill start {name}` starts it")),
             Self::Start { hint, .. } => hint.clone(),
+            Self::NoSuchNetwork(_) => Some("`twill network ls` lists what there is".into()),
+            Self::LinkToResting { name, .. } => {
+                Some(format!("`twill start {name}` starts it"))
+            }
             Self::PortTaken { .. } => {
                 Some("publish another port, or end whoever has this one".into())
             }

@@ -10,7 +10,9 @@ use twill_core::ids::Family;
 
 use crate::Paths;
 use crate::container::isolation::{Device, Ulimit};
+use crate::container::links::Link;
 use crate::container::ports::Binding;
+use crate::container::wiring::ExtraHost;
 use crate::container::{Address, Container, Network, Record, State, Status};
 use crate::image::{Image, Reference};
 use crate::listing::ports::places;
@@ -85,7 +87,12 @@ fn host_config(record: &Record) -> Value {
     json!({
         "Binds": null,
         "LogConfig": {"Type": "json-file", "Config": record.log_options},
-        "NetworkMode": record.network.as_str(),
+        "NetworkMode": record.network_mode(),
+        "Links": links(record),
+        "Dns": record.wiring.dns,
+        "DnsOptions": record.wiring.dns_options,
+        "DnsSearch": record.wiring.dns_search,
+        "ExtraHosts": record.wiring.hosts.iter().map(ExtraHost::text).collect::<Vec<_>>(),
         "PortBindings": bindings(record),
         "PublishAllPorts": record.ports.publish_all,
         "RestartPolicy": {
@@ -167,6 +174,12 @@ fn config(record: &Record) -> Value {
     config
 }
 
+/// By ids: names are of today.
+fn links(record: &Record) -> Vec<String> {
+    let link = |link: &Link| format!("{}:/{}/{}", link.id, record.name, link.alias);
+    record.wiring.links.iter().map(link).collect()
+}
+
 fn bindings(record: &Record) -> Value {
     let shown = |binding: &&Binding| {
         let ip = binding.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
@@ -212,6 +225,11 @@ fn network(record: &Record, state: &State) -> Value {
     if record.network == Network::Bridge {
         settings.extend(endpoint.clone());
     }
+    if record.network == Network::Container {
+        settings.insert("Networks".into(), json!({}));
+        return Value::Object(settings);
+    }
+    endpoint.insert("Aliases".into(), json!(record.wiring.aliases));
     settings.insert("Networks".into(), json!({record.network.as_str(): endpoint}));
     Value::Object(settings)
 }

@@ -82,6 +82,12 @@ impl Paths {
         self.root.join("names")
     }
 
+    /// Where the agent writes at which addresses it answers questions for names.
+    #[must_use]
+    pub fn resolvers(&self) -> PathBuf {
+        self.run_root.join("resolvers")
+    }
+
     /// What happened.
     #[must_use]
     pub fn events(&self) -> PathBuf {

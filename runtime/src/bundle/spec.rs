@@ -56,6 +56,8 @@ pub struct Shared {
     pub pid: Space,
     /// Shared memory and queues.
     pub ipc: Space,
+    /// The network, that of the host aside.
+    pub network: Space,
     /// Where the `/dev/shm` of another container is mounted for this one.
     pub shm: Option<PathBuf>,
 }
@@ -142,7 +144,9 @@ fn linux(inputs: &Inputs<'_>) -> Value {
         namespaces.push(json!({"type": "uts"}));
     }
     let mut sysctl = json!({});
-    if record.network != Network::Host {
+    if let Space::Of(path) = &shared.network {
+        namespaces.push(json!({"type": "network", "path": path}));
+    } else if record.network != Network::Host {
         namespaces.push(json!({"type": "network"}));
         // Inside its own network a container may use low ports and ping as any user.
         sysctl = json!({

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::isolation::{self, Pull};
 use crate::commands::Code;
 use crate::container::create::{self, Wishes};
-use crate::container::{Record, Store, env_file};
+use crate::container::{Record, Store, env_file, wiring};
 use crate::error::{Error, FileContext as _, Result};
 use crate::{Paths, output};
 
@@ -38,9 +38,9 @@ pub struct Args {
     /// Set an environment variable; without `=VALUE`, take it from here
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
-    /// How the container meets the network
+    /// How the container meets the network: bridge, host, none, container:NAME
     #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "bridge")]
-    pub network: crate::container::Network,
+    pub network: wiring::Mode,
     /// Working directory inside
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
@@ -93,7 +93,10 @@ impl Args {
             env,
             workdir: self.workdir.clone(),
             user: self.user.clone(),
-            network: self.network,
+            network: wiring::Wishes {
+                exposes: !more.expose.is_empty(),
+                ..self.wiring.network(self.network.clone(), self.hostname.is_some())
+            },
             wiring: self.wiring.wishes(),
             tty: self.tty,
             interactive: self.interactive,

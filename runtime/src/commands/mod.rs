@@ -23,6 +23,7 @@ pub mod load;
 pub mod logs;
 pub mod monitor;
 pub mod network;
+pub mod network_list;
 pub mod network_options;
 pub mod pause;
 pub mod port;

@@ -17,6 +17,10 @@ pub struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    /// List networks
+    Ls(super::network_list::List),
+    /// Show all that is known about networks, as JSON
+    Inspect(super::network_list::Inspect),
     /// Bring running containers to the subnet and MTU that this host has now
     ///
     /// Each container that is moved gets a line on stdout. Containers of other runtimes that are
@@ -41,8 +45,10 @@ enum Format {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    match args.verb {
-        Verb::Sync { format } => sync(paths, format),
+    match &args.verb {
+        Verb::Ls(args) => super::network_list::list(args, paths),
+        Verb::Inspect(args) => super::network_list::inspect(args, paths),
+        Verb::Sync { format } => sync(paths, *format),
     }
 }
 

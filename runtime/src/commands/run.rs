@@ -14,6 +14,8 @@ use crate::{Error, Paths, output};
   twill run --rm busybox echo hello             run once, keep nothing
   twill run -d --name web busybox httpd -f      stay in the background
   twill run -d -p 8080:80 web                   reach its port 80 at port 8080 of the host
+  twill run -d --link db:mysql web              know container db as mysql
+  twill run --rm --network container:web bb ss  look around in web's network
   echo data | twill run -i --rm busybox wc -c   feed it
   twill run -it --rm busybox sh                 sit in it; ctrl-p ctrl-q leaves it running
   twill run --rm --read-only --cap-drop ALL --security-opt no-new-privileges busybox id

@@ -12,6 +12,7 @@ use super::record::{ImageOf, Network, Record};
 use super::resources::{self, Resources};
 use super::restart::Policy;
 use super::store::Store;
+use super::wiring::{self, Wiring};
 use super::{id, logging};
 use crate::error::{Error, Result};
 use crate::events;
@@ -39,7 +40,7 @@ pub struct Wishes {
     /// The image's if not given.
     pub user: Option<String>,
     /// How it meets the network.
-    pub network: Network,
+    pub network: wiring::Wishes,
     /// How it is reached there.
     pub wiring: crate::commands::network_options::Wishes,
     /// A terminal?
@@ -88,8 +89,9 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
         image::Error::Unknown { .. } => Error::NoSuchImage(with_tag(&wishes.image)),
         error => Error::Image(error),
     })?;
-    let record =
-        store.add(Record { isolation, ..record(wishes, &image)? }, wishes.name.as_deref())?;
+    let placed = wishes.network.settle(store)?;
+    let record = record(wishes, &image, placed)?;
+    let record = store.add(Record { isolation, ..record }, wishes.name.as_deref())?;
     events::container(store.paths(), &record, "create", &[]);
     Ok(record)
 }
@@ -104,7 +106,10 @@ fn check(wishes: &Wishes) -> Result<()> {
         return refuse("conflicting options: hostname and the UTS mode");
     }
     for name in isolation.sysctls.keys() {
-        if Sysctl::is_of_network(name) && wishes.network == Network::Host {
+        if Sysctl::is_of_network(name)
+            && wishes.network.mode != wiring::Mode::Own(Network::Bridge)
+            && wishes.network.mode != wiring::Mode::Own(Network::None)
+        {
             return refuse(&format!("sysctl '{name}' not allowed in host network namespace"));
         }
         let foreign = !matches!(isolation.ipc, Ipc::Private | Ipc::Shareable | Ipc::None);
@@ -139,11 +144,16 @@ fn with_tag(name: &str) -> String {
     if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
-fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
+fn record(
+    wishes: &Wishes,
+    image: &Image,
+    (network, wiring, shared): (Network, Wiring, Option<String>),
+) -> Result<Record> {
     let defaults = image.config.config().clone().unwrap_or_default();
     let (command, entrypoint) = command(wishes, &defaults)?;
     let id = id::random();
-    let hostname = match (&wishes.hostname, wishes.network) {
+    let hostname = match (&wishes.hostname, network) {
+        (_, Network::Container) => shared.unwrap_or_default(),
         (Some(hostname), _) => check_hostname(hostname)?,
         (None, Network::Host) => host_name(),
         (None, _) if wishes.isolation.uts == Uts::Host => host_name(),
@@ -167,7 +177,8 @@ fn record(wishes: &Wishes, image: &Image) -> Result<Record> {
         workdir: absolute(workdir.map_or("", String::as_str))?,
         user: wishes.user.clone().or_else(|| defaults.user().clone()).unwrap_or_default(),
         hostname,
-        network: wishes.network,
+        network,
+        wiring,
         ports: ports(wishes, &defaults),
         tty: wishes.tty,
         open_stdin: wishes.interactive,
@@ -283,7 +294,10 @@ mod tests {
             env: vec![],
             workdir: None,
             user: None,
-            network: Network::None,
+            network: wiring::Wishes {
+                mode: wiring::Mode::Own(Network::None),
+                ..wiring::Wishes::default()
+            },
             wiring: crate::commands::network_options::Wishes::default(),
             tty: false,
             interactive: false,

@@ -20,6 +20,7 @@ pub mod env_file;
 pub mod expose;
 pub mod id;
 pub mod isolation;
+pub mod links;
 pub mod liveness;
 pub mod logging;
 pub mod names;
@@ -33,6 +34,7 @@ pub mod restart;
 pub mod size;
 pub mod state;
 pub mod store;
+pub mod wiring;
 
 pub use isolation::Isolation;
 pub use record::{ImageOf, Network, Record};

@@ -9,10 +9,11 @@ use super::isolation::Isolation;
 use super::ports::Ports;
 use super::resources::Resources;
 use super::restart::Policy;
+use super::wiring::Wiring;
 use crate::security::Security;
 
 /// How a container meets the network.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// On the host's subnet of the overlay.
@@ -21,6 +22,8 @@ pub enum Network {
     None,
     /// In the host's own network.
     Host,
+    /// In that of another container.
+    Container,
 }
 
 impl Network {
@@ -31,6 +34,7 @@ impl Network {
             Self::Bridge => "bridge",
             Self::None => "none",
             Self::Host => "host",
+            Self::Container => "container",
         }
     }
 }
@@ -74,6 +78,9 @@ pub struct Record {
     /// How it is reached there.
     #[serde(default)]
     pub ports: Ports,
+    /// What else was asked for there.
+    #[serde(default)]
+    pub wiring: Wiring,
     /// Has it a terminal?
     pub tty: bool,
     /// Is its standard input kept open?
@@ -116,6 +123,15 @@ impl Record {
         super::id::short(&self.id)
     }
 
+    /// The way to the network in Docker's words.
+    #[must_use]
+    pub fn network_mode(&self) -> String {
+        match &self.wiring.shares {
+            Some(id) => format!("{}:{id}", self.network.as_str()),
+            None => self.network.as_str().to_owned(),
+        }
+    }
+
     /// Where its cgroups lie, from the root of each hierarchy.
     #[must_use]
     pub fn cgroup(&self) -> PathBuf {
@@ -139,6 +155,7 @@ pub(crate) fn sample() -> Record {
         hostname: "host".into(),
         network: Network::Bridge,
         ports: Ports::default(),
+        wiring: Wiring::default(),
         tty: false,
         open_stdin: false,
         auto_remove: false,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use twill_endpoint::{Keeper, Owner, Place, Placement};
 
+use super::links;
 use super::reap::{self, host};
 use super::record::{Network, Record};
 use super::state::{Address, Ip, State, Status};
@@ -43,8 +44,11 @@ pub fn renumber(store: &Store<'_>, id: &str) -> Result<Option<Moved>> {
     if after == before {
         return Ok(None);
     }
-    files::write_hosts(&store.paths().container(&record.id), &record, &after)?;
+    let directory = store.paths().container(&record.id);
+    files::move_resolver(&directory, &before, &after)?;
+    files::write_hosts(&directory, (&record, &links::entries(store, &record)), &after)?;
     store.write_state(&record, &State { address: Some(after.clone()), ..state })?;
+    links::renew(store, &record.id);
     Ok(Some(Moved { before, after }))
 }
 

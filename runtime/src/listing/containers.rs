@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Filters, Listing, filters, ports};
-use crate::container::{Container, State, Status};
+use crate::container::{Container, Network, State, Status};
 use crate::error::{Error, Result};
 use crate::human;
 use crate::template::{Data, Labels};
@@ -80,7 +80,7 @@ pub fn row(container: &Container, size: Size, Style { now, whole }: Style) -> Da
         "LocalVolumes": "0",
         "Mounts": "",
         "Names": record.name,
-        "Networks": record.network.as_str(),
+        "Networks": if record.network == Network::Container { "" } else { record.network.as_str() },
         "Ports": ports::column(&ports::ways(container)),
         "RunningFor": human::ago(now, record.created),
         "Size": format!("{} (virtual {})", human::size(size.own), human::size(size.own + size.image)),

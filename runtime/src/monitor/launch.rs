@@ -20,10 +20,11 @@ use super::executor::{self, Program};
 use super::ports::Held;
 use super::{sharing, socket};
 use crate::Paths;
+use crate::bundle::files::Surroundings;
 use crate::bundle::user::Databases;
 use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, user};
 use crate::cgroup::Hierarchies;
-use crate::container::{Address, Ip, Network, Record, births, reap};
+use crate::container::{Address, Ip, Network, Record, Store, births, links, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::process::{Handle, Process};
 
@@ -49,12 +50,13 @@ pub(super) struct Launched {
 /// Starts the container. After an error things are left for [`reap::clear`].
 pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<Launched> {
     // Asked first: without it nothing need be made, and the reason is clear.
-    let families = families(paths, record)?;
-    let ports = held.take(paths, record, &families)?;
+    links::check(&Store::new(paths), record)?;
+    let around = surroundings(paths, record)?;
+    let ports = held.take(paths, record, &around.families)?;
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
-    let (identity, shared) = write_bundle((paths, &families), record, &mounted)?;
+    let (identity, shared) = write_bundle((paths, &around), record, &mounted)?;
     let (mut ends, ours) = Ends::new(paths, record, &identity)?;
     let (outcome, report) = io::pipe().system("make a pipe")?;
     let built = build(paths, record, Builder { ends: &mut ends, report });
@@ -82,18 +84,28 @@ fn refused(outcome: PipeReader) -> Option<Error> {
     Some(Error::Start { code, message, hint: None })
 }
 
-/// Of which the container will have addresses.
-fn families(paths: &Paths, record: &Record) -> Result<Vec<Family>> {
+/// What the container will meet.
+fn surroundings(paths: &Paths, record: &Record) -> Result<Surroundings> {
+    let env = host(paths).read_env();
     if record.network != Network::Bridge {
-        return Ok(vec![Family::V4]);
+        // For its hosts file alone.
+        let subnets = env.iter().flat_map(twill_core::subnet_env::SubnetEnv::blocks);
+        let gateways = subnets.map(|blocks| blocks.subnet.first_host()).collect();
+        return Ok(Surroundings { families: vec![Family::V4], gateways, resolvers: Vec::new() });
     }
-    let env =
-        host(paths).read_env().map_err(|source| Error::Network { operation: "join", source })?;
-    Ok(env.blocks().map(|blocks| blocks.subnet.family()).collect())
+    let env = env.map_err(|source| Error::Network { operation: "join", source })?;
+    let subnets: Vec<_> = env.blocks().map(|blocks| blocks.subnet).collect();
+    // Whoever answers there writes it.
+    let resolvers = fs::read_to_string(paths.resolvers()).unwrap_or_default();
+    Ok(Surroundings {
+        families: subnets.iter().map(|subnet| subnet.family()).collect(),
+        gateways: subnets.iter().map(|subnet| subnet.first_host()).collect(),
+        resolvers: resolvers.lines().filter_map(|line| line.parse().ok()).collect(),
+    })
 }
 
 fn write_bundle(
-    (paths, families): (&Paths, &[Family]),
+    (paths, around): (&Paths, &Surroundings),
     record: &Record,
     mounted: &Path,
 ) -> Result<(Identity, sharing::Found)> {
@@ -109,7 +121,11 @@ fn write_bundle(
     }
     let powers = Powers::of(record)?;
     let directory = paths.container(&record.id);
-    files::write(&directory, record, families)?;
+    // Whose network it shares, its files it shares as well.
+    let files = record.wiring.shares.as_ref().map(|id| paths.container(id));
+    if files.is_none() {
+        files::write(&directory, record, around)?;
+    }
     let hierarchies = Hierarchies::here()?;
     let cgroup = hierarchies.cgroup(&record.cgroup());
     cgroup.create_v1(&hierarchies)?;
@@ -118,7 +134,7 @@ fn write_bundle(
         record,
         identity: &identity,
         rootfs: mounted,
-        files: &directory,
+        files: files.as_ref().unwrap_or(&directory),
         powers: &powers,
         nodes: &powers::nodes(record)?,
         shared: &shared.shared,
@@ -221,7 +237,7 @@ fn join_network(
             .map_err(|error| Error::Namespace { source: Box::new(error) })
     };
     match record.network {
-        Network::Host => Ok(None),
+        Network::Host | Network::Container => Ok(None),
         Network::None => {
             let netns = namespace()?;
             Kernel::of(&netns)
@@ -234,6 +250,8 @@ fn join_network(
             let attached = host(paths)
                 .attach(&Request {
                     ports: ports.to_vec(),
+                    addresses: record.wiring.addresses.clone(),
+                    mac: record.wiring.mac.as_ref().and_then(|mac| mac.parse().ok()),
                     ..Request::new(reap::owner(record), &netns)
                 })
                 .map_err(|source| Error::Network { operation: "join", source })?;
@@ -247,7 +265,8 @@ fn join_network(
                 host_interface: attached.host.name,
             });
             if let Some(address) = &address {
-                files::write_hosts(&paths.container(&record.id), record, address)?;
+                let links = links::entries(&Store::new(paths), record);
+                files::write_hosts(&paths.container(&record.id), (record, &links), address)?;
             }
             Ok(address)
         }

@@ -37,6 +37,7 @@ use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
+use crate::container::links;
 use crate::container::restart::Backoff;
 use crate::container::{Container, Record, State, Status, Store, Wish, reap, renumber};
 use crate::error::{Error, Result, SystemContext as _};
@@ -152,6 +153,7 @@ fn start(
         store.write_state(record, &state)?;
     }
     events::container(store.paths(), record, "start", &[]);
+    links::renew(store, &record.id);
     // It runs; what cannot be moved now, `twill network sync` moves or reports.
     drop(renumber::catch_up(store, record, state.address.as_ref()));
     Ok((launched, state))

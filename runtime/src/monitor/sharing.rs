@@ -36,6 +36,10 @@ pub(super) fn find(paths: &Paths, record: &Record) -> Result<Found> {
             found.shared.pid = donor.space("pid", &mut found.open)?;
         }
     }
+    if let Some(id) = &record.wiring.shares {
+        let donor = Donor::find(paths, id, "network")?;
+        found.shared.network = donor.space("net", &mut found.open)?;
+    }
     match &record.isolation.ipc {
         Ipc::Private | Ipc::Shareable | Ipc::None => {}
         Ipc::Host => found.shared.ipc = Space::Host,

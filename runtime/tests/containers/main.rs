@@ -19,6 +19,7 @@ mod limits;
 mod lists;
 mod logs;
 mod many;
+mod networks;
 mod policies;
 mod ports;
 mod powers;
