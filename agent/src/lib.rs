@@ -30,6 +30,7 @@ mod lock;
 mod logs;
 mod memory;
 mod metrics;
+mod names;
 mod network;
 mod offline;
 pub mod ownership;

@@ -33,6 +33,9 @@ pub(crate) const CHANGED: &str = "changed";
 /// A pass, or something else, that could not do all it should.
 pub(crate) const FAILED: &str = "failed";
 
+/// What becomes of a container's question for a name.
+const ANSWERS: [&str; 5] = ["local", "forwarded", "failed", "refused", "stranger"];
+
 const OUTCOMES: [&str; 3] = [UNCHANGED, CHANGED, FAILED];
 
 /// What can drift, and be put back.
@@ -62,6 +65,7 @@ struct All {
     pass_time: Each<Histogram>,
     healed: Counts,
     firewall: Counts,
+    names: Counts,
     etcd_requests: Counts,
     etcd_errors: Counts,
     etcd_time: Each<Histogram>,
@@ -77,6 +81,7 @@ impl Default for Meters {
     fn default() -> Self {
         let meters = Self::of(All::default(), None);
         counts(&meters.all.firewall, None, ("outcome", &OUTCOMES));
+        counts(&meters.all.names, None, ("answer", &ANSWERS));
         meters
     }
 }
@@ -86,6 +91,7 @@ impl Meters {
     pub(crate) fn of_the_host() -> Self {
         let all = All::default();
         counts(&all.firewall, None, ("outcome", &OUTCOMES));
+        counts(&all.names, None, ("answer", &ANSWERS));
         counts(&all.healed, None, ("kind", &KINDS_OF_THE_HOST));
         let (pass_time, etcd_time) = (times(), times());
         let (network, reconnects, listings) = (None, Counter::default(), Counter::default());
@@ -152,6 +158,12 @@ impl Meters {
             Err(_why) => FAILED,
         };
         self.all.firewall.get_or_create(&self.label("outcome", outcome)).inc();
+    }
+
+    /// A container asked for a name.
+    pub(crate) fn asked_for_name(&self, answer: &'static str) {
+        let label = Labels::of(None).and("answer", answer);
+        self.all.names.get_or_create(&label).inc();
     }
 
     /// etcd was asked, and answered or not.

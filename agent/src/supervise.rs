@@ -20,6 +20,7 @@ use crate::hook::Hooks;
 use crate::host::Host;
 use crate::http::Servers;
 use crate::identity::Identity;
+use crate::names;
 use crate::patience::tell_systemd;
 use crate::ports;
 use crate::prefix::Prefix;
@@ -66,11 +67,13 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
     };
     let how = (flags.firewall.iptables_resync, boards.meters().clone());
     let ports = tokio::spawn(ports::keep(host.wall.clone(), ports, how));
+    let names = tokio::spawn(names::serve(flags.files.clone(), boards.meters().clone()));
     let wall = tokio::spawn(host.wall.clone().keep(flags.firewall.iptables_resync, boards));
     tokio::select! {
         ran = visits.run(prefix, stop) => ran?,
         _died = wall => return Err(died()),
         _died = ports => return Err(died()),
+        _died = names => return Err(died()),
     }
     tell_systemd(&[NotifyState::Stopping]);
     tracing::info!("stopping; the network stays as it is");

@@ -57,6 +57,11 @@ fn register(ours: &mut Registry, boards: &Boards) {
         "Looks at the firewall, by what they found; a changed one is one transaction",
         meters.firewall,
     );
+    ours.register(
+        "name_questions",
+        "Questions of containers for names, by what became of them",
+        meters.names,
+    );
     ours.register("etcd_requests", "What etcd was asked", meters.etcd_requests);
     ours.register("etcd_request_errors", "What etcd did not answer", meters.etcd_errors);
     ours.register_with_unit(

@@ -1,0 +1,250 @@
+//! Answers containers' questions for names, at the address of the bridge.
+//!
+//! Names of containers of this host are known from the runtime's records; everything else goes to the host's
+//! own resolvers as it came, and so do their answers. Nobody but the host's containers is answered.
+
+mod answer;
+mod book;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::{
+    self, AddressFamily, SockFlag, SockType, SockaddrStorage, setsockopt, socket, sockopt,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use twill_core::ids::Subnet;
+use twill_endpoint::Host;
+
+use crate::flags::Files;
+use crate::metrics::Meters;
+use crate::trouble::Trouble;
+use answer::Answer;
+use book::Books;
+
+/// Where questions for names go.
+const PORT: u16 = 53;
+/// From one look at the host's subnet to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+/// So many questions are being answered at once; who asks more often is not heard.
+const MOST: usize = 512;
+/// How long a connection may say nothing.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What answers are made from.
+#[derive(Debug)]
+struct Desk {
+    books: Books,
+    upstreams: PathBuf,
+    /// The blocks whose containers are answered.
+    subnets: Vec<Subnet>,
+    room: Arc<Semaphore>,
+    meters: Meters,
+}
+
+/// Keeps a resolver at each of the bridge's addresses, for ever, and says where in a file next to the
+/// agent's socket: containers that start later ask there first.
+pub(crate) async fn serve(files: Files, meters: Meters) {
+    let host = Host { subnet_env: files.subnet_file.clone(), ..Host::default() };
+    let told = files.socket.with_file_name("resolvers");
+    let (room, mut open) = (Arc::new(Semaphore::new(MOST)), BTreeMap::new());
+    let (mut trouble, mut said) = (Trouble::default(), None);
+    loop {
+        let env = host.read_env().ok();
+        let blocks = env.iter().flat_map(twill_core::subnet_env::SubnetEnv::blocks);
+        let subnets: Vec<Subnet> = blocks.map(|blocks| blocks.subnet).collect();
+        match follow(&mut open, &subnets, (&room, &meters)) {
+            Ok(()) => _ = trouble.over(),
+            Err((address, error)) => {
+                let why = format!("cannot answer for names at {address}: {error}");
+                if trouble.meet(&why).1 {
+                    tracing::warn!("{why}: containers ask the host's resolvers");
+                }
+            }
+        }
+        let now: Vec<String> = open.keys().map(|address| format!("{address}\n")).collect();
+        if said.as_ref() != Some(&now) {
+            match tell(&told, &now.concat()) {
+                Ok(()) => said = Some(now),
+                Err(error) => tracing::debug!(%error, "cannot say where names are answered"),
+            }
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Those who listen, by their addresses.
+type Open = BTreeMap<IpAddr, JoinSet<()>>;
+
+/// Brings about that there is one for each block of now; the last that could not be is told.
+fn follow(
+    open: &mut Open,
+    subnets: &[Subnet],
+    (room, meters): (&Arc<Semaphore>, &Meters),
+) -> Result<(), (IpAddr, io::Error)> {
+    let gateways: Vec<IpAddr> = subnets.iter().map(|subnet| subnet.first_host()).collect();
+    open.retain(|address, _tasks| gateways.contains(address));
+    let mut done = Ok(());
+    for address in gateways {
+        if open.contains_key(&address) {
+            continue;
+        }
+        let desk = Desk {
+            books: Books::default(),
+            upstreams: upstream::RESOLV_CONF.into(),
+            subnets: subnets.to_vec(),
+            room: room.clone(),
+            meters: meters.clone(),
+        };
+        match start(address, desk) {
+            Ok(tasks) => drop(open.insert(address, tasks)),
+            // Of IPv6 it comes with the bridge, and that with the first container.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(error) => done = Err((address, error)),
+        }
+    }
+    done
+}
+
+/// Whole or not at all.
+fn tell(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(new, path)
+}
+
+/// Listens at one address; both tasks run for ever, or until they are dropped.
+fn start(address: IpAddr, desk: Desk) -> io::Result<JoinSet<()>> {
+    let at = SocketAddr::new(address, PORT);
+    let datagrams = Arc::new(bind(at)?);
+    let connections = listen(at)?;
+    let desk = Arc::new(desk);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(hear(datagrams, desk.clone()));
+    tasks.spawn(accept(connections, desk));
+    Ok(tasks)
+}
+
+/// Also before there is a bridge.
+fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, SockType::Datagram, flags, None)?;
+    if at.is_ipv4() {
+        setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    }
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    if at.is_ipv4() {
+        setsockopt(&socket, sockopt::IpFreebind, &true)?;
+    }
+    socket.bind(at)?;
+    socket.listen(64)
+}
+
+impl Desk {
+    /// A container of this host: of the bridge, and not the bridge itself. Whoever of the host's own asks here
+    /// would be asked in turn.
+    fn serves(&self, asker: IpAddr) -> bool {
+        self.subnets.iter().any(|it| it.contains(asker) && it.first_host() != asker)
+    }
+
+    /// `None` if there is nothing to be said.
+    async fn reply(&self, question: &[u8], asker: IpAddr, way: upstream::Way) -> Option<Vec<u8>> {
+        let book = self.books.now();
+        let (outcome, reply) = match answer::answer(question, &book, asker) {
+            Answer::Known(reply) => ("local", Some(reply)),
+            Answer::Refused(reply) => ("refused", reply),
+            Answer::Elsewhere => {
+                let own: Vec<IpAddr> = self.subnets.iter().map(|it| it.first_host()).collect();
+                let servers = match book.servers(asker) {
+                    [] => upstream::servers(&self.upstreams, &own),
+                    wished => wished.iter().copied().map(upstream::at).collect(),
+                };
+                match upstream::ask(question, &servers, way).await {
+                    Some(reply) => ("forwarded", Some(reply)),
+                    None => ("failed", answer::failed(question)),
+                }
+            }
+        };
+        self.meters.asked_for_name(outcome);
+        reply
+    }
+}
+
+async fn hear(socket: Arc<UdpSocket>, desk: Arc<Desk>) {
+    let mut answers = JoinSet::new();
+    let mut question = vec![0; 65_535];
+    loop {
+        while answers.try_join_next().is_some() {}
+        let Ok((length, from)) = socket.recv_from(&mut question).await else {
+            // A complaint about an earlier answer.
+            tokio::task::yield_now().await;
+            continue;
+        };
+        if !desk.serves(from.ip()) {
+            desk.meters.asked_for_name("stranger");
+            continue;
+        }
+        let Ok(room) = desk.room.clone().try_acquire_owned() else { continue };
+        let (socket, desk, question) = (socket.clone(), desk.clone(), question[..length].to_vec());
+        answers.spawn(async move {
+            let _room = room;
+            if let Some(reply) = desk.reply(&question, from.ip(), upstream::Way::Datagram).await {
+                // Who does not take it asks again.
+                drop(socket.send_to(&reply, from).await);
+            }
+        });
+    }
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+    let mut talks = JoinSet::new();
+    loop {
+        while talks.try_join_next().is_some() {}
+        let Ok((stream, from)) = listener.accept().await else {
+            // Out of descriptors, perhaps.
+            tokio::time::sleep(PERIOD).await;
+            continue;
+        };
+        let Ok(room) = desk.room.clone().try_acquire_owned() else { continue };
+        if !desk.serves(from.ip()) {
+            desk.meters.asked_for_name("stranger");
+            continue;
+        }
+        let desk = desk.clone();
+        talks.spawn(async move {
+            let _room = room;
+            // Whoever hangs up has what he wanted.
+            drop(talk(stream, from.ip(), &desk).await);
+        });
+    }
+}
+
+async fn talk(mut stream: TcpStream, asker: IpAddr, desk: &Desk) -> io::Result<()> {
+    loop {
+        let length = timeout(IDLE, stream.read_u16()).await??;
+        let mut question = vec![0; length.into()];
+        timeout(IDLE, stream.read_exact(&mut question)).await??;
+        let reply = desk.reply(&question, asker, upstream::Way::Connection).await;
+        let Some(reply) = reply else { return Ok(()) };
+        let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
+        let whole = [&length.to_be_bytes()[..], &reply].concat();
+        timeout(IDLE, stream.write_all(&whole)).await??;
+    }
+}
