@@ -63,6 +63,9 @@ enum Command {
     /// All that can be done with images
     #[command(subcommand)]
     Image(commands::image::Group),
+    /// Directories that outlive containers
+    #[command(subcommand)]
+    Volume(commands::volume::Group),
     /// Look after containers' places on the overlay
     Network(commands::network::Args),
     /// Start what was to run when the host went down
@@ -124,6 +127,7 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Version(args) => commands::version::run(&args, paths),
         Command::Container(group) => commands::container::group(group, paths),
         Command::Image(group) => commands::image::group(group, paths),
+        Command::Volume(group) => commands::volume::group(&group, paths),
         Command::Network(args) => commands::network::run(&args, paths),
         Command::Boot(args) => commands::boot::run(&args, paths),
         Command::Generate(args) => commands::generate::run(&args, paths),

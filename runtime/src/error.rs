@@ -42,6 +42,17 @@ pub enum Error {
     /// Nobody is called that.
     #[error("No such container: {0}")]
     NoSuchContainer(String),
+    /// No volume is called that.
+    #[error("get {0}: no such volume")]
+    NoSuchVolume(String),
+    /// Containers have it, running or not.
+    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+        /// Their full ids.
+        users: Vec<String>,
+    },
     /// Several ids begin so.
     #[error("Multiple IDs found with provided prefix: {0}")]
     AmbiguousId(String),
@@ -230,6 +241,11 @@ impl Error {
             Self::NoSuchImage(_) => Some(
                 "`twill images` lists what is here; `twill load -i FILE` or `twill import FILE NAME` adds one".into(),
             ),
+            Self::NoSuchVolume(_) => Some("`twill volume ls` lists all volumes".into()),
+            Self::VolumeInUse { users, .. } => {
+                let short: Vec<&str> = users.iter().map(|id| crate::container::id::short(id)).collect();
+                Some(format!("`twill rm {}` first", short.join(" ")))
+            }
             Self::NoSuchContainer(_) => Some("`twill ps -a` lists all containers".into()),
             Self::StillRunning { name } | Self::StillPaused { name } => {
                 Some(format!("`twill rm -f {name}`"))

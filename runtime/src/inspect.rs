@@ -16,12 +16,15 @@ use crate::container::wiring::ExtraHost;
 use crate::container::{Address, Container, Network, Record, State, Status};
 use crate::image::{Image, Reference};
 use crate::listing::ports::places;
+use crate::mount::{Mount, Written};
+use crate::volume::Volumes;
 
 /// A container.
 #[must_use]
 pub fn container(paths: &Paths, container: &Container) -> Value {
     let Container { record, state } = container;
     let directory = paths.container(&record.id);
+    let data = |name: &str| Volumes::new(paths).data(name);
     let (program, arguments) =
         record.command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     json!({
@@ -48,7 +51,7 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
                 "WorkDir": directory.join("work"),
             },
         },
-        "Mounts": [],
+        "Mounts": record.mounts.iter().filter_map(|mount| mount.shown(data)).collect::<Vec<_>>(),
         "Config": config(record),
         "NetworkSettings": network(record, state),
     })
@@ -84,8 +87,8 @@ fn time(when: Option<Timestamp>) -> String {
 fn host_config(record: &Record) -> Value {
     let limits = &record.resources;
     let (security, isolation) = (&record.security, &record.isolation);
-    json!({
-        "Binds": null,
+    let mut config = json!({
+        "Binds": listed(&record.mounts.iter().filter_map(Mount::bind_text).collect::<Vec<_>>()),
         "LogConfig": {"Type": "json-file", "Config": record.log_options},
         "NetworkMode": record.network_mode(),
         "Links": links(record),
@@ -126,7 +129,13 @@ fn host_config(record: &Record) -> Value {
         "PidsLimit": limits.pids_limit,
         "MaskedPaths": security.masked_paths(),
         "ReadonlyPaths": security.readonly_paths(),
-    })
+    });
+    for mount in &record.mounts {
+        if let Written::Tmpfs(options) = &mount.written {
+            config["Tmpfs"][mount.target.display().to_string()] = options.as_str().into();
+        }
+    }
+    config
 }
 
 /// Docker's null for a list in which nothing was put.
@@ -167,6 +176,10 @@ fn config(record: &Record) -> Value {
     if let Some(seconds) = record.stop_timeout {
         config["StopTimeout"] = seconds.into();
     }
+    let declared = record.mounts.iter().filter(|mount| mount.written == Written::Declared);
+    let declared: Map<_, _> =
+        declared.map(|mount| (mount.target.display().to_string(), json!({}))).collect();
+    config["Volumes"] = if declared.is_empty() { Value::Null } else { declared.into() };
     if !record.ports.exposed.is_empty() {
         let ports = record.ports.exposed.iter().map(|port| (port.to_string(), json!({})));
         config["ExposedPorts"] = ports.collect::<Map<_, _>>().into();

@@ -27,6 +27,7 @@ pub mod inspect;
 pub mod listing;
 pub mod logs;
 pub mod monitor;
+pub mod mount;
 pub mod output;
 pub mod paths;
 pub mod process;
@@ -37,6 +38,7 @@ pub mod signals;
 pub mod table;
 pub mod template;
 pub mod terminal;
+pub mod volume;
 pub mod when;
 
 pub use error::{Error, Result};

@@ -88,6 +88,18 @@ impl Paths {
         self.run_root.join("resolvers")
     }
 
+    /// One directory per volume, called by its name.
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// One volume.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.volumes().join(name)
+    }
+
     /// What happened.
     #[must_use]
     pub fn events(&self) -> PathBuf {

@@ -6,6 +6,7 @@ mod mounts;
 pub mod powers;
 pub mod rootfs;
 pub mod spec;
+pub mod storage;
 pub mod user;
 
 pub use powers::Powers;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::spec::{Inputs, Space};
+use super::storage::{From, Ready};
 use crate::container::isolation::Ipc;
 
 /// All mounts, in the order in which they are made.
@@ -36,7 +37,31 @@ pub(super) fn render(inputs: &Inputs<'_>) -> Vec<Value> {
             "options": options,
         }));
     }
+    let is_replaced = |mount: &Value| {
+        inputs.storage.iter().any(|ready| json!(ready.target) == mount["destination"])
+    };
+    mounts.retain(|mount| !is_replaced(mount));
+    mounts.extend(inputs.storage.iter().map(ready));
+    // Each below those that it lies in; all else stays as it is.
+    let depth = |mount: &Value| {
+        mount["destination"].as_str().map_or(0, |path| Path::new(path).components().count())
+    };
+    mounts.sort_by_key(depth);
     mounts
+}
+
+fn ready(ready: &Ready) -> Value {
+    match &ready.from {
+        From::Host(path, recursive) => {
+            let mut options = vec![if *recursive { "rbind" } else { "bind" }, "rprivate"];
+            // What is mounted below it is no more writable than itself.
+            options.extend(ready.read_only.then_some(if *recursive { "rro" } else { "ro" }));
+            json!({"destination": ready.target, "type": "bind", "source": path, "options": options})
+        }
+        From::Memory(options) => {
+            json!({"destination": ready.target, "type": "tmpfs", "source": "tmpfs", "options": options})
+        }
+    }
 }
 
 fn shared_memory(

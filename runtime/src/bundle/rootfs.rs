@@ -109,6 +109,11 @@ impl Inside {
         File::open(rootfs).file("open", rootfs).map(Self)
     }
 
+    /// The number of the root's descriptor.
+    pub(super) fn number(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
     /// The text of a small file; empty if there is none. Anything but a file is left closed: opening
     /// is all that some devices wait for, and a container may make any.
     pub fn read(&self, path: &Path) -> Result<String> {

@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use super::devices::Node;
 use super::mounts;
 use super::powers::Powers;
+use super::storage::Ready;
 use super::user::Identity;
 use crate::container::isolation::Uts;
 use crate::container::{Network, Record};
+use crate::mount::{Mount, Source};
 
 /// What the record does not say.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Inputs<'a> {
     pub shared: &'a Shared,
     /// Does the kernel count swap?
     pub counts_swap: bool,
+    /// What it sees of the host's files.
+    pub storage: &'a [Ready],
     /// Its cgroups, on cgroup v1.
     pub cgroups_v1: &'a [PathBuf],
 }
@@ -166,6 +170,8 @@ fn linux(inputs: &Inputs<'_>) -> Value {
         "cgroupsPath": record.cgroup(),
         "resources": resources(inputs),
         "sysctl": sysctl,
+        // Else mounts that the host makes later would appear in the container.
+        "rootfsPropagation": if record.mounts.iter().any(follows_the_host) { "slave" } else { "private" },
         "devices": inputs.nodes.iter().map(Node::render).collect::<Vec<_>>(),
         "maskedPaths": record.security.masked_paths(),
         "readonlyPaths": record.security.readonly_paths(),
@@ -174,6 +180,10 @@ fn linux(inputs: &Inputs<'_>) -> Value {
         linux["seccomp"] = filter.clone();
     }
     linux
+}
+
+fn follows_the_host(mount: &Mount) -> bool {
+    matches!(&mount.source, Source::Bind(bind) if bind.propagation.ends_with("slave"))
 }
 
 /// What is not limited is left out: libcontainer writes what it finds.

@@ -68,6 +68,9 @@ pub struct Args {
     /// What it may do and see.
     #[command(flatten)]
     pub isolation: isolation::Args,
+    /// What it sees of the host's files.
+    #[command(flatten)]
+    pub storage: super::storage::Args,
     /// The image, then the command that replaces the image's own
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     pub image_and_command: Vec<String>,
@@ -111,6 +114,7 @@ impl Args {
             stop_signal: more.stop_signal,
             stop_timeout: more.stop_timeout,
             cid_file: more.cidfile.clone(),
+            mounts: self.storage.mounts()?,
             log_options: more.log_options()?,
         })
     }

@@ -20,7 +20,7 @@ use crate::{Paths, output, when};
   twill events --since 24h --until 0s --format '{{json .}}'
 
 Fields: .Type .Action .Actor.ID .Actor.Attributes .time .timeNano .status .id .from
-Filters: type (container, image), event, container, image, label
+Filters: type (container, image, volume), event, container, image, volume, label
 
 Events are kept on disk, over reboots as well, until there are some thousand newer ones.")]
 pub struct Args {

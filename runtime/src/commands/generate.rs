@@ -51,7 +51,8 @@ mod tests {
             attach boot container-ls container-prune container-run cp create diff events
             exec history image-ls image-prune image-rm images import info inspect kill
             load logs network-sync pause port ps rename restart rm rmi run start stats
-            stop tag top unpause update version wait
+            stop tag top unpause update version volume-create volume-inspect volume-ls
+            volume-prune volume-rm wait
     ";
 
     #[test]

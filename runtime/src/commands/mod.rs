@@ -37,11 +37,13 @@ pub mod run;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod storage;
 pub mod tag;
 pub mod top;
 pub mod unpause;
 pub mod update;
 pub mod version;
+pub mod volume;
 pub mod wait;
 
 /// How a command that did not fail ends the process.

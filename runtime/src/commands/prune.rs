@@ -53,7 +53,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             each::complain(&error);
             0
         });
-        match end::remove(&store, &container, false) {
+        match end::remove(&store, &container, end::Removal::default()) {
             Ok(()) => {
                 removed.push(record.id.clone());
                 space += bytes;

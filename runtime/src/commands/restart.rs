@@ -40,7 +40,7 @@ fn restart(store: &Store<'_>, container: &Container, asking: Asking) -> Result<(
         .and_then(|mut session| session.wait_until_started());
     if started.is_err() && record.auto_remove && container.state.status == Status::Running {
         // It was to vanish with its end, and this is its end. The reason for it counts.
-        drop(end::remove(store, &each::one(store, &record.id)?, false));
+        drop(end::remove(store, &each::one(store, &record.id)?, end::Removal::default()));
     }
     started?;
     events::container(store.paths(), record, "restart", &[]);

@@ -1,7 +1,8 @@
 //! `twill rm`: containers and everything that they left.
 
 use crate::commands::{Code, each};
-use crate::container::{Store, end};
+use crate::container::Store;
+use crate::container::end::{self, Removal};
 use crate::{Error, Paths, output};
 
 /// Arguments.
@@ -10,6 +11,9 @@ pub struct Args {
     /// Kill what still runs; a container that is not there is no failure
     #[arg(short, long)]
     pub force: bool,
+    /// Remove its volumes without a name, too
+    #[arg(short, long)]
+    pub volumes: bool,
     /// Names, ids or starts of ids
     #[arg(required = true)]
     pub containers: Vec<String>,
@@ -21,7 +25,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let mut code = Code::OK;
     for name in &args.containers {
         let removed = each::one(&store, name).and_then(|container| {
-            end::remove(&store, &container, args.force)?;
+            let how = Removal { force: args.force, volumes: args.volumes };
+            end::remove(&store, &container, how)?;
             output::line(name);
             Ok(())
         });

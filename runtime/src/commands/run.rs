@@ -4,6 +4,7 @@ use crate::commands::{Code, create as create_command};
 use crate::container::{Record, Store, reap};
 use crate::monitor::session::{self, Ending, Session, Signals};
 use crate::terminal::is_terminal;
+use crate::volume::Volumes;
 use crate::{Error, Paths, output};
 
 /// Arguments.
@@ -20,6 +21,8 @@ use crate::{Error, Paths, output};
   twill run -it --rm busybox sh                 sit in it; ctrl-p ctrl-q leaves it running
   twill run --rm --read-only --cap-drop ALL --security-opt no-new-privileges busybox id
                                                 give it nothing that it can do without
+  twill run -d -v data:/var/lib/db -v /srv/conf:/etc/db:ro --tmpfs /run db
+                                                a volume, a directory of the host, memory
   twill run -d --init --ulimit nofile=4096 --stop-timeout 60 db
                                                 reap orphans, few files, a minute to end
 
@@ -68,7 +71,9 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 
 /// What could not be started leaves nothing. The reason for that counts, not what hinders us here.
 fn undo(store: &Store<'_>, record: &Record) {
-    let cleared = reap::clear(store.paths(), record).and_then(|()| store.remove(record));
+    let cleared = reap::clear(store.paths(), record)
+        .and_then(|()| store.remove(record))
+        .and_then(|()| Volumes::new(store.paths()).remove_anonymous(record));
     if let Err(error) = cleared {
         output::note(format_args!("twill: warning: {}", error.chain()));
     }

@@ -14,11 +14,14 @@ use super::restart::Policy;
 use super::store::Store;
 use super::wiring::{self, Wiring};
 use super::{id, logging};
+use crate::bundle::storage;
 use crate::error::{Error, Result};
 use crate::events;
 use crate::image::{self, Image};
+use crate::mount::{self, Mount, Source, Written};
 use crate::security::{Security, capabilities};
 use crate::signals::Signal;
+use crate::volume::{Volume, Volumes};
 
 /// What the user asked for; what is left out comes from the image.
 #[derive(Clone, Debug)]
@@ -69,6 +72,8 @@ pub struct Wishes {
     pub stop_timeout: Option<i64>,
     /// Where its id is written to, too.
     pub cid_file: Option<PathBuf>,
+    /// What it sees of the host's files, beside the volumes of the image.
+    pub mounts: Vec<Mount>,
     /// How its output is kept.
     pub log_options: BTreeMap<String, String>,
 }
@@ -90,10 +95,49 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
         error => Error::Image(error),
     })?;
     let placed = wishes.network.settle(store)?;
-    let record = record(wishes, &image, placed)?;
-    let record = store.add(Record { isolation, ..record }, wishes.name.as_deref())?;
+    let mut record = Record { isolation, ..record(wishes, &image, placed)? };
+    let volumes = Volumes::new(store.paths());
+    // Until the record names the volumes, only this keeps them here.
+    let hold = volumes.hold()?;
+    let added = make_volumes(&volumes, &mut record)
+        .and_then(|()| store.add(record.clone(), wishes.name.as_deref()));
+    drop(hold);
+    if added.is_err() {
+        // The first cause counts.
+        drop(volumes.remove_anonymous(&record));
+    }
+    let record = added?;
     events::container(store.paths(), &record, "create", &[]);
     Ok(record)
+}
+
+/// Volumes that were asked for by name and are not there yet, and those without a name.
+fn make_volumes(volumes: &Volumes<'_>, record: &mut Record) -> Result<()> {
+    for mount in &mut record.mounts {
+        let Source::Volume(volume) = &mut mount.source else { continue };
+        if volume.name.is_empty() {
+            volume.name = id::random();
+        }
+        volumes.ensure(&Volume {
+            name: volume.name.clone(),
+            created: Timestamp::now(),
+            labels: BTreeMap::new(),
+            anonymous: volume.anonymous,
+        })?;
+    }
+    Ok(())
+}
+
+/// What was asked for, and the image's volumes where nothing else was.
+fn mounts(wishes: &Wishes, defaults: &Config) -> Result<Vec<Mount>> {
+    let mut all = wishes.mounts.clone();
+    for path in defaults.volumes().iter().flatten() {
+        let volume = mount::parse_volume(path).map_err(Error::Usage)?;
+        if all.iter().all(|other| other.target != volume.target) {
+            all.push(Mount { written: Written::Declared, ..volume });
+        }
+    }
+    mount::ordered(all).map_err(Error::Usage)
 }
 
 /// What cannot go together, in Docker's words.
@@ -101,6 +145,7 @@ fn check(wishes: &Wishes) -> Result<()> {
     let refuse = |text: &str| Err(Error::Usage(text.to_owned()));
     let isolation = &wishes.isolation;
     logging::check(&wishes.log_options)?;
+    check_mounts(&wishes.mounts)?;
     if isolation.uts == Uts::Host && (wishes.hostname.is_some() || !isolation.domainname.is_empty())
     {
         return refuse("conflicting options: hostname and the UTS mode");
@@ -120,6 +165,27 @@ fn check(wishes: &Wishes) -> Result<()> {
     wishes.security.capabilities(&capabilities::own()).map(drop).map_err(|missing| {
         Error::Usage(format!("{missing} cannot be given: this program does not have it itself"))
     })
+}
+
+fn check_mounts(mounts: &[Mount]) -> Result<()> {
+    let refuse = |text: &str| Err(Error::Usage(text.to_owned()));
+    for mount in mounts {
+        if mount.target == Path::new("/dev") {
+            return refuse(
+                "/dev is the container's own: use --device for a device, --privileged for all",
+            );
+        }
+        let Source::Bind(bind) = &mount.source else { continue };
+        if !bind.made && !bind.path.exists() {
+            return Err(storage::missing(&bind.path));
+        }
+        if bind.propagation.ends_with("shared") {
+            return refuse(
+                "mounts cannot be shared back to the host: only private and slave are possible",
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Names may go to others later; ids do not.
@@ -192,6 +258,7 @@ fn record(
         isolation: wishes.isolation.clone(),
         stop_timeout: wishes.stop_timeout,
         cid_file: wishes.cid_file.clone(),
+        mounts: mounts(wishes, &defaults)?,
         log_options: wishes.log_options.clone(),
     })
 }
@@ -312,6 +379,7 @@ mod tests {
             stop_signal: None,
             stop_timeout: None,
             cid_file: None,
+            mounts: vec![],
             log_options: BTreeMap::new(),
         }
     }

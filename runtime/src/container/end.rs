@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::events;
 use crate::process::{Handle, Process};
 use crate::signals::Signal;
+use crate::volume::Volumes;
 
 /// A killed process and its monitor are given this long; only a broken kernel needs more.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,9 +119,19 @@ pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<
     Ok(())
 }
 
+/// What a removal may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removal {
+    /// Kill what runs.
+    pub force: bool,
+    /// Take its volumes without a name, too.
+    pub volumes: bool,
+}
+
 /// Takes a container away with everything it left. Without force it must not run.
-pub fn remove(store: &Store<'_>, container: &Container, force: bool) -> Result<()> {
+pub fn remove(store: &Store<'_>, container: &Container, how: Removal) -> Result<()> {
     let Container { record, state } = container;
+    let force = how.force;
     match (force, state.paused, state.status) {
         (false, true, _) => return Err(Error::StillPaused { name: record.name.clone() }),
         (false, _, Status::Running | Status::Restarting) => {
@@ -137,6 +148,9 @@ pub fn remove(store: &Store<'_>, container: &Container, force: bool) -> Result<(
             reap::clear(store.paths(), record)?;
             store.remove(record)?;
             events::container(store.paths(), record, "destroy", &[]);
+            if how.volumes || record.auto_remove {
+                Volumes::new(store.paths()).remove_anonymous(record)?;
+            }
             return Ok(());
         }
     }

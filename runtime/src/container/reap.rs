@@ -16,6 +16,7 @@ use crate::Paths;
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::events;
+use crate::volume::Volumes;
 
 /// What a container without a monitor ended with: it died with its monitor.
 const LOST: u8 = 137;
@@ -77,6 +78,7 @@ fn settle_life(store: &Store<'_>, container: Container) -> Result<Option<Contain
         events::container(store.paths(), &record, "die", &[("exitCode", LOST.to_string())]);
         store.remove(&record)?;
         events::container(store.paths(), &record, "destroy", &[]);
+        Volumes::new(store.paths()).remove_anonymous(&record)?;
         return Ok(None);
     }
     let state = State {

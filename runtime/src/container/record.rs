@@ -111,6 +111,9 @@ pub struct Record {
     /// Where its id was written to, too.
     #[serde(default)]
     pub cid_file: Option<PathBuf>,
+    /// What it sees of the host's files, each below those that it lies in.
+    #[serde(default)]
+    pub mounts: Vec<crate::mount::Mount>,
     /// How its output is kept: `--log-opt`, checked.
     #[serde(default)]
     pub log_options: std::collections::BTreeMap<String, String>,
@@ -168,6 +171,7 @@ pub(crate) fn sample() -> Record {
         isolation: Isolation::default(),
         stop_timeout: None,
         cid_file: None,
+        mounts: vec![],
         log_options: std::collections::BTreeMap::new(),
     }
 }

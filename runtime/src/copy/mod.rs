@@ -24,6 +24,13 @@ use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::image::{Devices, extract};
 
 pub use pack::Owner;
+
+/// Writes what is in a directory as an archive.
+pub fn pack_contents(directory: &OwnedFd, out: impl Write, owner: Owner) -> io::Result<()> {
+    let mut packer = pack::Packer::new(out, owner);
+    packer.put_contents(directory)?;
+    packer.finish().map(drop)
+}
 use plan::{Destination, Source};
 
 /// A path below a root: a container's, or the host's.

@@ -27,6 +27,8 @@ pub enum Kind {
     Container,
     /// An image.
     Image,
+    /// A volume.
+    Volume,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
         match self {
             Self::Container => "container",
             Self::Image => "image",
+            Self::Volume => "volume",
         }
     }
 }
@@ -111,6 +114,20 @@ pub fn image(paths: &Paths, id: &str, action: &str, name: &str) {
             action: action.to_owned(),
             id: id.to_owned(),
             attributes: [("name".to_owned(), name.to_owned())].into(),
+        },
+    );
+}
+
+/// Writes down what happened to a volume.
+pub fn volume(paths: &Paths, name: &str, action: &str) {
+    put(
+        paths,
+        &Event {
+            time: Timestamp::now(),
+            kind: Kind::Volume,
+            action: action.to_owned(),
+            id: name.to_owned(),
+            attributes: [("driver".to_owned(), "local".to_owned())].into(),
         },
     );
 }

@@ -6,7 +6,7 @@ use super::Event;
 use crate::listing::Filters;
 
 /// What [`Filters::parse`] lets through for events.
-pub const FILTERS: [&str; 5] = ["container", "event", "image", "label", "type"];
+pub const FILTERS: [&str; 6] = ["container", "event", "image", "label", "type", "volume"];
 
 /// The time and the filters that were asked for.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,7 @@ impl Wanted {
                 is_called(wanted) || attribute("name") == Some(&format!("{wanted}:latest"))
             }
             super::Kind::Container => attribute("image") == Some(wanted),
+            super::Kind::Volume => false,
         };
         since.is_none_or(|since| event.time >= since)
             && until.is_none_or(|until| event.time <= until)
@@ -44,6 +45,7 @@ impl Wanted {
             })
             && filters
                 .any("container", |name| event.kind == super::Kind::Container && is_called(name))
+            && filters.any("volume", |name| event.kind == super::Kind::Volume && event.id == name)
             && filters.any("image", of_image)
             && filters.labels("label", attribute)
     }
@@ -58,6 +60,7 @@ mod tests {
         let attributes = match kind {
             Kind::Container => [("image", "bb"), ("name", "web"), ("tier", "front")].as_slice(),
             Kind::Image => &[("name", "bb:latest")],
+            Kind::Volume => &[("driver", "local")],
         };
         Event {
             time: Timestamp::from_second(second).unwrap(),

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Filters, Listing, filters, ports};
-use crate::container::{Container, Network, State, Status};
+use crate::container::{Container, Network, Record, State, Status};
 use crate::error::{Error, Result};
 use crate::human;
+use crate::mount::{Mount, Source};
 use crate::template::{Data, Labels};
 
 /// The list of `twill ps`.
@@ -77,8 +78,8 @@ pub fn row(container: &Container, size: Size, Style { now, whole }: Style) -> Da
         "ID": if whole { record.id.as_str() } else { record.short_id() },
         "Image": record.image.name,
         "Labels": labels.join(","),
-        "LocalVolumes": "0",
-        "Mounts": "",
+        "LocalVolumes": record.mounts.iter().filter_map(Mount::volume).count().to_string(),
+        "Mounts": mounts(record, whole),
         "Names": record.name,
         "Networks": if record.network == Network::Container { "" } else { record.network.as_str() },
         "Ports": ports::column(&ports::ways(container)),
@@ -88,6 +89,36 @@ pub fn row(container: &Container, size: Size, Style { now, whole }: Style) -> Da
         "Status": status(state, now),
     });
     Data { fields, labels: Labels::Of(record.labels.clone()) }
+}
+
+/// Names of volumes, paths of the host.
+fn mounts(record: &Record, whole: bool) -> String {
+    const ROOM: usize = 15;
+    let name = |mount: &Mount| match &mount.source {
+        Source::Bind(bind) => Some(bind.path.display().to_string()),
+        Source::Volume(volume) => Some(volume.name.clone()),
+        Source::Tmpfs(_) => None,
+    };
+    let cut = |name: String| {
+        if whole || name.chars().count() <= ROOM {
+            return name;
+        }
+        name.chars().take(ROOM - 1).chain(['…']).collect()
+    };
+    let names: Vec<String> = record.mounts.iter().filter_map(name).map(cut).collect();
+    names.join(",")
+}
+
+/// By the name of a volume, a path of the host, or the place in the container.
+fn has_mount(record: &Record, wanted: &str) -> bool {
+    record.mounts.iter().any(|mount| {
+        let source = match &mount.source {
+            Source::Bind(bind) => bind.path.to_str(),
+            Source::Volume(volume) => Some(volume.name.as_str()),
+            Source::Tmpfs(_) => None,
+        };
+        source == Some(wanted) || mount.target.to_str() == Some(wanted.trim_end_matches('/'))
+    })
 }
 
 /// Quoted, and cut to twenty characters. What an image wrote there reaches no terminal as it is.
@@ -184,14 +215,13 @@ impl Wanted {
             && filters.any("network", |network| network == record.network.as_str())
             && filters.any("health", |health| health == "none")
             && filters.any("is-task", |task| matches!(task, "false" | "0"))
-            // No container has any yet.
+            && filters.any("volume", |wanted| has_mount(record, wanted))
             && filters.any("expose", |value| {
                 ports::names(value, record.ports.exposed.iter().copied())
             })
             && filters.any("publish", |value| {
                 ports::names(value, record.ports.wanted().iter().map(|it| it.port))
             })
-            && !["volume"].iter().any(|key| filters.has(key))
     }
 }
 

@@ -22,7 +22,7 @@ use super::{sharing, socket};
 use crate::Paths;
 use crate::bundle::files::Surroundings;
 use crate::bundle::user::Databases;
-use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, user};
+use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, storage, user};
 use crate::cgroup::Hierarchies;
 use crate::container::{Address, Ip, Network, Record, Store, births, links, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
@@ -120,6 +120,7 @@ fn write_bundle(
         inside.ensure_file(Path::new(file))?;
     }
     let powers = Powers::of(record)?;
+    let storage = storage::prepare(paths, record, &inside)?;
     let directory = paths.container(&record.id);
     // Whose network it shares, its files it shares as well.
     let files = record.wiring.shares.as_ref().map(|id| paths.container(id));
@@ -137,6 +138,7 @@ fn write_bundle(
         files: files.as_ref().unwrap_or(&directory),
         powers: &powers,
         nodes: &powers::nodes(record)?,
+        storage: &storage,
         shared: &shared.shared,
         counts_swap: cgroup.counts_swap(),
         cgroups_v1: &cgroup.directories()[..hierarchies.v1().len()],

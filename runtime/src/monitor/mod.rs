@@ -42,6 +42,7 @@ use crate::container::restart::Backoff;
 use crate::container::{Container, Record, State, Status, Store, Wish, reap, renumber};
 use crate::error::{Error, Result, SystemContext as _};
 use crate::events;
+use crate::volume::Volumes;
 
 /// The whole life of a monitor. Failures go to the first client; there is nobody else.
 pub fn run(paths: &Paths, id: &str) -> Result<()> {
@@ -212,6 +213,7 @@ fn finish(store: &Store<'_>, record: &Record, end: &End) -> Result<()> {
         let record = store.read(&record.id).map_or_else(|_| record.clone(), |found| found.record);
         store.remove(&record)?;
         events::container(store.paths(), &record, "destroy", &[]);
+        Volumes::new(store.paths()).remove_anonymous(&record)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 /// Objects that are maps in Docker's types: one may ask them for a key that they do not have.
-const MAPS: [&str; 8] = [
+const MAPS: [&str; 9] = [
     "Attributes",
     "Data",
     "ExposedPorts",
@@ -11,6 +11,7 @@ const MAPS: [&str; 8] = [
     "Networks",
     "PortBindings",
     "Ports",
+    "Sysctls",
     "Volumes",
 ];
 /// Pointers in Docker's types: none of them is a mistake, and is printed as nothing else is.

@@ -26,5 +26,7 @@ mod powers;
 mod renumber;
 mod running;
 mod sharing;
+mod storage;
 mod terminal;
+mod volumes;
 mod world;

@@ -25,6 +25,7 @@ fn spec(record: &Record, cgroups_v1: &[PathBuf]) -> Spec {
         nodes: &[],
         shared: &Shared::default(),
         counts_swap: false,
+        storage: &[],
         cgroups_v1,
     };
     serde_json::from_value(render(&inputs)).unwrap()

@@ -3,7 +3,7 @@ use crate::container::record;
 
 fn container(name: &str, second: i64) -> Container {
     let record = record::sample();
-    let record = crate::container::Record {
+    let record = Record {
         name: name.into(),
         created: Timestamp::from_second(second).unwrap(),
         labels: [("tier".to_owned(), name.to_owned())].into(),

@@ -1,0 +1,104 @@
+//! `--tmpfs TARGET[:OPTIONS]`, and what `--mount type=tmpfs` says about memory.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mount, Source, Written, target};
+
+/// Options that have a value.
+const VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+/// Each option and the one that takes it back.
+const FLAGS: [(&str, &str); 9] = [
+    ("ro", "rw"),
+    ("nosuid", "suid"),
+    ("nodev", "dev"),
+    ("noexec", "exec"),
+    ("sync", "async"),
+    ("noatime", "atime"),
+    ("nodiratime", "diratime"),
+    ("relatime", "norelatime"),
+    ("strictatime", "nostrictatime"),
+];
+
+/// Memory as a file system.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Tmpfs {
+    /// For the mount.
+    pub options: Vec<String>,
+}
+
+impl Tmpfs {
+    /// Docker's options under those that were asked for.
+    pub(super) fn with(wishes: &[String]) -> Self {
+        let mut options: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
+        for wish in wishes {
+            let name = wish.split('=').next().unwrap_or(wish);
+            let opposite = FLAGS.iter().find_map(|&(flag, back)| match name {
+                name if name == flag => Some(back),
+                name if name == back => Some(flag),
+                _ => None,
+            });
+            options.retain(|old| {
+                let old = old.split('=').next().unwrap_or(old);
+                old != name && Some(old) != opposite
+            });
+            options.push(wish.clone());
+        }
+        Self { options }
+    }
+}
+
+/// One mount.
+pub fn parse(text: &str) -> Result<Mount, String> {
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    let mut wishes = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let known = match option.split_once('=') {
+            Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
+            None => {
+                FLAGS.iter().any(|(flag, back)| option == *flag || option == *back)
+                    || option == "defaults"
+            }
+        };
+        if !known {
+            return Err(format!("invalid tmpfs option [{option:?}]"));
+        }
+        wishes.push(option.to_owned());
+    }
+    let tmpfs = Tmpfs::with(&wishes);
+    Ok(Mount {
+        target: target(path, text)?,
+        read_only: tmpfs.options.iter().any(|option| option == "ro"),
+        source: Source::Tmpfs(tmpfs),
+        written: Written::Tmpfs(options.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory() {
+        let check = |text: &str, want: Result<&str, &str>| {
+            let got = parse(text).map(|mount| match mount.source {
+                Source::Tmpfs(tmpfs) => {
+                    format!("{} {}", mount.target.display(), tmpfs.options.join(","))
+                }
+                _ => String::new(),
+            });
+            assert_eq!(got, want.map(str::to_owned).map_err(str::to_owned), "{text}");
+        };
+        check("/run", Ok("/run noexec,nosuid,nodev"));
+        check("/run:size=64m,mode=1777", Ok("/run noexec,nosuid,nodev,size=64m,mode=1777"));
+        check("/run:rw,exec,size=1k,size=2k", Ok("/run nosuid,nodev,rw,exec,size=2k"));
+        check("/run:ro", Ok("/run noexec,nosuid,nodev,ro"));
+        check("/run:bogus", Err("invalid tmpfs option [\"bogus\"]"));
+        check("/run:size=", Err("invalid tmpfs option [\"size=\"]"));
+        check(
+            "run",
+            Err(
+                "invalid volume specification: 'run': invalid mount path: 'run' mount path must be absolute",
+            ),
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! `twill volume`, and what becomes of volumes with their containers.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use serde_json::{Value, json};
+
+use crate::storage::inside;
+use crate::world::World;
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
+fn volumes_are_made_listed_and_removed() {
+    let Some(world) = World::new() else { return };
+    assert_eq!(world.twill(&["volume", "create", "--label", "tier=db", "data"]).ok(), "data");
+    assert_eq!(world.twill(&["volume", "create", "data"]).ok(), "data");
+    let made_up = world.twill(&["volume", "create"]).ok();
+    assert_eq!(made_up.len(), 64);
+    inside(&world, &["-v", "more:/x"], "echo hello > /x/file").ok();
+    assert_eq!(inside(&world, &["-v", "more:/y"], "cat /y/file").ok(), "hello");
+    for (options, want) in [
+        (&["-q", "-f", "name=dat"][..], "data"),
+        (&["-q", "-f", "label=tier"], "data"),
+        (&["-q", "-f", "label=tier=web"], ""),
+        (&["--format", "{{.Name}} {{.Driver}} {{.Scope}}", "-f", "name=more"], "more local local"),
+        (&["--format", "{{.Label \"tier\"}}", "-f", "name=data"], "db"),
+        (&["-f", "name=more"], "DRIVER    VOLUME NAME\nlocal     more"),
+    ] {
+        let line = [&["volume", "ls"], options].concat();
+        assert_eq!(world.twill(&line).ok(), want, "{options:?}");
+    }
+    let shown: Value =
+        serde_json::from_str(&world.twill(&["volume", "inspect", "data"]).ok()).unwrap();
+    let mut shown = shown[0].clone();
+    assert!(shown["CreatedAt"].take().as_str().unwrap().ends_with('Z'));
+    let place = world.path("lib/volumes/data/_data");
+    assert_eq!(
+        shown,
+        json!({"CreatedAt": null, "Driver": "local", "Labels": {"tier": "db"}, "Mountpoint": place, "Name": "data", "Options": null, "Scope": "local"})
+    );
+    world.twill(&["volume", "inspect", "nosuch"]).fails(1, "get nosuch: no such volume");
+    world.twill(&["volume", "rm", "nosuch"]).fails(1, "get nosuch: no such volume");
+    world.twill(&["volume", "rm", "-f", "nosuch"]).ok();
+    world
+        .twill(&["volume", "create", "a/b"])
+        .fails(2, "includes invalid characters for a local volume name");
+    world.twill(&["volume", "ls", "-f", "bogus=1"]).fails(1, "invalid filter 'bogus'");
+    let said = world.twill(&["volume", "rm", "data", "nosuch", "more"]);
+    assert_eq!((said.code, said.out.as_str()), (1, "data\nmore\n"));
+    let pruned = world.twill(&["volume", "prune", "-f"]).ok();
+    assert_eq!(pruned, format!("Deleted Volumes:\n{made_up}\n\nTotal reclaimed space: 0B"));
+    let events = world
+        .twill(&[
+            "events",
+            "--since",
+            "1h",
+            "--until",
+            "0s",
+            "-f",
+            "type=volume",
+            "-f",
+            "volume=data",
+            "--format",
+            "{{.Action}}",
+        ])
+        .ok();
+    assert_eq!(events, "create\ndestroy");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_volume_in_use_stays() {
+    let Some(world) = World::new() else { return };
+    let id = world.twill(&["create", "--name", "it", "-v", "data:/data", "bb"]).ok();
+    let text = format!("remove data: volume is in use - [{id}]");
+    world.twill(&["volume", "rm", "data"]).fails(1, &text);
+    assert_eq!(world.twill(&["volume", "ls", "-q", "-f", "dangling=false"]).ok(), "data");
+    assert_eq!(world.twill(&["volume", "ls", "-q", "-f", "dangling=true"]).ok(), "");
+    assert_eq!(world.twill(&["volume", "prune", "-af"]).ok(), "Total reclaimed space: 0B");
+    world.twill(&["rm", "-v", "it"]).ok();
+    assert_eq!(
+        world.twill(&["volume", "ls", "-q"]).ok(),
+        "data",
+        "a name is never lost with a container"
+    );
+    world.twill(&["volume", "rm", "data"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn volumes_without_a_name_go_with_their_container() {
+    let Some(world) = World::new() else { return };
+    let all = || world.twill(&["volume", "ls", "-q"]).ok().lines().count();
+    inside(&world, &["-v", "/x"], "touch /x/y").ok();
+    assert_eq!(all(), 0, "--rm takes it");
+    world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).ok();
+    world.twill(&["rm", "it"]).ok();
+    assert_eq!(all(), 1, "rm leaves it");
+    world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).ok();
+    world.twill(&["rm", "-v", "it"]).ok();
+    assert_eq!(all(), 1, "rm -v takes it");
+    world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).ok();
+    world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).fails(125, "Conflict");
+    assert_eq!(all(), 2, "what was not made leaves none");
+    world.twill(&["rm", "-v", "it"]).ok();
+    world
+        .twill(&["run", "--name", "it", "--network", "none", "-v", "/x", "bb", "nosuch"])
+        .fails(127, "nosuch");
+    assert_eq!(all(), 1, "nor does what did not start");
+    world.twill(&["volume", "prune", "-f"]).ok();
+    world.assert_nothing_left();
+}
+
+/// An image with a volume that has something in it, owned by somebody.
+fn image(world: &World) {
+    let root = world.path("root");
+    for directory in ["bin", "etc", "data/deep"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
+    fs::write(root.join("data/deep/file"), "of the image\n").unwrap();
+    std::os::unix::fs::symlink("deep/file", root.join("data/link")).unwrap();
+    for path in ["data", "data/deep/file"] {
+        std::os::unix::fs::chown(root.join(path), Some(33), Some(34)).unwrap();
+    }
+    let archive = world.path("image.tar");
+    World::run(&["tar", "-C", root.to_str().unwrap(), "-cf", archive.to_str().unwrap(), "."]);
+    world.twill(&["import", "-c", "VOLUME /data", archive.to_str().unwrap(), "vol"]).ok();
+}
+
+#[test]
+fn the_first_use_of_a_volume_brings_what_the_image_has() {
+    let Some(world) = World::new() else { return };
+    image(&world);
+    let run = |options: &[&str], script: &str| {
+        let head = ["run", "--rm", "--network", "none"];
+        world.twill(&[head.as_slice(), options, &["vol", "/bin/sh", "-c", script]].concat()).ok()
+    };
+    let read = "read line < /data/link; echo $line";
+    assert_eq!(run(&[], read), "of the image");
+    assert_eq!(world.twill(&["volume", "ls", "-q"]).ok(), "", "the image's own went with --rm");
+    assert_eq!(run(&["-v", "named:/data"], read), "of the image");
+    let data = world.path("lib/volumes/named/_data");
+    for path in [data.clone(), data.join("deep/file")] {
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (33, 34), "{}", path.display());
+    }
+    run(&["-v", "named:/data"], "echo changed > /data/deep/file");
+    assert_eq!(run(&["-v", "named:/data"], read), "changed", "only the first use copies");
+    run(&["-v", "bare:/data:nocopy"], "echo /data/*; test ! -e /data/link");
+    assert_eq!(fs::read_dir(world.path("lib/volumes/bare/_data")).unwrap().count(), 0);
+    // One that somebody died over is filled anew.
+    fs::write(world.path("lib/volumes/named/filling"), "").unwrap();
+    assert_eq!(run(&["-v", "named:/data"], read), "of the image");
+    world.twill(&["volume", "rm", "named", "bare"]).ok();
+    world.assert_nothing_left();
+}
