@@ -64,7 +64,7 @@ fn layers(record: &Record) -> String {
 }
 
 fn state(state: &State) -> Value {
-    json!({
+    let mut shown = json!({
         "Status": state.word(),
         "Running": state.status.is_alive(),
         "Paused": state.paused,
@@ -76,7 +76,11 @@ fn state(state: &State) -> Value {
         "Error": state.error,
         "StartedAt": time(state.started),
         "FinishedAt": time(state.finished),
-    })
+    });
+    if let Some(health) = &state.health {
+        shown["Health"] = health.shown();
+    }
+    shown
 }
 
 /// Docker's zero time stands for never.
@@ -173,6 +177,9 @@ fn config(record: &Record) -> Value {
         "Labels": record.labels,
         "StopSignal": crate::signals::Signal::from_number(record.stop_signal).map(crate::signals::Signal::name),
     });
+    if let Some(check) = &record.health {
+        config["Healthcheck"] = json!(check);
+    }
     if let Some(seconds) = record.stop_timeout {
         config["StopTimeout"] = seconds.into();
     }

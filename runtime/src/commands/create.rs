@@ -68,6 +68,9 @@ pub struct Args {
     /// What it may do and see.
     #[command(flatten)]
     pub isolation: isolation::Args,
+    /// How it is asked whether it does its work.
+    #[command(flatten)]
+    pub health: super::health::Args,
     /// What it sees of the host's files.
     #[command(flatten)]
     pub storage: super::storage::Args,
@@ -114,6 +117,7 @@ impl Args {
             stop_signal: more.stop_signal,
             stop_timeout: more.stop_timeout,
             cid_file: more.cidfile.clone(),
+            health: self.health.check()?,
             mounts: self.storage.mounts()?,
             log_options: more.log_options()?,
         })

@@ -10,6 +10,7 @@ pub mod each;
 pub mod events;
 pub mod exec;
 pub mod generate;
+pub mod health;
 pub mod history;
 pub mod image;
 pub mod image_prune;

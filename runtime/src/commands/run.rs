@@ -21,6 +21,8 @@ use crate::{Error, Paths, output};
   twill run -it --rm busybox sh                 sit in it; ctrl-p ctrl-q leaves it running
   twill run --rm --read-only --cap-drop ALL --security-opt no-new-privileges busybox id
                                                 give it nothing that it can do without
+  twill run -d --health-cmd 'wget -q -O - localhost' --health-interval 10s web
+                                                have it asked how it is; `ps` shows what it answers
   twill run -d -v data:/var/lib/db -v /srv/conf:/etc/db:ro --tmpfs /run db
                                                 a volume, a directory of the host, memory
   twill run -d --init --ulimit nofile=4096 --stop-timeout 60 db

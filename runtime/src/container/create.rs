@@ -13,7 +13,7 @@ use super::resources::{self, Resources};
 use super::restart::Policy;
 use super::store::Store;
 use super::wiring::{self, Wiring};
-use super::{id, logging};
+use super::{health, id, logging};
 use crate::bundle::storage;
 use crate::error::{Error, Result};
 use crate::events;
@@ -72,6 +72,8 @@ pub struct Wishes {
     pub stop_timeout: Option<i64>,
     /// Where its id is written to, too.
     pub cid_file: Option<PathBuf>,
+    /// How it is asked whether it does its work; the rest comes from the image.
+    pub health: Option<health::Check>,
     /// What it sees of the host's files, beside the volumes of the image.
     pub mounts: Vec<Mount>,
     /// How its output is kept.
@@ -95,7 +97,10 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
         error => Error::Image(error),
     })?;
     let placed = wishes.network.settle(store)?;
-    let mut record = Record { isolation, ..record(wishes, &image, placed)? };
+    let of_image = images.configuration(&image.id).map_err(Error::Image)?;
+    let of_image = health::Check::of_image(&of_image);
+    let health = health::Check::merge(wishes.health.clone(), of_image);
+    let mut record = Record { isolation, health, ..record(wishes, &image, placed)? };
     let volumes = Volumes::new(store.paths());
     // Until the record names the volumes, only this keeps them here.
     let hold = volumes.hold()?;
@@ -218,13 +223,7 @@ fn record(
     let defaults = image.config.config().clone().unwrap_or_default();
     let (command, entrypoint) = command(wishes, &defaults)?;
     let id = id::random();
-    let hostname = match (&wishes.hostname, network) {
-        (_, Network::Container) => shared.unwrap_or_default(),
-        (Some(hostname), _) => check_hostname(hostname)?,
-        (None, Network::Host) => host_name(),
-        (None, _) if wishes.isolation.uts == Uts::Host => host_name(),
-        (None, _) => id::short(&id).to_owned(),
-    };
+    let hostname = hostname(wishes, &id, (network, shared))?;
     let workdir = wishes.workdir.as_ref().or(defaults.working_dir().as_ref());
     let of_image = defaults.stop_signal().as_ref().and_then(|name| name.parse().ok());
     let stop_signal = wishes.stop_signal.or(of_image);
@@ -258,9 +257,20 @@ fn record(
         isolation: wishes.isolation.clone(),
         stop_timeout: wishes.stop_timeout,
         cid_file: wishes.cid_file.clone(),
+        health: None,
         mounts: mounts(wishes, &defaults)?,
         log_options: wishes.log_options.clone(),
     })
+}
+
+fn hostname(wishes: &Wishes, id: &str, at: (Network, Option<String>)) -> Result<String> {
+    match (&wishes.hostname, at) {
+        (_, (Network::Container, shared)) => Ok(shared.unwrap_or_default()),
+        (Some(hostname), _) => check_hostname(hostname),
+        (None, (Network::Host, _)) => Ok(host_name()),
+        (None, _) if wishes.isolation.uts == Uts::Host => Ok(host_name()),
+        (None, _) => Ok(id::short(id).to_owned()),
+    }
 }
 
 fn host_name() -> String {
@@ -379,6 +389,7 @@ mod tests {
             stop_signal: None,
             stop_timeout: None,
             cid_file: None,
+            health: None,
             mounts: vec![],
             log_options: BTreeMap::new(),
         }

@@ -18,6 +18,7 @@ pub mod create;
 pub mod end;
 pub mod env_file;
 pub mod expose;
+pub mod health;
 pub mod id;
 pub mod isolation;
 pub mod links;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use twill_endpoint::{Host, Interface, Keeper, Owner};
 
+use super::health::Health;
 use super::record::{Network, Record};
 use super::state::{State, Status};
 use super::store::{Attempt, Container, Store, remove_all};
@@ -28,13 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `None` if the container is no more: it was to vanish with its end.
 pub fn settle(store: &Store<'_>, container: Container) -> Result<Option<Container>> {
     let settled = settle_life(store, container)?;
-    settled.map(|container| with_pause(container, &OnceCell::new())).transpose()
+    settled.map(|container| with_pause(store.paths(), container, &OnceCell::new())).transpose()
 }
 
-/// Asks the kernel whether the processes of a running container are halted.
-fn with_pause(mut container: Container, here: &OnceCell<Hierarchies>) -> Result<Container> {
+/// Asks the kernel whether the processes of a running container are halted, and its monitor how it is.
+fn with_pause(
+    paths: &Paths,
+    mut container: Container,
+    here: &OnceCell<Hierarchies>,
+) -> Result<Container> {
     let Container { record, state } = &mut container;
     if state.status == Status::Running {
+        if record.health.is_some() {
+            state.health = Some(Health::read(paths, &record.id).unwrap_or_default());
+        }
         let hierarchies = if let Some(hierarchies) = here.get() {
             hierarchies
         } else {
@@ -97,7 +105,7 @@ pub fn settle_all(store: &Store<'_>) -> Result<Vec<Container>> {
     let here = OnceCell::new();
     for container in store.list()? {
         match settle_life(store, container) {
-            Ok(Some(container)) => settled.push(with_pause(container, &here)?),
+            Ok(Some(container)) => settled.push(with_pause(store.paths(), container, &here)?),
             Ok(None) => {}
             // Removed by somebody else in between.
             Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}

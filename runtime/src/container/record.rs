@@ -111,6 +111,9 @@ pub struct Record {
     /// Where its id was written to, too.
     #[serde(default)]
     pub cid_file: Option<PathBuf>,
+    /// How it is asked whether it does its work.
+    #[serde(default)]
+    pub health: Option<super::health::Check>,
     /// What it sees of the host's files, each below those that it lies in.
     #[serde(default)]
     pub mounts: Vec<crate::mount::Mount>,
@@ -171,6 +174,7 @@ pub(crate) fn sample() -> Record {
         isolation: Isolation::default(),
         stop_timeout: None,
         cid_file: None,
+        health: None,
         mounts: vec![],
         log_options: std::collections::BTreeMap::new(),
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use twill_core::ids::Family;
 use twill_endpoint::{Place, Port};
 
+use super::health::Health;
 use crate::process::Process;
 
 /// The stations of a container's life.
@@ -134,6 +135,9 @@ pub struct State {
     /// The last wish of a person.
     #[serde(default)]
     pub wish: Wish,
+    /// What it answered when it was asked how it is; while it runs, its monitor has it elsewhere.
+    #[serde(default)]
+    pub health: Option<Health>,
     /// Are its processes halted? The kernel knows, so it is asked and nothing is written down.
     #[serde(skip)]
     pub paused: bool,

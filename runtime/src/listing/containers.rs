@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Filters, Listing, filters, ports};
+use crate::container::health;
 use crate::container::{Container, Network, Record, State, Status};
 use crate::error::{Error, Result};
 use crate::human;
@@ -138,7 +139,14 @@ fn status(state: &State, now: Timestamp) -> String {
         (Status::Running, Some(started), _) if state.paused => {
             format!("Up {} (Paused)", human::span(now, started))
         }
-        (Status::Running, Some(started), _) => format!("Up {}", human::span(now, started)),
+        (Status::Running, Some(started), _) => {
+            let health =
+                state.health.as_ref().map_or_else(String::new, |health| match health.status {
+                    health::Status::Starting => " (health: starting)".into(),
+                    status => format!(" ({})", status.as_str()),
+                });
+            format!("Up {}{health}", human::span(now, started))
+        }
         (Status::Running, ..) => "Up".into(),
         (Status::Restarting, _, Some(finished)) => {
             format!("Restarting ({}) {}", state.exit_code, human::ago(now, finished))
@@ -213,7 +221,9 @@ impl Wanted {
             && self.before.is_none_or(|before| record.created < before)
             && self.since.is_none_or(|since| record.created > since)
             && filters.any("network", |network| network == record.network.as_str())
-            && filters.any("health", |health| health == "none")
+            && filters.any("health", |wanted| {
+                wanted == state.health.as_ref().map_or("none", |health| health.status.as_str())
+            })
             && filters.any("is-task", |task| matches!(task, "false" | "0"))
             && filters.any("volume", |wanted| has_mount(record, wanted))
             && filters.any("expose", |value| {

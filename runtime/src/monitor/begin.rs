@@ -73,6 +73,7 @@ pub(super) fn open_desk(paths: &Paths, record: &Record, first: Option<Connection
         stop_signal: Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM),
         cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
         is_ending: false,
+        health: None,
     })
 }
 

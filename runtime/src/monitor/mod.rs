@@ -11,6 +11,7 @@ mod connection;
 pub mod control;
 pub mod executor;
 mod forward;
+mod health;
 mod init;
 mod launch;
 mod log;
@@ -31,12 +32,14 @@ use nix::sys::prctl;
 use self::begin::{begin, leave_the_caller, open_desk};
 use self::connection::Connection;
 use self::control::Frame;
+use self::health::Physician;
 use self::launch::Launched;
 use self::ports::Held;
 use self::supervise::Desk;
 use crate::Paths;
 use crate::bundle::rootfs;
 use crate::cgroup::Hierarchies;
+use crate::container::health::Health;
 use crate::container::links;
 use crate::container::restart::Backoff;
 use crate::container::{Container, Record, State, Status, Store, Wish, reap, renumber};
@@ -96,7 +99,10 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
             client.queue(&Frame::Started);
             client.send();
         }
-        let code = supervise::supervise(desk, launched)?;
+        desk.health = Physician::new(store.paths(), &record);
+        let code = supervise::supervise(desk, launched);
+        desk.health = None;
+        let code = code?;
         let mut ended = write_end(store, &record, state, code)?;
         if desk.is_ending && matches!(ended, End::Again(_)) {
             // The host goes down: what is to run again is started when it is back.
@@ -171,7 +177,8 @@ enum End {
 fn write_end(store: &Store<'_>, record: &Record, state: State, code: u8) -> Result<End> {
     let out_of_memory = Hierarchies::here()
         .is_ok_and(|hierarchies| hierarchies.cgroup(&record.cgroup()).was_out_of_memory());
-    let mut state = State { out_of_memory, ..state.exited(code, Timestamp::now()) };
+    let health = record.health.as_ref().and_then(|_| Health::read(store.paths(), &record.id));
+    let mut state = State { out_of_memory, health, ..state.exited(code, Timestamp::now()) };
     let (record, end) = {
         // Whoever moves the container to another subnet must not write over its end, and a wish comes
         // before it or after it.

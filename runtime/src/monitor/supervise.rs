@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use super::connection::Connection;
 use super::control::Frame;
+use super::health::Physician;
 use super::launch::{Launched, Streams};
 use super::log::{Log, Stream};
 use crate::cgroup::Cgroup;
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     pub(super) cgroup: Cgroup,
     /// Was this monitor asked to end? Then no policy starts the container again.
     pub(super) is_ending: bool,
+    /// Who asks the container how it is, if anybody does.
+    pub(super) health: Option<Physician>,
 }
 
 impl Desk {
@@ -81,6 +84,9 @@ pub(super) fn supervise(desk: &mut Desk, launched: Launched) -> Result<u8> {
             if *readable {
                 desk.clients[index].receive();
             }
+        }
+        if let Some(physician) = &mut desk.health {
+            physician.turn();
         }
         obey(desk, &mut wires, &handle)?;
         wires.pass_output(desk);
@@ -174,6 +180,9 @@ fn wait(
     }
     let room_for_output = desk.clients.iter().all(Connection::has_room);
     set.extend(wires.poll_set(room_for_output));
+    let health = desk.health.as_ref();
+    set.extend(health.and_then(Physician::fd).map(|fd| PollFd::new(fd, input)));
+    let deadline = deadline.into_iter().chain(health.map(Physician::deadline)).min();
     let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
         PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)

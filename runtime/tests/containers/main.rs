@@ -11,6 +11,7 @@ mod exec;
 mod failures;
 mod files;
 mod host;
+mod health;
 mod hostile;
 mod inside;
 mod ipv6;
