@@ -66,6 +66,9 @@ enum Command {
     /// Directories that outlive containers
     #[command(subcommand)]
     Volume(commands::volume::Group),
+    /// The whole of what is here: disk, leftovers, events
+    #[command(subcommand)]
+    System(commands::system::Group),
     /// Look after containers' places on the overlay
     Network(commands::network::Args),
     /// Start what was to run when the host went down
@@ -128,6 +131,7 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Container(group) => commands::container::group(group, paths),
         Command::Image(group) => commands::image::group(group, paths),
         Command::Volume(group) => commands::volume::group(&group, paths),
+        Command::System(group) => commands::system::group(&group, paths),
         Command::Network(args) => commands::network::run(&args, paths),
         Command::Boot(args) => commands::boot::run(&args, paths),
         Command::Generate(args) => commands::generate::run(&args, paths),

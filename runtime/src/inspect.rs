@@ -134,12 +134,16 @@ fn host_config(record: &Record) -> Value {
         "MaskedPaths": security.masked_paths(),
         "ReadonlyPaths": security.readonly_paths(),
     });
+    put_tmpfs(&mut config, record);
+    config
+}
+
+fn put_tmpfs(config: &mut Value, record: &Record) {
     for mount in &record.mounts {
         if let Written::Tmpfs(options) = &mount.written {
             config["Tmpfs"][mount.target.display().to_string()] = options.as_str().into();
         }
     }
-    config
 }
 
 /// Docker's null for a list in which nothing was put.

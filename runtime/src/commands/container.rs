@@ -3,8 +3,8 @@
 use clap::Subcommand;
 
 use super::{
-    attach, cp, create, diff, exec, inspect, kill, logs, pause, port, prune, ps, rename, restart,
-    rm, run, start, stats, stop, top, unpause, update, wait,
+    attach, commit, cp, create, diff, exec, export, inspect, kill, logs, pause, port, prune, ps,
+    rename, restart, rm, run, start, stats, stop, top, unpause, update, wait,
 };
 use crate::Paths;
 use crate::commands::Code;
@@ -50,6 +50,10 @@ pub enum Common {
     Update(update::Args),
     /// Copy files between a container and the host
     Cp(cp::Args),
+    /// Make an image of what a container changed
+    Commit(commit::Args),
+    /// Write all files of a container as an archive
+    Export(export::Args),
     /// Show what a container changed of its image's files
     Diff(diff::Args),
 }
@@ -92,6 +96,8 @@ pub fn common(command: Common, paths: &Paths) -> anyhow::Result<Code> {
         Common::Stats(args) => stats::run(&args, paths),
         Common::Update(args) => update::run(&args, paths),
         Common::Cp(args) => cp::run(&args, paths),
+        Common::Commit(args) => commit::run(&args, paths),
+        Common::Export(args) => export::run(&args, paths),
         Common::Diff(args) => diff::run(&args, paths),
     }
 }

@@ -48,10 +48,10 @@ mod tests {
     use super::*;
 
     const COMMANDS: &str = "
-            attach boot container-ls container-prune container-run cp create diff events
-            exec history image-ls image-prune image-rm images import info inspect kill
-            load logs network-sync pause port ps rename restart rm rmi run start stats
-            stop tag top unpause update version volume-create volume-inspect volume-ls
+            attach boot commit container-ls container-prune container-run cp create diff events
+            exec export history image-ls image-prune image-rm images import info inspect kill
+            load logs network-sync pause port ps rename restart rm rmi run save start stats
+            stop system-df system-prune tag top unpause update version volume-create volume-inspect volume-ls
             volume-prune volume-rm wait
     ";
 

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{history, image_prune, images, import, inspect, load, rmi, tag};
+use super::{history, image_prune, images, import, inspect, load, rmi, save, tag};
 use crate::Paths;
 use crate::commands::Code;
 
@@ -13,6 +13,8 @@ pub enum Common {
     Load(load::Args),
     /// Make an image of the plain files of a root file system
     Import(import::Args),
+    /// Write images as an archive for `load`
+    Save(save::Args),
     /// Give an image another name
     Tag(tag::Args),
     /// Show how an image was made
@@ -42,6 +44,7 @@ pub fn common(command: Common, paths: &Paths) -> anyhow::Result<Code> {
     match command {
         Common::Load(args) => load::run(&args, paths),
         Common::Import(args) => import::run(&args, paths),
+        Common::Save(args) => save::run(&args, paths),
         Common::Tag(args) => tag::run(&args, paths),
         Common::History(args) => history::run(&args, paths),
     }

@@ -28,8 +28,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let filters = Filters::parse(&args.filter, &super::prune::FILTERS)?;
-    let until = until(&filters)?;
+    Filters::parse(&args.filter, &super::prune::FILTERS)?;
     let what = if args.all {
         "This will remove all images without at least one container associated to them."
     } else {
@@ -38,6 +37,13 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     if !args.force && !confirmed(what) {
         return Ok(reclaimed(0));
     }
+    Ok(reclaimed(prune(args, paths)?))
+}
+
+/// Removes them and says so; the bytes that were in them.
+pub fn prune(args: &Args, paths: &Paths) -> anyhow::Result<u64> {
+    let filters = Filters::parse(&args.filter, &super::prune::FILTERS)?;
+    let until = until(&filters)?;
     let store = Store::open(paths)?;
     let (mut removed, mut space) = (Vec::new(), 0);
     for image in store.list()? {
@@ -65,7 +71,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         }
         output::line("");
     }
-    Ok(reclaimed(space))
+    Ok(space)
 }
 
 /// Name by name: with the last of them the store asks once more whether a container uses it.

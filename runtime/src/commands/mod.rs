@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod boot;
+pub mod commit;
 pub mod container;
 pub mod cp;
 pub mod create;
@@ -9,6 +10,7 @@ pub mod diff;
 pub mod each;
 pub mod events;
 pub mod exec;
+pub mod export;
 pub mod generate;
 pub mod health;
 pub mod history;
@@ -35,10 +37,12 @@ pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
+pub mod save;
 pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod storage;
+pub mod system;
 pub mod tag;
 pub mod top;
 pub mod unpause;

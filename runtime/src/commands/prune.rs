@@ -30,11 +30,19 @@ pub const FILTERS: [&str; 3] = ["label", "label!", "until"];
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let filters = Filters::parse(&args.filter, &FILTERS)?;
-    let until = until(&filters)?;
+    Filters::parse(&args.filter, &FILTERS)?;
     if !args.force && !confirmed("This will remove all stopped containers.") {
         return Ok(reclaimed(0));
     }
+    let (space, code) = prune(args, paths)?;
+    reclaimed(space);
+    Ok(code)
+}
+
+/// Removes them and says so; the bytes that were in them.
+pub fn prune(args: &Args, paths: &Paths) -> anyhow::Result<(u64, Code)> {
+    let filters = Filters::parse(&args.filter, &FILTERS)?;
+    let until = until(&filters)?;
     let store = Store::new(paths);
     let (mut removed, mut space, mut code) = (Vec::new(), 0, Code::OK);
     for container in reap::settle_all(&store)? {
@@ -71,8 +79,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         removed.iter().for_each(output::line);
         output::line("");
     }
-    reclaimed(space);
-    Ok(code)
+    Ok((space, code))
 }
 
 /// The last line of every `prune`.

@@ -259,13 +259,15 @@ fn is_whiteout(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == 0
 }
 
-fn is_opaque(directory: &OwnedFd) -> bool {
+/// Does it hide what is below it?
+pub(crate) fn is_opaque(directory: &OwnedFd) -> bool {
     let mut value = [0; 1];
     let length = rustix::fs::fgetxattr(directory, "trusted.overlay.opaque", &mut value);
     length == Ok(1) && value == *b"y"
 }
 
-fn is_mount_point(path: &Path) -> bool {
+/// Was it made for a mount of ours?
+pub(crate) fn is_mount_point(path: &Path) -> bool {
     MOUNT_POINTS.iter().any(|point| Path::new(point) == path)
 }
 

@@ -24,11 +24,37 @@ use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::image::{Devices, extract};
 
 pub use pack::Owner;
+use pack::Scope;
 
 /// Writes what is in a directory as an archive.
 pub fn pack_contents(directory: &OwnedFd, out: impl Write, owner: Owner) -> io::Result<()> {
     let mut packer = pack::Packer::new(out, owner);
     packer.put_contents(directory)?;
+    packer.finish().map(drop)
+}
+
+/// Writes the files of one mount, as all of it is seen; what is mounted below it is an empty place.
+pub fn pack_root(root: &OwnedFd, out: impl Write) -> io::Result<()> {
+    let scope = Scope::Mount(pack::mount_of(root)?);
+    let mut packer = pack::Packer::new(out, Owner::Same).within(scope);
+    packer.put_contents(root)?;
+    packer.finish().map(drop)
+}
+
+/// What becomes of the places that were made for mounts of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MountPoints {
+    /// They are no change of the container's.
+    LeftOut,
+    /// They are the image's own.
+    Kept,
+}
+
+/// Writes an upper directory of overlayfs as a layer: what hides something below becomes a mark in the
+/// archive.
+pub fn pack_layer(upper: &OwnedFd, out: impl Write, points: MountPoints) -> io::Result<()> {
+    let mut packer = pack::Packer::new(out, Owner::Same).within(Scope::Layer(points));
+    packer.put_contents(upper)?;
     packer.finish().map(drop)
 }
 use plan::{Destination, Source};

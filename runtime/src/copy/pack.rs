@@ -8,8 +8,13 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, openat, readlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, StatxFlags, openat, readlinkat, statx,
+};
 use tar::{Builder, EntryType, Header};
+
+use super::MountPoints;
+use crate::container::changes;
 
 /// Whose the copies are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,17 +25,40 @@ pub enum Owner {
     Same,
 }
 
+/// How far it goes, and what it takes for what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scope {
+    /// All that is seen.
+    All,
+    /// One mount, by the kernel's number.
+    Mount(u64),
+    /// An upper directory of overlayfs.
+    Layer(MountPoints),
+}
+
+/// The kernel's number of the mount that something lies in.
+pub(super) fn mount_of(file: &OwnedFd) -> io::Result<u64> {
+    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok(found.stx_mnt_id)
+}
+
 /// An archive in the making.
 pub(super) struct Packer<W: Write> {
     archive: Builder<W>,
     owner: Owner,
+    scope: Scope,
     /// Files with several names, by device and number, and the first name that was seen.
     seen: HashMap<(u64, u64), PathBuf>,
 }
 
 impl<W: Write> Packer<W> {
     pub(super) fn new(out: W, owner: Owner) -> Self {
-        Self { archive: Builder::new(out), owner, seen: HashMap::new() }
+        Self { archive: Builder::new(out), owner, scope: Scope::All, seen: HashMap::new() }
+    }
+
+    /// The same, but not everything.
+    pub(super) fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Writes the end.
@@ -97,7 +125,24 @@ impl<W: Write> Packer<W> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(directory, name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        match self.scope {
+            Scope::Mount(own) if mount_of(&file)? != own => return self.put_place(&stat, path),
+            Scope::Layer(points) => {
+                if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+                    return self.put_mark(path, b".wh.", name);
+                }
+                let is_nothing = kind == FileType::Directory || stat.st_size == 0;
+                if points == MountPoints::LeftOut
+                    && is_nothing
+                    && changes::is_mount_point(&Path::new("/").join(path))
+                {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        if kind != FileType::Directory {
             return self.put(&file, &stat, path);
         }
         if is_of_the_kernel(&file)? {
@@ -106,7 +151,34 @@ impl<W: Write> Packer<W> {
         let inner = reopen(&file)?;
         // However deep it goes, one descriptor for each step is enough.
         drop(file);
+        if matches!(self.scope, Scope::Layer(_)) && changes::is_opaque(&inner) {
+            self.put_directory_itself(&stat, path)?;
+            self.put_mark(&path.join("x"), b".wh..wh.", OsStr::new(".opq"))?;
+            return self.put_below(&inner, path);
+        }
         self.put_directory(&inner, &stat, path)
+    }
+
+    /// Where something else is mounted: what it is mounted on has the same kind.
+    fn put_place(&mut self, stat: &Stat, path: &Path) -> io::Result<()> {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return self.put_directory_itself(stat, path);
+        }
+        let mut header = self.header(stat, EntryType::Regular);
+        self.archive.append_data(&mut header, path, io::empty())
+    }
+
+    /// A file whose name says something about others, beside a path.
+    fn put_mark(&mut self, path: &Path, mark: &[u8], name: &OsStr) -> io::Result<()> {
+        let marked = OsStr::from_bytes(&[mark, name.as_bytes()].concat()).to_owned();
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        self.archive.append_data(&mut header, path.with_file_name(marked), io::empty())
     }
 
     fn put_file(&mut self, file: &File, stat: &Stat, name: &Path) -> io::Result<()> {

@@ -25,7 +25,11 @@ pub enum Invalid {
 
 /// The configuration that the instructions make, in their order.
 pub(super) fn apply(changes: &[String]) -> Result<Config, Error> {
-    let mut config = Config::default();
+    apply_to(Config::default(), changes)
+}
+
+/// The same over a configuration that is there.
+pub(super) fn apply_to(mut config: Config, changes: &[String]) -> Result<Config, Error> {
     for text in changes {
         let failed = |source| Error::Change { text: text.clone(), source };
         change(&mut config, text.trim()).map_err(failed)?;

@@ -36,6 +36,8 @@ pub enum Error {
     Record { path: PathBuf, source: serde_json::Error },
     #[error("cannot write the configuration of the new image")]
     Configuration(#[source] serde_json::Error),
+    #[error("cannot write the archive")]
+    Save(#[source] io::Error),
     #[error("image {image} is damaged: layer {layer} is missing from the store")]
     LayerMissing { image: String, layer: String },
 }
@@ -71,7 +73,9 @@ impl Error {
                 io::ErrorKind::StorageFull => "free some space, or give --root another disk".into(),
                 _ => return None,
             },
-            Self::Name { .. } | Self::Configuration(_) | Self::Users(_) => return None,
+            Self::Name { .. } | Self::Configuration(_) | Self::Users(_) | Self::Save(_) => {
+                return None;
+            }
         };
         Some(text)
     }

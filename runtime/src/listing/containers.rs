@@ -226,9 +226,8 @@ impl Wanted {
             })
             && filters.any("is-task", |task| matches!(task, "false" | "0"))
             && filters.any("volume", |wanted| has_mount(record, wanted))
-            && filters.any("expose", |value| {
-                ports::names(value, record.ports.exposed.iter().copied())
-            })
+            && filters
+                .any("expose", |value| ports::names(value, record.ports.exposed.iter().copied()))
             && filters.any("publish", |value| {
                 ports::names(value, record.ports.wanted().iter().map(|it| it.port))
             })
