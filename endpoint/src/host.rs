@@ -58,11 +58,17 @@ impl Host {
             let netns = request.netns.path().to_owned();
             return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
         }
+        let own = !request.ports.is_empty() || self.has_ports(&request.owner);
         let preferred = self.clear(&mut host, &request.owner)?;
-        let Reserved { env, record, bridge } = reserve(self, &mut host, request, &preferred)?;
+        let reserved = reserve(self, &mut host, request, &preferred);
+        if reserved.is_err() {
+            // The dead may have been swept all the same.
+            self.follow_ports(false)?;
+        }
+        let Reserved { env, record, bridge } = reserved?;
         let plan = Plan::new(request, &env, &record);
         let joined = plan.carry_out(&mut host, &mut inside, &bridge).and_then(|joined| {
-            self.sync_ports()?;
+            self.follow_ports(own)?;
             Ok(joined)
         });
         if joined.is_err()
@@ -81,8 +87,9 @@ impl Host {
     /// Takes a container off the host's subnet and its address back. A success, too, if the
     /// container, its namespace, the interface or the record is gone already.
     pub fn detach(&self, owner: &Owner) -> Result<(), Error> {
+        let own = self.has_ports(owner);
         self.clear(&mut Kernel::here()?, owner)?;
-        self.sync_ports()
+        self.follow_ports(own)
     }
 
     /// Takes back what belongs to owners of `keeper` that are not `alive`, and returns them. An
@@ -95,10 +102,11 @@ impl Host {
     ) -> Result<Vec<Owner>, Error> {
         let mut host = Kernel::here()?;
         let pool = self.pool();
-        let (mut reclaimed, mut first_error) = (Vec::new(), None);
+        let (mut reclaimed, mut first_error, mut own) = (Vec::new(), None, false);
         for entry in pool.entries()? {
             let undone = match pool.read(&entry) {
                 Ok(Some(record)) if record.owner.keeper == *keeper && !alive(&record.owner) => {
+                    own |= !record.ports.is_empty();
                     self.undo(&mut host, &entry).map(|()| reclaimed.push(record.owner))
                 }
                 Ok(_not_theirs_or_alive) => Ok(()),
@@ -106,7 +114,7 @@ impl Host {
             };
             first_error = first_error.or(undone.err());
         }
-        first_error = first_error.or(self.sync_ports().err());
+        first_error = first_error.or(self.follow_ports(own).err());
         first_error.map_or(Ok(reclaimed), Err)
     }
 

@@ -5,24 +5,26 @@
 //! crash sees that there is something left to do, and without one nobody has to look. The rules
 //! are always made from all records, under a lock: the last writer has seen the newest.
 
+mod note;
+
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use twill_core::firewall::Engine;
 use twill_core::firewall::ports::{Protocol, Publication, sort};
 use twill_core::ids::Family;
-use twill_net::ports::{Left, Writer, is_ipv6_there};
+use twill_net::blocking::Kernel;
+use twill_net::ports::{Change, Left, Writer, is_ipv6_there};
 use twill_net::sysctl;
 
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::Record;
+use crate::renumber::of_owner;
 use crate::request::Owner;
-use crate::reserve::boot_id;
+use crate::reserve::{boot_id, is_dead};
+use note::Note;
 
 /// A port of a container that the host passes on.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -43,11 +45,24 @@ impl Port {
     /// Can only one of the two be there?
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {
-        let everywhere = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+        let met = |family: Family| {
+            let [one, other] = [self, other].map(|port| port.at(family));
+            let everywhere = |at: Option<IpAddr>| at.is_some_and(|ip| ip.is_unspecified());
+            one.is_some()
+                && other.is_some()
+                && (everywhere(one) || everywhere(other) || one == other)
+        };
         (self.protocol, self.host_port) == (other.protocol, other.host_port)
-            && (everywhere(self.host_ip)
-                || everywhere(other.host_ip)
-                || self.host_ip == other.host_ip)
+            && [Family::V4, Family::V6].into_iter().any(met)
+    }
+
+    /// Its address of that family, if it has one: `0.0.0.0` is all of IPv4, and none given all of both.
+    fn at(&self, family: Family) -> Option<IpAddr> {
+        let everywhere = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Some(self.host_ip.unwrap_or(everywhere)).filter(|ip| Family::of(*ip) == family)
     }
 
     /// Where it is reached, in Docker's words: `0.0.0.0:80`.
@@ -56,20 +71,6 @@ impl Port {
         let ip = self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         std::net::SocketAddr::new(ip, self.host_port).to_string()
     }
-}
-
-/// What is known of the rules that are there.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Note {
-    /// Nothing of an earlier boot is there.
-    boot_id: String,
-    engine: Engine,
-    /// Do the rules stand as the note says? Else they may be those before, too.
-    settled: bool,
-    publications: Vec<Publication>,
-    /// How nft printed its table.
-    printed: String,
 }
 
 /// How the agent left the rules.
@@ -86,7 +87,7 @@ pub enum Kept {
 impl Host {
     /// Whose ports are published.
     pub fn published(&self) -> Result<Vec<(Owner, Port)>, Error> {
-        let records = self.records()?.into_iter();
+        let records = self.publishing()?.into_iter();
         let all = records.flat_map(|Record { owner, ports, .. }| {
             ports.into_iter().map(move |port| (owner.clone(), port))
         });
@@ -148,17 +149,13 @@ impl Host {
             Some(engine) => engine,
             None => writer.choose()?,
         };
-        let mut bridges: BTreeMap<&str, bool> = BTreeMap::new();
-        for (all, on) in [(had, false), (&wanted, true)] {
-            let ipv4 = all.iter().filter(|it| it.family() == Family::V4);
-            bridges.extend(ipv4.map(|it| (it.bridge.as_str(), on)));
-        }
+        let bridges = bridges(had, &wanted);
         let printed = note.map(|note| note.printed.clone()).unwrap_or_default();
         let about = Note {
             boot_id: boot_id()?,
             engine,
             settled: false,
-            publications: had.iter().chain(&wanted).cloned().collect(),
+            publications: both(had, &wanted),
             printed,
         };
         let same =
@@ -178,6 +175,7 @@ impl Host {
             sysctl::ensure_loopback_routed(bridge, *on)?;
         }
         let changed = left.changed;
+        redirect(note, &wanted, changed);
         if same && left.printed == about.printed {
             return Ok(changed);
         }
@@ -190,12 +188,47 @@ impl Host {
         Ok(changed)
     }
 
-    /// All that is published, as rules have to come. While a container moves to another subnet it has two
-    /// records: the one of the host's blocks of now counts.
-    fn publications(&self) -> Result<Vec<Publication>, Error> {
+    /// The same for whoever joins or leaves: only owners with ports of their `own` have to fail, what is
+    /// due to the others' is done by the next one, or by the agent.
+    pub(crate) fn follow_ports(&self, own: bool) -> Result<(), Error> {
+        match self.sync_ports() {
+            Err(error) if !own => {
+                tracing::warn!(%error, "cannot bring the rules of published ports up to date");
+                Ok(())
+            }
+            synced => synced,
+        }
+    }
+
+    /// Has that owner ports, as far as can be read?
+    pub(crate) fn has_ports(&self, owner: &Owner) -> bool {
+        let records = of_owner(&self.pool(), owner).unwrap_or_default();
+        records.iter().any(|record| !record.ports.is_empty())
+    }
+
+    /// The records with ports of those who can still be reached. A container whose monitor was killed
+    /// keeps its record until somebody sweeps, and nobody may follow it to its address meanwhile.
+    fn publishing(&self) -> Result<Vec<Record>, Error> {
         let boot_id = boot_id()?;
         let mut records = self.records()?;
         records.retain(|record| !record.ports.is_empty() && record.boot_id == boot_id);
+        if records.is_empty() {
+            return Ok(records);
+        }
+        let mut host = Kernel::here()?;
+        let mut living = Vec::new();
+        for record in records {
+            if !is_dead(&mut host, &record)? {
+                living.push(record);
+            }
+        }
+        Ok(living)
+    }
+
+    /// All that is published, as rules have to come. While a container moves to another subnet it has two
+    /// records: the one of the host's blocks of now counts.
+    fn publications(&self) -> Result<Vec<Publication>, Error> {
+        let mut records = self.publishing()?;
         if records.is_empty() {
             return Ok(Vec::new());
         }
@@ -216,39 +249,37 @@ impl Host {
         sort(&mut all);
         Ok(all)
     }
+}
 
-    fn lock_ports(&self) -> Result<fs::File, Error> {
-        let path = self.state.join("ports.lock");
-        fs::create_dir_all(&self.state)
-            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&path))
-            .and_then(|file| file.lock().map(|()| file))
-            .map_err(|source| Error::Pool { path, source })
+/// Those with containers of IPv4: is there one with ports now?
+fn bridges<'a>(had: &'a [Publication], wanted: &'a [Publication]) -> BTreeMap<&'a str, bool> {
+    let mut bridges = BTreeMap::new();
+    for (all, on) in [(had, false), (wanted, true)] {
+        let ipv4 = all.iter().filter(|it| it.family() == Family::V4);
+        bridges.extend(ipv4.map(|it| (it.bridge.as_str(), on)));
     }
+    bridges
+}
 
-    /// `None` if nothing was written since the host came up. One that was torn is no knowledge either.
-    fn note(&self) -> Result<Option<Note>, Error> {
-        let path = self.note_path();
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|source| Error::Pool { path, source })?,
-        };
-        let boot_id = boot_id()?;
-        let note: Option<Note> = serde_json::from_slice(&text).ok();
-        Ok(note.filter(|note| note.boot_id == boot_id))
+/// Leads flows that were on their way by the rules of now. Where it is not certain what the rules were, all
+/// are looked at.
+fn redirect(note: Option<&Note>, wanted: &[Publication], changed: bool) {
+    let had = note.map(|note| note.publications.as_slice()).unwrap_or_default();
+    let all = changed || !note.is_some_and(|it| it.settled);
+    let change = Change {
+        new: wanted.iter().filter(|it| all || !had.contains(it)).collect(),
+        gone: had.iter().filter(|it| !wanted.contains(it)).collect(),
+    };
+    if let Err(error) = change.redirect() {
+        // The rules stand; who waits long enough is led by them.
+        tracing::warn!(%error, "flows of UDP may go on to where they were led before");
     }
+}
 
-    fn put_note(&self, note: &Note) -> Result<(), Error> {
-        let (path, new) = (self.note_path(), self.state.join(".ports.new"));
-        let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::from);
-        let written = text.and_then(|text| fs::write(&new, text));
-        written
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|source| Error::Pool { path, source })
-    }
-
-    fn note_path(&self) -> PathBuf {
-        self.state.join("ports.json")
-    }
+/// Each once, however often nothing could be written.
+fn both(had: &[Publication], wanted: &[Publication]) -> Vec<Publication> {
+    let new = wanted.iter().filter(|it| !had.contains(it));
+    had.iter().chain(new).cloned().collect()
 }
 
 impl Record {
@@ -288,13 +319,41 @@ mod tests {
             ("another port", port("tcp", "", 81), false),
             ("one address of all", port("tcp", "192.0.2.1", 80), true),
             ("all, spelt out", port("tcp", "0.0.0.0", 80), true),
+            ("all of IPv6", port("tcp", "::", 80), true),
+            ("one of IPv6", port("tcp", "2001:db8::1", 80), true),
         ] {
             assert_eq!(wide.clashes(&other), want, "{name}");
             assert_eq!(other.clashes(&wide), want, "{name}, the other way round");
         }
-        assert!(!port("tcp", "192.0.2.1", 80).clashes(&port("tcp", "192.0.2.2", 80)));
-        assert!(port("tcp", "192.0.2.1", 80).clashes(&port("tcp", "192.0.2.1", 80)));
+        for (one, other, want) in [
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("0.0.0.0", "192.0.2.1", true),
+            ("0.0.0.0", "2001:db8::1", false),
+            ("0.0.0.0", "::", false),
+            ("::", "192.0.2.1", false),
+            ("::", "2001:db8::1", true),
+        ] {
+            let [a, b] = [one, other].map(|ip| port("tcp", ip, 80));
+            assert_eq!((a.clashes(&b), b.clashes(&a)), (want, want), "{one} and {other}");
+        }
         assert_eq!(wide.place(), "0.0.0.0:80");
         assert_eq!(port("tcp", "::1", 80).place(), "[::1]:80");
+    }
+
+    #[test]
+    fn what_is_noted_does_not_grow_while_nothing_can_be_written() {
+        let one = |port: u16| Publication {
+            protocol: Protocol::Tcp,
+            at: None,
+            port,
+            to: ([10, 5, 1, 2], port).into(),
+            bridge: "twill0".to_owned(),
+            subnet: "10.5.1.0/24".parse().unwrap(),
+        };
+        let (had, wanted) = ([one(1), one(2)], [one(2), one(3)]);
+        let noted = both(&had, &wanted);
+        assert_eq!(noted, [one(1), one(2), one(3)]);
+        assert_eq!(both(&noted, &wanted), noted);
     }
 }

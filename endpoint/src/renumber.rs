@@ -57,6 +57,7 @@ impl Host {
         // Who leaves takes the pair away first and looks for records after that.
         if host.link(&target.host_interface)?.is_none() {
             pool.release(&Entry::of(&target))?;
+            self.follow_ports(false)?;
             return Ok(None);
         }
         let mac = moved?;
@@ -64,7 +65,7 @@ impl Host {
             pool.release(&Entry::of(record))?;
         }
         bridge::leave(&mut host, &target, &old, &moving(&pool, &env)?)?;
-        self.sync_ports()?;
+        self.follow_ports(!target.ports.is_empty())?;
         Ok(Some(Placement { places: target.places().collect(), mac, mtu: env.mtu }))
     }
 
@@ -90,11 +91,11 @@ impl Host {
                 bridge::ensure(&mut host, &wanted)?;
             }
         }
-        self.sync_ports()
+        self.follow_ports(false)
     }
 }
 
-fn of_owner(pool: &Pool, owner: &Owner) -> Result<Vec<Record>, Error> {
+pub(crate) fn of_owner(pool: &Pool, owner: &Owner) -> Result<Vec<Record>, Error> {
     let mut found = Vec::new();
     for entry in pool.entries_of(owner)? {
         found.extend(pool.read(&entry)?);

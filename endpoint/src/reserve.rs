@@ -171,7 +171,7 @@ fn sweep(pool: &Pool, host: &mut Kernel, suspected: impl Fn(&Entry) -> bool) -> 
 
 /// The interface goes with the namespace, but there is none yet while a container is being joined:
 /// both must be gone. A path can lead to another namespace by now, so the number is compared.
-fn is_dead(host: &mut Kernel, record: &Record) -> Result<bool, Error> {
+pub(crate) fn is_dead(host: &mut Kernel, record: &Record) -> Result<bool, Error> {
     if host.link(&record.host_interface)?.is_some() {
         return Ok(false);
     }

@@ -285,6 +285,13 @@ pub enum Error {
         /// The kind.
         variant: Variant,
     },
+    /// The kernel's memory of connections is closed to us.
+    #[error("cannot make the kernel forget where connections of former rules led")]
+    ForgetFlows {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The socket that tells of changed rules cannot be had.
     #[error("cannot listen for changes of the firewall rules")]
     WatchRules {

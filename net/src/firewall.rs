@@ -4,7 +4,6 @@
 //! ever meets half a chain. The rules themselves, and which engine they are for, are
 //! `twill_core::firewall`'s.
 
-mod attributes;
 mod counters;
 mod gate;
 mod generation;

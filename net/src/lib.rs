@@ -12,6 +12,7 @@ pub mod blocking;
 pub mod capabilities;
 #[cfg(feature = "agent")]
 pub mod command;
+mod conntrack;
 #[cfg(feature = "agent")]
 pub mod errand;
 mod error;
@@ -19,6 +20,7 @@ mod error;
 pub mod firewall;
 #[cfg(feature = "agent")]
 pub mod kernel;
+mod netfilter;
 pub mod netns;
 #[cfg(feature = "agent")]
 pub mod ping;

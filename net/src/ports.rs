@@ -3,20 +3,23 @@
 //! For programs that do one thing and end, and for the agent beside its own rules: nothing here is
 //! asynchronous. All rules are written at once, in one transaction for each engine and family.
 
+mod flows;
 mod iptables;
 mod program;
 
 use std::path::Path;
 
-use twill_core::firewall::choose::{self, Host, Wish};
+use twill_core::firewall::choose::{self, Host, Missing, Wish};
 use twill_core::firewall::iptables::Role;
 use twill_core::firewall::ports::{Publication, TABLE, table, transaction};
-use twill_core::firewall::{Engine, nftables};
+use twill_core::firewall::{Engine, Variant, nftables};
 use twill_core::ids::Family;
 
 use crate::Error;
 use iptables::Iptables;
 use program::run;
+
+pub use flows::Change;
 
 /// What this host can write rules with.
 #[derive(Debug)]
@@ -70,17 +73,11 @@ impl Writer {
         publications: &[Publication],
         before: &Left,
     ) -> Result<Left, Error> {
+        if let Engine::Iptables(variant) = engine {
+            self.check(variant, publications)?;
+        }
         let nft = if engine == Engine::Nftables { table(publications) } else { String::new() };
         let mut left = if self.nft { write_table(&nft, before)? } else { Left::default() };
-        let missing = |family| {
-            publications.iter().any(|it| it.family() == family)
-                && !self.iptables.iter().any(|it| it.family == family)
-        };
-        if let Engine::Iptables(variant) = engine
-            && missing(Family::V6)
-        {
-            return Err(Error::NoIp6tables { variant });
-        }
         for iptables in &self.iptables {
             let role = match engine {
                 Engine::Iptables(variant) if variant == iptables.variant => Role::Whole,
@@ -90,6 +87,43 @@ impl Writer {
             left.changed |= iptables.ensure(publications, role)?;
         }
         Ok(left)
+    }
+
+    /// What there is of ours, in words.
+    pub fn leftovers(&self) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        for iptables in &self.iptables {
+            if iptables.lacks(&[], Role::Nothing)?.is_some() {
+                let Iptables { family, variant, .. } = iptables;
+                found.push(format!(
+                    "chains of published ports for {family} in iptables ({variant})"
+                ));
+            }
+        }
+        if self.nft && !list()?.is_empty() {
+            found.push(format!("nftables table inet {TABLE}"));
+        }
+        Ok(found)
+    }
+
+    /// Takes all of that away.
+    pub fn clear(&self) -> Result<(), Error> {
+        self.ensure(Engine::None, &[], &Left::default()).map(drop)
+    }
+
+    /// Rules of the other kind would be no substitute.
+    fn check(&self, variant: Variant, publications: &[Publication]) -> Result<(), Error> {
+        let missing = |family| {
+            publications.iter().any(|it| it.family() == family)
+                && !self.iptables.iter().any(|it| (it.family, it.variant) == (family, variant))
+        };
+        if missing(Family::V4) {
+            return Err(Error::NoFirewall { source: Missing::Iptables });
+        }
+        if missing(Family::V6) {
+            return Err(Error::NoIp6tables { variant });
+        }
+        Ok(())
     }
 }
 

@@ -134,7 +134,8 @@ pub fn table(publications: &[Publication]) -> String {
             })
         })
         .collect();
-    let outside = ["iifname != \"lo\" ip daddr 127.0.0.0/8 drop".to_owned()];
+    let outside =
+        ["saddr", "daddr"].map(|end| format!("iifname != \"lo\" ip {end} 127.0.0.0/8 drop"));
     let chains = [
         chain("arriving", "nat hook prerouting priority -100", &turn),
         chain("leaving", "nat hook output priority -100", &turn),
@@ -227,6 +228,7 @@ pub(super) mod tests {
 
 	chain no-loopback {
 		type filter hook prerouting priority -300; policy accept;
+		iifname != "lo" ip saddr 127.0.0.0/8 drop
 		iifname != "lo" ip daddr 127.0.0.0/8 drop
 	}
 }

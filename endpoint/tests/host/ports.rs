@@ -271,3 +271,82 @@ fn what_others_take_away_comes_back() {
     eventually("nobody answers", || ask(("127.0.0.1", 8080)).is_none());
     assert!(!shell("iptables-save; nft list ruleset").contains("8080"));
 }
+
+#[test]
+fn rules_of_a_killed_container_go_without_anybody_who_sweeps() {
+    let Some(world) = World::new(SUBNET) else { return };
+    let web = world.container();
+    world.host.attach(&with_ports("web", &web, &[port("tcp", "", (8080, 80))])).unwrap();
+    assert!(shell("iptables-save; nft list ruleset").contains("8080"));
+    drop(web);
+    eventually("the agent's look follows", || world.host.keep_ports(None).unwrap() != Kept::Right);
+    assert!(!shell("iptables-save; nft list ruleset").contains("8080"));
+    assert_eq!(world.host.published().unwrap(), []);
+    assert_eq!(world.host.records().unwrap().len(), 1, "its record is not the agent's to release");
+}
+
+#[test]
+fn only_owners_with_ports_fail_when_rules_cannot_be_written() {
+    let Some(world) = World::new(SUBNET) else { return };
+    let (web, other) = (world.container(), world.container());
+    let ports = [port("tcp", "", (8080, 80))];
+    world.host.attach(&with_ports("web", &web, &ports)).unwrap();
+    let lock = world.host.state.join("ports.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    world.host.attach(&request("other", &other)).unwrap();
+    world.host.detach(&owner("other")).unwrap();
+    let more = [port("tcp", "", (8081, 80))];
+    world.host.attach(&with_ports("other", &other, &more)).unwrap_err();
+    assert_eq!(world.host.published().unwrap().len(), 1, "what failed left nothing");
+    world.host.detach(&owner("web")).unwrap_err();
+    std::fs::remove_dir(&lock).unwrap();
+    world.host.detach(&owner("other")).unwrap();
+    assert!(!shell("iptables-save; nft list ruleset").contains("8080"), "the next one did it");
+}
+
+#[test]
+fn the_old_iptables_of_a_family_is_used_though_it_was_idle() {
+    let Some(world) = World::new(BOTH) else { return };
+    let web = world.container();
+    shell("iptables-legacy -N MINE; iptables-legacy -A MINE -s 203.0.113.0/24 -j DROP");
+    let first = [port("tcp", "127.0.0.1", (9, 9))];
+    world.host.attach(&with_ports("first", &world.container(), &first)).unwrap();
+    let legacy = Engine::Iptables(twill_core::firewall::Variant::Legacy);
+    world.host.keep_ports(Some(legacy)).unwrap();
+    world.host.attach(&with_ports("web", &web, &[port("tcp", "", (8080, 80))])).unwrap();
+    assert!(shell("ip6tables-legacy-save").contains("--dport 8080"));
+}
+
+#[test]
+fn a_client_of_udp_that_keeps_sending_is_led_by_the_rules_of_now() {
+    for (engine, world) in hosts() {
+        let (first, outsider) = (world.container(), outsider(&world));
+        world.host.attach(&with_ports("first", &first, &[port("tcp", "", (9, 9))])).unwrap();
+        world.host.keep_ports(Some(engine)).unwrap();
+        // As a monitor holds it.
+        let held = UdpSocket::bind(("0.0.0.0", 8080)).unwrap();
+        let client = outsider.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        for socket in [&held, &client] {
+            socket.set_read_timeout(Some(LIMIT)).unwrap();
+        }
+        client.connect((HOST, 8080)).unwrap();
+        let arrives = |name: &str| {
+            client.send(b"?").unwrap();
+            held.recv(&mut [0; 8]).unwrap_or_else(|error| panic!("{engine}, {name}: {error}"));
+        };
+        arrives("before");
+        for name in ["one", "two"] {
+            let container = world.container();
+            let ports = [port("udp", "", (8080, 80))];
+            world.host.attach(&with_ports(name, &container, &ports)).unwrap();
+            serve(&container, name, 80);
+            client.send(b"?").unwrap();
+            let mut said = [0; 8];
+            let length = client.recv(&mut said).unwrap_or_default();
+            assert_eq!(String::from_utf8_lossy(&said[..length]), name, "{engine}");
+            world.host.detach(&owner(name)).unwrap();
+        }
+        arrives("after");
+    }
+}

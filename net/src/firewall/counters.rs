@@ -8,8 +8,8 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use twill_core::firewall::gate::{Count, Refused, Table};
 use twill_core::ids::Family;
 
-use super::attributes::{REQUEST, attributes, nftables, open, push, question, with_length};
 use crate::Error;
+use crate::netfilter::{REQUEST, attributes, nftables, open, push, question, split, with_length};
 
 /// `NFT_MSG_GETOBJ`, and what it is answered with, once a counter.
 const ASK: u16 = nftables(19);
@@ -61,14 +61,6 @@ pub(super) fn refused_by(table: &Table, family: Family) -> Result<Refused, Error
             rest = behind;
         }
     }
-}
-
-/// The first of several messages, which begin at multiples of four.
-fn split(messages: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = u32::from_ne_bytes(messages.get(..4)?.try_into().ok()?);
-    let length = usize::try_from(length).ok()?.max(4);
-    let behind = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((messages.get(..length)?, behind))
 }
 
 fn read(counter: &[u8], refused: &mut Refused) -> Option<()> {

@@ -6,8 +6,8 @@ use std::io;
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::attributes::{REQUEST, attributes, nftables, open, question};
 use crate::Error;
+use crate::netfilter::{REQUEST, attributes, nftables, open, question};
 
 /// `NFT_MSG_GETGEN`, and what it is answered with.
 const ASK: u16 = nftables(16);
@@ -32,8 +32,8 @@ fn number(answer: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::attributes::push;
     use super::*;
+    use crate::netfilter::push;
 
     #[test]
     fn answers() {

@@ -20,8 +20,8 @@ pub(super) struct Iptables {
 }
 
 impl Iptables {
-    /// First the one that `iptables` means, or `ip6tables`; the old kind only if it has rules, as to ask it for
-    /// a table would make it.
+    /// First the one that `iptables` means, or `ip6tables`. The old kind may be idle and be wanted all the
+    /// same, as its sibling of the other family is in use.
     pub(super) fn all(family: Family) -> Result<Vec<Self>, Error> {
         let name = match family {
             Family::V4 => "iptables",
@@ -40,14 +40,14 @@ impl Iptables {
         for (variant, suffix) in [(Variant::NfTables, "nft"), (Variant::Legacy, "legacy")] {
             let other = of(variant, format!("{name}-{suffix}"));
             let known = found.iter().any(|it| it.variant == variant);
-            if !known && !other.is_idle() && run(&other.name, &["--version"], "").is_ok() {
+            if !known && run(&other.name, &["--version"], "").is_ok() {
                 found.push(other);
             }
         }
         Ok(found)
     }
 
-    /// Has the old interface no table at all?
+    /// Has the old interface no table at all? To ask it for one would make it.
     fn is_idle(&self) -> bool {
         let names = match self.family {
             Family::V4 => "/proc/thread-self/net/ip_tables_names",
@@ -64,12 +64,19 @@ impl Iptables {
         run(&format!("{}-save", self.name), &[], "").map(|text| Ruleset::parse(&text))
     }
 
+    /// What has to be written, if anything.
+    pub(super) fn lacks(
+        &self,
+        publications: &[Publication],
+        role: Role,
+    ) -> Result<Option<String>, Error> {
+        let text = published::transaction((publications, self.family), role, &self.list()?);
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
     /// Tells whether anything had to be written.
     pub(super) fn ensure(&self, publications: &[Publication], role: Role) -> Result<bool, Error> {
-        let text = published::transaction((publications, self.family), role, &self.list()?);
-        if text.is_empty() {
-            return Ok(false);
-        }
+        let Some(text) = self.lacks(publications, role)? else { return Ok(false) };
         // Without --wait it fails at once when somebody else holds the lock.
         let wait = ["--noflush", "--wait=10"];
         run(&format!("{}-restore", self.name), &wait, &text).map(|_nothing| true)

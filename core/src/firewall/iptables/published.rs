@@ -4,8 +4,8 @@
 //!   to one of its own, to the container.
 //! * `TWILL-PORTS-SNAT` makes the host the sender where a container would answer past it.
 //! * `TWILL-PORTS-FWD` lets such packets pass, before anybody drops them.
-//! * `TWILL-PORTS-RAW` keeps everybody but the host itself from the host's loopback, which the switch
-//!   that lets it reach containers would open.
+//! * `TWILL-PORTS-RAW` keeps everybody but the host itself from the host's loopback, and from speaking in
+//!   its name: the switch that lets it reach containers would open both.
 
 use super::{Chain, Role, Ruleset, Table, Wanted, assemble, bring, place, remove};
 use crate::firewall::ports::{Publication, bridges, sources};
@@ -61,7 +61,9 @@ fn rules(publications: &[Publication], chain: Chain) -> Vec<String> {
         }
         _loopback => {
             let ipv4 = publications.iter().any(|it| it.family() == Family::V4);
-            ipv4.then(|| LOOPBACK.rule("-d 127.0.0.0/8 ! -i lo", "DROP")).into_iter().collect()
+            let ends = if ipv4 { ["-s", "-d"].as_slice() } else { &[] };
+            let outside = |end| LOOPBACK.rule(&format!("{end} 127.0.0.0/8 ! -i lo"), "DROP");
+            ends.iter().map(outside).collect()
         }
     }
 }
@@ -152,6 +154,7 @@ mod tests {
             format!(
                 "-A TWILL-PORTS-FWD -s 10.5.1.3/32 -i twill0 -p tcp -m tcp --sport 80 -m conntrack --ctstate DNAT {comment} -j ACCEPT"
             ),
+            format!("-A TWILL-PORTS-RAW -s 127.0.0.0/8 ! -i lo {comment} -j DROP"),
             format!("-A TWILL-PORTS-RAW -d 127.0.0.0/8 ! -i lo {comment} -j DROP"),
             format!("-A PREROUTING {comment} -j TWILL-PORTS"),
             format!("-A OUTPUT {comment} -j TWILL-PORTS-OUT"),

@@ -1,18 +1,19 @@
 //! Messages of nfnetlink, as far as they are asked for here: headers and attributes.
 
 /// The headers of netlink and of nfnetlink.
-pub(super) const HEADERS: usize = 16 + 4;
+const HEADERS: usize = 16 + 4;
 
 /// `NLM_F_REQUEST`.
-pub(super) const REQUEST: u16 = 1;
+pub(crate) const REQUEST: u16 = 1;
 
 /// The subsystem `NFNL_SUBSYS_NFTABLES`, in which messages have numbers of their own.
-pub(super) const fn nftables(message: u16) -> u16 {
+#[cfg(feature = "agent")]
+pub(crate) const fn nftables(message: u16) -> u16 {
     (10 << 8) | message
 }
 
 /// A question without attributes, or before they are put behind it.
-pub(super) fn question(kind: u16, flags: u16, family: u8) -> Vec<u8> {
+pub(crate) fn question(kind: u16, flags: u16, family: u8) -> Vec<u8> {
     let mut message = vec![0; HEADERS];
     message[4..6].copy_from_slice(&kind.to_ne_bytes());
     message[6..8].copy_from_slice(&flags.to_ne_bytes());
@@ -21,19 +22,27 @@ pub(super) fn question(kind: u16, flags: u16, family: u8) -> Vec<u8> {
 }
 
 /// Tells in the header how long the message has become.
-pub(super) fn with_length(mut message: Vec<u8>) -> Vec<u8> {
+pub(crate) fn with_length(mut message: Vec<u8>) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     message[..4].copy_from_slice(&length.to_ne_bytes());
     message
 }
 
 /// What kind of message it is, and what follows its headers.
-pub(super) fn open(message: &[u8]) -> Option<(u16, &[u8])> {
+pub(crate) fn open(message: &[u8]) -> Option<(u16, &[u8])> {
     Some((short(message.get(4..)?)?, message.get(HEADERS..).unwrap_or_default()))
 }
 
+/// The first of several messages, which begin at multiples of four.
+pub(crate) fn split(messages: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = u32::from_ne_bytes(messages.get(..4)?.try_into().ok()?);
+    let length = usize::try_from(length).ok()?.max(4);
+    let behind = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some((messages.get(..length)?, behind))
+}
+
 /// Attributes are a length, a type and a value, at multiples of four; reading ends where that is not so.
-pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(short(rest)?);
         // Two bits of the type say how the value is written.
@@ -45,7 +54,7 @@ pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
 }
 
 /// Puts one more behind a message; not for values of 64 kilobytes.
-pub(super) fn push(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn push(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     message.extend(length.to_ne_bytes());
     message.extend(kind.to_ne_bytes());
