@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use twill_core::ids::NetworkName;
+use twill_core::ids::{Family, NetworkName};
 use twill_core::serving::is_tunnel;
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::Kernel;
@@ -21,6 +21,7 @@ use twill_net::blocking::{self, Link};
 use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Programs;
 use twill_net::kernel::MarkedRoute;
+use twill_net::ports::{Writer, is_ipv6_there};
 
 use crate::departed;
 use crate::failure::{self, Failure};
@@ -162,7 +163,8 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
             return Err(failure.hint("`twill rm -f` them and delete the pods first; or --force"));
         }
     }
-    let (firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
+    let (mut firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
+    firewall.extend(ports()?.leftovers()?);
     Ok(Found {
         firewall,
         routes,
@@ -173,8 +175,15 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     })
 }
 
+/// Who looks after the rules of published ports.
+fn ports() -> Result<Writer, twill_net::Error> {
+    let ipv6 = is_ipv6_there().then_some(Family::V6);
+    Writer::probe(&[Family::V4].into_iter().chain(ipv6).collect::<Vec<_>>())
+}
+
 fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
-    let mut files = vec![cleanup.files.socket.clone()];
+    let socket = &cleanup.files.socket;
+    let mut files = vec![socket.clone(), socket.with_file_name("resolvers")];
     for network in of_networks(&cleanup.files) {
         let Files { subnet_file, docker_options_file, state_dir, .. } = &network;
         files.extend([subnet_file.clone(), docker_options_file.clone()]);
@@ -243,6 +252,7 @@ async fn remove(
         errors.extend(kernel.drop_device(&link.name).await.err().map(Failure::from));
     }
     errors.extend(programs.clear().await.err().map(Failure::from));
+    errors.extend(ports().and_then(|ports| ports.clear()).err().map(Failure::from));
     // Without its device a lock says nothing any more; with it, it is needed the next time.
     let complete = errors.is_empty();
     for file in found.files {

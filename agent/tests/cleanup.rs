@@ -33,6 +33,8 @@ fn comes_and_goes((config, peer): (&str, &str), engine: &str) {
     twilld.says("bootstrap done");
     wait_for("a route to the peer", || !ip("route show proto 84").is_empty());
     sh("ip link add twill0 address 02:42:0a:58:09:01 type bridge");
+    sh("nft add table inet twill-ports");
+    sh("iptables -t nat -N TWILL-PORTS");
     let running = cleanup("--yes").expect_err("an agent runs");
     assert!(running.contains("another twilld"), "{running}");
     twilld.stops();
