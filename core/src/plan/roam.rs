@@ -8,7 +8,8 @@ use crate::wireguard::PublicKey;
 
 /// What is to be made of `actual`: a peer that has just proven who it is from another address, behind a
 /// translation of addresses perhaps, is left there, or each look would cut it off. Only until its lease says
-/// something else than when the kernel was as `stood` says.
+/// that it is elsewhere than when the kernel was as `stood` says; an agent that has just come knows of nothing
+/// that stood.
 #[must_use]
 pub fn settled(
     actual: &BTreeMap<(IfIndex, PublicKey), Wire>,
@@ -17,8 +18,9 @@ pub fn settled(
 ) -> BTreeMap<(IfIndex, PublicKey), Wire> {
     let settled = |(peer, wire): (&(IfIndex, PublicKey), &Wire)| {
         let want = wanted.wires.get(peer).filter(|want| {
-            let same = stood.is_some_and(|stood| stood.wires.get(peer) == Some(want));
-            same && alive.contains(peer)
+            let before = stood.and_then(|stood| stood.wires.get(peer));
+            let moved = before.is_some_and(|before| before.endpoint != want.endpoint);
+            !moved && alive.contains(peer)
         });
         let endpoint = want.map_or(wire.endpoint, |want| want.endpoint);
         (*peer, Wire { endpoint, ..*wire })
@@ -41,7 +43,13 @@ mod tests {
             ("it speaks from elsewhere", before.clone(), alive.clone(), told),
             ("it is silent", before, BTreeSet::new(), elsewhere),
             ("its lease has changed", Some(tables(wire("192.0.2.9:1"))), alive.clone(), elsewhere),
-            ("nobody knows what stood", None, alive, elsewhere),
+            (
+                "another option has changed",
+                Some(tables(Wire { keepalive: 9, ..told })),
+                alive.clone(),
+                told,
+            ),
+            ("nobody knows what stood", None, alive, told),
         ] {
             let actual = tables(elsewhere).wires;
             let found = settled(&actual, (&tables(told), stood.as_ref()), &alive);

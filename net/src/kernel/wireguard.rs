@@ -110,7 +110,7 @@ impl Kernel {
         if !change.is_empty() {
             self.mended.devices.fetch_add(1, Relaxed);
             change.insert(0, Attribute::IfIndex(link.index.0));
-            let set = self.talk(move |talk| talk.set(change)).await;
+            let set = self.talk(move |talk| talk.set(&change)).await;
             set.map_err(|source| Error::SetInterface {
                 name: link.name.clone(),
                 property: "key or port",
@@ -158,7 +158,7 @@ impl Kernel {
             let mut refused = Vec::new();
             for change in changes {
                 let Some(request) = message::request(change) else { continue };
-                match talk.set(request) {
+                match talk.set(&request) {
                     // A peer goes with its device.
                     Err(error) if matches!(change, Change::DropWire(..)) && is_gone(&error) => {}
                     Err(error) => refused.push((change, error)),

@@ -1,5 +1,6 @@
 //! What the kernel says of a device and its peers, and what it is told of them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use super::{Device, Met};
 
 /// The device, of all parts of its description.
 pub(super) fn told(parts: Vec<WireguardMessage>) -> Device {
-    let mut device = Device::default();
+    let (mut device, mut blocks) = (Device::default(), Blocks::new());
     for attribute in parts.into_iter().flat_map(|part| part.attributes) {
         match attribute {
             WireguardAttribute::ListenPort(port) => device.keyed.port = port,
@@ -24,28 +25,36 @@ pub(super) fn told(parts: Vec<WireguardMessage>) -> Device {
             WireguardAttribute::Fwmark(mark) => device.mark = mark,
             WireguardAttribute::Peers(peers) => {
                 for peer in peers {
-                    meet(&mut device, &peer);
+                    meet(&mut device, &mut blocks, &peer);
                 }
             }
             // The private key is among them.
             _other => {}
         }
     }
+    for (key, blocks) in blocks {
+        if let (Some(met), [block]) = (device.peers.get_mut(&key), &blocks[..]) {
+            met.wire.allowed = *block;
+        }
+    }
     device
 }
+
+/// Of each peer, over all parts; `None` is one that cannot be.
+type Blocks = BTreeMap<PublicKey, Vec<Option<Subnet>>>;
 
 fn somebody(key: [u8; 32]) -> Option<PublicKey> {
     Some(PublicKey(key)).filter(|_key| key != [0; 32])
 }
 
-/// A peer with many blocks goes on in the next part, with its key and the rest of them.
-fn meet(device: &mut Device, peer: &WireguardPeer) {
+/// A peer whose blocks do not fit, be it the only one, goes on in the next part, with its key and the rest.
+fn meet(device: &mut Device, blocks: &mut Blocks, peer: &WireguardPeer) {
     let key = peer.iter().find_map(|part| match part {
         Part::PublicKey(key) => Some(PublicKey(*key)),
         _other => None,
     });
     let Some(key) = key else { return };
-    let mut blocks = Vec::new();
+    let blocks = blocks.entry(key).or_default();
     let (mut endpoint, mut psk, mut keepalive, mut handshake) = (None, None, 0, None);
     for part in peer.iter() {
         match part {
@@ -62,16 +71,8 @@ fn meet(device: &mut Device, peer: &WireguardPeer) {
             _other => {}
         }
     }
-    if let Some(known) = device.peers.get_mut(&key) {
-        // It had one at least already.
-        if !blocks.is_empty() {
-            known.wire.allowed = None;
-        }
-        return;
-    }
-    let allowed = if let [Some(block)] = blocks[..] { Some(block) } else { None };
-    let wire = Wire { endpoint, allowed, psk, keepalive };
-    device.peers.insert(key, Met { wire, handshake });
+    let wire = Wire { endpoint, allowed: None, psk, keepalive };
+    device.peers.entry(key).or_insert(Met { wire, handshake });
 }
 
 fn block(range: &WireguardAllowedIp) -> Option<Subnet> {
@@ -192,10 +193,12 @@ mod tests {
             WireguardAttribute::Peers(vec![
                 peer(2, &["10.88.2.0/24"], vec![endpoint, Part::LastHandshake(time)]),
                 peer(3, &["10.88.3.0/24"], vec![]),
+                peer(6, &[], vec![]),
             ]),
         ];
         let second = vec![WireguardAttribute::Peers(vec![
             peer(3, &["10.88.4.0/24"], vec![]),
+            peer(6, &["10.88.6.0/24"], vec![]),
             peer(4, &[], vec![Part::LastHandshake(WireguardTimeSpec::default())]),
             peer(5, &["10.88.5.0/24", "10.88.6.0/24"], vec![]),
         ])];
@@ -208,6 +211,8 @@ mod tests {
         for (name, n) in [("two blocks, in two parts", 3), ("none", 4), ("two at once", 5)] {
             assert_eq!((met(n).wire.allowed, met(n).handshake), (None, None), "{name}");
         }
+        // The message was full before its only one.
+        assert_eq!(met(6).wire.allowed, "10.88.6.0/24".parse().ok());
         let nobody = told(vec![message(vec![WireguardAttribute::PublicKey([0; 32])])]);
         assert_eq!(nobody.keyed.key, None, "a device without a key");
         assert!(!format!("{device:?}").contains("5, 5, 5"), "the private key is not kept");

@@ -12,6 +12,7 @@ use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_generic::{GenlFamily, GenlHeader, GenlMessage};
 use netlink_packet_wireguard::{WireguardAttribute, WireguardCmd, WireguardMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
+use nix::libc;
 
 /// The kernel never sends a larger datagram to a reader that offers this much.
 const LARGEST_DATAGRAM: usize = 32 * 1024;
@@ -58,7 +59,14 @@ impl Talk {
         &mut self,
         device: &WireguardAttribute,
     ) -> io::Result<Vec<WireguardMessage>> {
-        let family = self.known_family()?;
+        self.with_family(|talk, family| talk.dump(family, device))
+    }
+
+    fn dump(
+        &mut self,
+        family: u16,
+        device: &WireguardAttribute,
+    ) -> io::Result<Vec<WireguardMessage>> {
         for _attempt in 0..DUMP_ATTEMPTS {
             let question =
                 WireguardMessage { cmd: WireguardCmd::GetDevice, attributes: vec![device.clone()] };
@@ -72,17 +80,24 @@ impl Talk {
         ))
     }
 
-    pub(super) fn set(&mut self, attributes: Vec<WireguardAttribute>) -> io::Result<()> {
-        let family = self.known_family()?;
-        let message = WireguardMessage { cmd: WireguardCmd::SetDevice, attributes };
-        self.exchange(message, (family, NLM_F_ACK)).map(drop)
+    pub(super) fn set(&mut self, attributes: &[WireguardAttribute]) -> io::Result<()> {
+        self.with_family(|talk, family| {
+            let attributes = attributes.to_vec();
+            let message = WireguardMessage { cmd: WireguardCmd::SetDevice, attributes };
+            talk.exchange(message, (family, NLM_F_ACK)).map(drop)
+        })
     }
 
-    fn known_family(&mut self) -> io::Result<u16> {
-        match self.family {
-            Some(family) => Ok(family),
-            None => self.family(),
+    /// Asks with the number of the family, and with its new one where the module was loaded again since.
+    fn with_family<T>(&mut self, ask: impl Fn(&mut Self, u16) -> io::Result<T>) -> io::Result<T> {
+        if let Some(known) = self.family {
+            match ask(self, known) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.family = None,
+                answer => return answer,
+            }
         }
+        let family = self.family()?;
+        ask(self, family)
     }
 
     /// Everything up to the kernel's last word. `None`: something changed underneath a dump.
