@@ -79,6 +79,9 @@ enum Command {
     /// The process that looks after one container; started by `run`, not by people
     #[command(hide = true)]
     Monitor(commands::monitor::Args),
+    /// Halts a container while its input is open; started by `commit`, not by people
+    #[command(hide = true)]
+    Halt(commands::halt::Args),
 }
 
 impl Command {
@@ -136,6 +139,7 @@ fn dispatch(command: Command, paths: &Paths) -> anyhow::Result<Code> {
         Command::Boot(args) => commands::boot::run(&args, paths),
         Command::Generate(args) => commands::generate::run(&args, paths),
         Command::Monitor(args) => commands::monitor::run(&args, paths),
+        Command::Halt(args) => commands::halt::run(&args, paths),
     }
 }
 

@@ -71,7 +71,7 @@ pub fn mount_overlay(paths: &Paths, record: &Record) -> Result<PathBuf> {
         names.push(name);
     }
     std::env::set_current_dir(&run).file("enter", &run)?;
-    let options = options(&names, record.auto_remove);
+    let options = options(&names, record.auto_remove, &switches());
     if options.len() > MAX_OPTIONS {
         let error = io::Error::other(format!("an image of {} layers is too high", layers.len()));
         return Err(error).file("mount", &target);
@@ -91,12 +91,20 @@ pub fn unmount(paths: &Paths, record: &Record) -> Result<()> {
     }
 }
 
-fn options(lower: &[String], volatile: bool) -> String {
+/// However the host is set up, an upper directory holds what is there and no hints to other files: it is read
+/// as it stands. A kernel that does not know a switch would refuse it.
+fn switches() -> String {
+    let known = |name: &str| Path::new("/sys/module/overlay/parameters").join(name).exists();
+    let switch = |name: &str| if known(name) { format!(",{name}=off") } else { String::new() };
+    switch("redirect_dir") + &switch("metacopy")
+}
+
+fn options(lower: &[String], volatile: bool, switches: &str) -> String {
     // index: an upper directory may be used again while its last mount is still on its way out.
     let fixed = "upperdir=upper,workdir=work,index=off";
     // What vanishes with the container need not reach the disk first.
     let volatile = if volatile { ",volatile" } else { "" };
-    format!("lowerdir={},{fixed}{volatile}", lower.join(":"))
+    format!("lowerdir={},{fixed}{switches}{volatile}", lower.join(":"))
 }
 
 /// A root file system as its own processes see it: no link leads out of it.
@@ -228,9 +236,9 @@ mod tests {
     #[test]
     fn many_layers_fit_into_the_page() {
         let names: Vec<String> = (0..350).map(|index| format!("lower/{index}")).collect();
-        assert!(options(&names, true).len() <= MAX_OPTIONS);
+        assert!(options(&names, true, ",redirect_dir=off,metacopy=off").len() <= MAX_OPTIONS);
         assert_eq!(
-            options(&names[..2], false),
+            options(&names[..2], false, ""),
             "lowerdir=lower/0:lower/1,upperdir=upper,workdir=work,index=off"
         );
     }

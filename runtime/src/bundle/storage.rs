@@ -38,10 +38,21 @@ pub enum From {
 /// Below these the image has nothing to say: they are mounted first.
 const OURS: [&str; 2] = ["/dev", "/sys"];
 
+/// On these the kernel's own file systems are mounted, and something is made below them before that has
+/// become the root: by their paths, so a link of the image's would lead to files of the host.
+const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
+
 /// Makes everything ready that needs the image's files, before anything is mounted on them.
-pub fn prepare(paths: &Paths, record: &Record, inside: &Inside) -> Result<Vec<Ready>> {
+///
+/// The volumes are in use as long as the second result is there.
+pub fn prepare(
+    paths: &Paths,
+    record: &Record,
+    inside: &Inside,
+) -> Result<(Vec<Ready>, Vec<volume::Use>)> {
+    KERNELS.iter().try_for_each(|path| inside.ensure_own_directory(Path::new(path)))?;
     let volumes = Volumes::new(paths);
-    let mut ready = Vec::new();
+    let (mut ready, mut uses) = (Vec::new(), Vec::new());
     for mount in &record.mounts {
         let (from, is_file) = match &mount.source {
             Source::Bind(bind) => find(bind)?,
@@ -55,12 +66,12 @@ pub fn prepare(paths: &Paths, record: &Record, inside: &Inside) -> Result<Vec<Re
             Source::Tmpfs(tmpfs) => (From::Memory(tmpfs.options.clone()), false),
         };
         let target = place(record, mount, (inside, is_file))?;
-        if let Some(volume) = mount.volume().filter(|volume| volume.copies) {
-            fill(&volumes, volume, (inside, &target))?;
+        if let Some(volume) = mount.volume() {
+            uses.push(take(&volumes, volume, (inside, &target))?);
         }
         ready.push(Ready { target, from, read_only: mount.read_only });
     }
-    Ok(ready)
+    Ok((ready, uses))
 }
 
 fn find(bind: &Bind) -> Result<(From, bool)> {
@@ -100,7 +111,7 @@ fn place(record: &Record, mount: &Mount, (inside, is_file): (&Inside, bool)) -> 
         inside.ensure_directory(target)?;
     }
     let real = inside.real_path(target)?;
-    if real == Path::new("/") || real.starts_with("/proc") {
+    if ["/", "/dev"].iter().any(|path| real == Path::new(path)) || real.starts_with("/proc") {
         // The image's link may have been made so that nobody sees what is hidden from containers.
         return Err(Error::Usage(format!(
             "\"{}\" cannot be mounted because it is inside {}",
@@ -111,20 +122,35 @@ fn place(record: &Record, mount: &Mount, (inside, is_file): (&Inside, bool)) -> 
     Ok(real)
 }
 
-fn fill(
+fn take(
     volumes: &Volumes<'_>,
     volume: &VolumeOf,
     (inside, target): (&Inside, &Path),
-) -> Result<()> {
+) -> Result<volume::Use> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    match inside.descend(target, flags) {
-        // It lies in another mount.
-        Err(_not_of_the_image) => Ok(()),
-        Ok(directory) => volume::fill(volumes, &volume.name, &directory),
-    }
+    // What cannot be opened lies in another mount.
+    let from = volume.copies.then(|| inside.descend(target, flags).ok()).flatten();
+    volume::take(volumes, &volume.name, from.as_ref())
 }
 
 impl Inside {
+    /// Makes a directory unless it is there; anything else at that path, a link above all, is refused.
+    fn ensure_own_directory(&self, path: &Path) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY;
+        match self.descend(path, flags) {
+            Ok(_) => Ok(()),
+            Err(rustix::io::Errno::NOENT)
+                if self.descend(path, OFlags::PATH | OFlags::NOFOLLOW).is_err() =>
+            {
+                self.ensure_directory(path)
+            }
+            Err(_) => Err(Error::Usage(format!(
+                "the image's {} is not a directory: no container can be made of it",
+                path.display()
+            ))),
+        }
+    }
+
     /// Where a path really leads, from the container's root.
     fn real_path(&self, path: &Path) -> Result<PathBuf> {
         let of = |number: i32| {
@@ -146,6 +172,25 @@ mod tests {
     use crate::mount::parse_volume;
 
     #[test]
+    fn what_the_kernel_is_mounted_on_is_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        fs::create_dir_all(root.join("real")).unwrap();
+        symlink("/real", root.join("link")).unwrap();
+        symlink("/nowhere", root.join("dangling")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        let inside = Inside::open(&root).unwrap();
+        for (path, good) in
+            [("real", true), ("new", true), ("link", false), ("dangling", false), ("file", false)]
+        {
+            let path = Path::new("/").join(path);
+            assert_eq!(inside.ensure_own_directory(&path).is_ok(), good, "{}", path.display());
+        }
+        assert!(root.join("new").is_dir());
+        assert!(!root.join("nowhere").exists());
+    }
+
+    #[test]
     fn targets_lie_where_the_images_links_lead_and_never_outside() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("root");
@@ -155,6 +200,7 @@ mod tests {
             ("out", "../../.."),
             ("up", "/"),
             ("proc-link", "/proc"),
+            ("dev-link", "/dev"),
             ("gone", "/new/x"),
         ] {
             symlink(target, root.join(link)).unwrap();
@@ -174,6 +220,7 @@ mod tests {
         check("/out", None);
         check("/proc-link", None);
         check("/proc-link/sys", None);
+        check("/dev-link", None);
         check("/dev/x", Some("/dev/x"));
         assert!(!directory.path().join("sub").exists());
     }

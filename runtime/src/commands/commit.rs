@@ -1,16 +1,17 @@
 //! `twill commit`: an image of what a container made of its own.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek as _};
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
-use crate::cgroup::{Cgroup, Hierarchies};
 use crate::commands::{Code, each};
-use crate::container::{Container, Record, Status, Store};
+use crate::container::{Container, Record, Status, Store, health, liveness};
 use crate::copy::{self, MountPoints};
-use crate::error::{FileContext as _, Result};
+use crate::error::{FileContext as _, Result, SystemContext as _};
 use crate::image::{self, Derivation};
 use crate::mount::Written;
 use crate::signals::Signal;
@@ -52,10 +53,11 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let images = image::Store::open(paths)?;
     let base =
         record.image.id.parse().map_err(|_torn| Error::NoSuchImage(record.image.name.clone()))?;
-    let layer = pack(paths, &container, args.pause)?;
+    let of_base = health::Check::of_image(&images.configuration(&base)?);
+    let layer = pack(&store, &container, args.pause)?;
     let derivation = Derivation {
         reference: args.reference.clone(),
-        config: config(record),
+        config: config(record, of_base.is_some()),
         changes: args.changes.clone(),
         author: args.author.clone(),
         comment: args.message.clone(),
@@ -71,9 +73,14 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 }
 
 /// What it changed, as a layer, in a file without a name.
-fn pack(paths: &Paths, Container { record, state }: &Container, pause: bool) -> Result<File> {
-    let halted = (pause && state.status == Status::Running && !state.paused)
-        .then(|| Halted::new(record))
+fn pack(store: &Store<'_>, Container { record, state }: &Container, pause: bool) -> Result<File> {
+    let paths = store.paths();
+    let gone = || Error::NoSuchContainer(record.name.clone());
+    // One that rests can neither start nor go away meanwhile; one that runs cannot wait for us.
+    let lock = store.lock_container(&record.id)?.ok_or_else(gone)?;
+    let resting = liveness::monitor(paths, &record.id)?.is_none().then_some(lock);
+    let halted = (pause && resting.is_none() && state.status == Status::Running)
+        .then(|| Halted::new(paths, record))
         .transpose()?;
     let upper = paths.container(&record.id).join("upper");
     let mut spool = tempfile::tempfile_in(paths.root()).file("write below", paths.root())?;
@@ -88,32 +95,56 @@ fn pack(paths: &Paths, Container { record, state }: &Container, pause: bool) -> 
         }
         Err(error) => return Err(error).file("open", &upper),
     }
-    drop(halted);
+    // A removal takes the record out of sight first: as long as it is there, everything was.
+    if !paths.container(&record.id).exists() {
+        return Err(gone());
+    }
+    drop((halted, resting));
     spool.rewind().file("read below", paths.root())?;
     Ok(spool)
 }
 
-/// A container whose processes stand still.
-struct Halted(Cgroup);
+/// A container whose processes stand still, by a process that lets them go on however this one ends.
+struct Halted(Child);
 
 impl Halted {
-    fn new(record: &Record) -> Result<Self> {
-        let cgroup = Hierarchies::here()?.cgroup(&record.cgroup());
-        cgroup.freeze()?;
-        Ok(Self(cgroup))
+    #[expect(clippy::disallowed_methods, reason = "this program starts itself")]
+    fn new(paths: &Paths, record: &Record) -> Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg("--root")
+            .arg(paths.root())
+            .arg("--run-root")
+            .arg(paths.run_root())
+            .args(["halt", record.id.as_str()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // What a terminal sends to us is not for it.
+            .process_group(0)
+            .spawn()
+            .system("pause the container")?;
+        let mut told = [0];
+        let heard = child.stdout.take().map(|mut stdout| stdout.read_exact(&mut told));
+        let halted = Self(child);
+        match heard {
+            Some(Ok(())) => Ok(halted),
+            // It has said why.
+            _ => Err(io::Error::other("it cannot be halted")).system("pause the container"),
+        }
     }
 }
 
 impl Drop for Halted {
     fn drop(&mut self) {
-        if let Err(error) = self.0.thaw() {
-            each::complain(&error);
+        drop(self.0.stdin.take());
+        match self.0.wait() {
+            Ok(status) if status.success() => {}
+            _ => output::note("twill: the container may still be paused"),
         }
     }
 }
 
 /// What of the container an image keeps, in Docker's names.
-fn config(record: &Record) -> Map<String, Value> {
+fn config(record: &Record, base_is_asked: bool) -> Map<String, Value> {
     let (entrypoint, command) =
         record.command.split_at(record.entrypoint.min(record.command.len()));
     let list = |all: &[String]| if all.is_empty() { Value::Null } else { json!(all) };
@@ -137,8 +168,11 @@ fn config(record: &Record) -> Map<String, Value> {
     if record.stop_signal != Signal::TERM.number() {
         all["StopSignal"] = json!(Signal::from_number(record.stop_signal).map(Signal::name));
     }
-    if let Some(check) = &record.health {
-        all["Healthcheck"] = json!(check);
+    match &record.health {
+        Some(check) => all["Healthcheck"] = json!(check),
+        // Else the new image would ask as the old one does.
+        None if base_is_asked => all["Healthcheck"] = json!({"Test": ["NONE"]}),
+        None => {}
     }
     all.as_object().cloned().unwrap_or_default()
 }

@@ -12,6 +12,7 @@ pub mod events;
 pub mod exec;
 pub mod export;
 pub mod generate;
+pub mod halt;
 pub mod health;
 pub mod history;
 pub mod image;

@@ -31,6 +31,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 fn pause(store: &Store<'_>, container: &Container) -> Result<()> {
     let Container { record, .. } = container;
     let not_running = || Error::NotRunning(record.name.clone());
+    // A commit may halt it just now, and lets it go on first.
+    let _freezer = store.lock_freezer(&record.id)?.ok_or_else(not_running)?;
     // Nobody ends it, or starts it again, in between.
     let _lock = store.lock_container(&record.id)?.ok_or_else(not_running)?;
     if store.read(&record.id)?.state.status != Status::Running {

@@ -11,10 +11,10 @@ use crate::commands::Code;
 use crate::container::{Container, Store, reap, size};
 use crate::error::FileContext as _;
 use crate::image;
-use crate::listing::{FORMAT_HELP, Format, Listing};
+use crate::listing::{FORMAT_HELP, Filters, Format, Listing};
 use crate::template::Data;
 use crate::volume::Volumes;
-use crate::{Paths, human, output};
+use crate::{Error, Paths, human, output};
 
 /// `twill system …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -182,6 +182,12 @@ fn prune_all(args: &PruneArgs, paths: &Paths) -> anyhow::Result<Code> {
     } else {
         ""
     };
+    let filters = Filters::parse(&args.filter, &prune::FILTERS)?;
+    prune::until(&filters)?;
+    if args.volumes && filters.has("until") {
+        let text = r#"ERROR: The "until" filter is not supported with "--volumes""#;
+        return Err(Error::Usage(text.to_owned()).into());
+    }
     let what = format!("This will remove:\n  - all stopped containers{volumes}\n  - {images}\n");
     if !args.force && !confirmed(&what) {
         return Ok(prune::reclaimed(0));
@@ -189,7 +195,12 @@ fn prune_all(args: &PruneArgs, paths: &Paths) -> anyhow::Result<Code> {
     let of_containers = prune::Args { force: true, filter: args.filter.clone() };
     let (mut space, mut code) = prune::prune(&of_containers, paths)?;
     if args.volumes {
-        let (removed, bytes) = volume::prune_all(paths, |volume| volume.anonymous)?;
+        let (removed, bytes) = volume::prune_all(paths, |volume| {
+            let label = |name: &str| volume.labels.get(name).map(String::as_str);
+            volume.anonymous
+                && filters.labels("label", label)
+                && !(filters.has("label!") && filters.labels("label!", label))
+        })?;
         volume::report(&removed);
         space += bytes;
     }

@@ -17,10 +17,13 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     Ok(each::container(&store, &args.containers, |container, name| {
-        if !container.state.paused {
+        // A commit may halt it just now, and lets it go on itself.
+        let freezer = store.lock_freezer(&container.record.id)?;
+        let cgroup = cgroup::Hierarchies::here()?.cgroup(&container.record.cgroup());
+        if freezer.is_none() || !container.state.paused || !cgroup.is_frozen() {
             return Err(Error::NotPaused(container.record.name));
         }
-        cgroup::Hierarchies::here()?.cgroup(&container.record.cgroup()).thaw()?;
+        cgroup.thaw()?;
         events::container(paths, &container.record, "unpause", &[]);
         output::line(name);
         Ok(())

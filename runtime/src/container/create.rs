@@ -18,7 +18,7 @@ use crate::bundle::storage;
 use crate::error::{Error, Result};
 use crate::events;
 use crate::image::{self, Image};
-use crate::mount::{self, Mount, Source, Written};
+use crate::mount::{self, Mount, Source};
 use crate::security::{Security, capabilities};
 use crate::signals::Signal;
 use crate::volume::{Volume, Volumes};
@@ -137,11 +137,12 @@ fn make_volumes(volumes: &Volumes<'_>, record: &mut Record) -> Result<()> {
 fn mounts(wishes: &Wishes, defaults: &Config) -> Result<Vec<Mount>> {
     let mut all = wishes.mounts.clone();
     for path in defaults.volumes().iter().flatten() {
-        let volume = mount::parse_volume(path).map_err(Error::Usage)?;
+        let volume = mount::declared(path).map_err(Error::Usage)?;
         if all.iter().all(|other| other.target != volume.target) {
-            all.push(Mount { written: Written::Declared, ..volume });
+            all.push(volume);
         }
     }
+    check_mounts(&all)?;
     mount::ordered(all).map_err(Error::Usage)
 }
 
@@ -150,7 +151,6 @@ fn check(wishes: &Wishes) -> Result<()> {
     let refuse = |text: &str| Err(Error::Usage(text.to_owned()));
     let isolation = &wishes.isolation;
     logging::check(&wishes.log_options)?;
-    check_mounts(&wishes.mounts)?;
     if isolation.uts == Uts::Host && (wishes.hostname.is_some() || !isolation.domainname.is_empty())
     {
         return refuse("conflicting options: hostname and the UTS mode");
@@ -422,6 +422,26 @@ mod tests {
         check((&["e"], &["c"]), (Some(""), &["x"]), Some((&["x"], 0)));
         check((&["e"], &["c"]), (Some(""), &[]), None);
         check((&[], &[]), (None, &[]), None);
+    }
+
+    #[test]
+    fn volumes_of_an_image_are_its_own_and_never_at_dev() {
+        let of = |path: &str| {
+            let mut defaults = Config::default();
+            defaults.set_volumes(Some(vec![path.to_owned()]));
+            mounts(&wishes(), &defaults).ok()
+        };
+        for (path, good) in [
+            ("/data", true),
+            ("/:/host", true),
+            ("vol:/x", false),
+            ("/dev", false),
+            ("/dev/", false),
+            ("relative", false),
+        ] {
+            let want = good.then(|| vec![Mount::anonymous(path.into())]);
+            assert_eq!(of(path), want, "{path}");
+        }
     }
 
     #[test]

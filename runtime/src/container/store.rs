@@ -240,6 +240,15 @@ impl<'a> Store<'a> {
         remove_all(&grave)
     }
 
+    /// One at a time halts this container or lets it go on. `None` if it is gone.
+    pub fn lock_freezer(&self, id: &str) -> Result<Option<Lock>> {
+        let path = self.paths.container(id).join("freezer.lock");
+        match durable::lock(&path, Sharing::Exclusive) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            lock => lock.file("lock", &path).map(Some),
+        }
+    }
+
     /// One at a time changes the life of this container. `None` if it is being removed.
     pub fn lock_container(&self, id: &str) -> Result<Option<Flock<File>>> {
         match self.attempt(id, FlockArg::LockExclusive)? {

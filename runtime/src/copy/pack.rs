@@ -132,6 +132,12 @@ impl<W: Write> Packer<W> {
                 if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
                     return self.put_mark(path, b".wh.", name);
                 }
+                if points == MountPoints::LeftOut && name.as_bytes().starts_with(b".wh.") {
+                    // In a layer it would be a mark that something else is gone.
+                    let text =
+                        format!("no image can have a file of that name: /{}", path.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
                 let is_nothing = kind == FileType::Directory || stat.st_size == 0;
                 if points == MountPoints::LeftOut
                     && is_nothing

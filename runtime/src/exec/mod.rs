@@ -111,9 +111,7 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
     let user = wishes.user.as_deref().unwrap_or(&record.user);
     let files = Databases { passwd: &passwd, group: &group };
     let mut identity = user::resolve(user, files)?;
-    if wishes.user.is_none() {
-        powers::add_groups(&mut identity, record, files)?;
-    }
+    powers::add_groups(&mut identity, record, files)?;
     let mut powers = Powers::of(record)?;
     if wishes.privileged {
         powers.capabilities = capabilities::own();

@@ -30,6 +30,15 @@ pub(super) fn apply(changes: &[String]) -> Result<Config, Error> {
 
 /// The same over a configuration that is there.
 pub(super) fn apply_to(mut config: Config, changes: &[String]) -> Result<Config, Error> {
+    let is = |text: &String, wanted: &str| {
+        text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(wanted))
+    };
+    // The old command was for the old entry point.
+    if changes.iter().any(|text| is(text, "ENTRYPOINT"))
+        && !changes.iter().any(|text| is(text, "CMD"))
+    {
+        config.set_cmd(None);
+    }
     for text in changes {
         let failed = |source| Error::Change { text: text.clone(), source };
         change(&mut config, text.trim()).map_err(failed)?;

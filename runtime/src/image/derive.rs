@@ -78,7 +78,8 @@ fn describe(image: &mut Value, layers: &[Digest], wishes: &Derivation) -> Result
             serde_json::from_value(Value::Object(config.clone())).map_err(Error::Configuration)?;
         let changed = changes::apply_to(known, &wishes.changes)?;
         let changed = serde_json::to_value(changed).map_err(Error::Configuration)?;
-        // What only Docker knows, as a health check, stays.
+        // A new entry point takes the old command away. What only Docker knows, as a health check, stays.
+        config.remove("Cmd");
         config.extend(changed.as_object().cloned().unwrap_or_default());
     }
     let layers: Vec<String> = layers.iter().map(Digest::to_string).collect();

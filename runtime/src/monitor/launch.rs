@@ -27,6 +27,7 @@ use crate::cgroup::Hierarchies;
 use crate::container::{Address, Ip, Network, Record, Store, births, links, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::process::{Handle, Process};
+use crate::volume;
 
 /// The monitor's ends of what the container reads and writes.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(super) struct Launched {
     pub(super) streams: Streams,
     pub(super) address: Option<Address>,
     pub(super) ports: Vec<Port>,
+    /// Nobody changes the volumes under it while they are here.
+    pub(super) volumes: Vec<volume::Use>,
 }
 
 /// Starts the container. After an error things are left for [`reap::clear`].
@@ -56,7 +59,7 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
-    let (identity, shared) = write_bundle((paths, &around), record, &mounted)?;
+    let (identity, shared, volumes) = write_bundle((paths, &around), record, &mounted)?;
     let (mut ends, ours) = Ends::new(paths, record, &identity)?;
     let (outcome, report) = io::pipe().system("make a pipe")?;
     let built = build(paths, record, Builder { ends: &mut ends, report });
@@ -76,7 +79,7 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     }
     // Gone already, perhaps; until it is waited for its entry stays.
     let process = Process::of_pid(pid).unwrap_or(Process { pid, started: 0 });
-    Ok(Launched { process, handle, streams, address, ports })
+    Ok(Launched { process, handle, streams, address, ports, volumes })
 }
 
 fn refused(outcome: PipeReader) -> Option<Error> {
@@ -108,7 +111,7 @@ fn write_bundle(
     (paths, around): (&Paths, &Surroundings),
     record: &Record,
     mounted: &Path,
-) -> Result<(Identity, sharing::Found)> {
+) -> Result<(Identity, sharing::Found, Vec<volume::Use>)> {
     let inside = rootfs::Inside::open(mounted)?;
     let passwd = inside.read(Path::new("/etc/passwd"))?;
     let group = inside.read(Path::new("/etc/group"))?;
@@ -120,7 +123,7 @@ fn write_bundle(
         inside.ensure_file(Path::new(file))?;
     }
     let powers = Powers::of(record)?;
-    let storage = storage::prepare(paths, record, &inside)?;
+    let (storage, volumes) = storage::prepare(paths, record, &inside)?;
     let directory = paths.container(&record.id);
     // Whose network it shares, its files it shares as well.
     let files = record.wiring.shares.as_ref().map(|id| paths.container(id));
@@ -145,7 +148,7 @@ fn write_bundle(
     });
     let path = paths.run_container(&record.id).join("config.json");
     fs::write(&path, config.to_string()).file("write", &path)?;
-    Ok((identity, shared))
+    Ok((identity, shared, volumes))
 }
 
 struct Builder<'a> {

@@ -61,6 +61,7 @@ impl Desk {
 
 /// Moves bytes until the container has ended; returns its code, 128+n for signal n.
 pub(super) fn supervise(desk: &mut Desk, launched: Launched) -> Result<u8> {
+    let _volumes = launched.volumes;
     let mut wires = Wires::new(launched.streams)?;
     let handle = launched.handle;
     let mut deadline: Option<Instant> = None;

@@ -143,6 +143,11 @@ impl Mount {
     }
 }
 
+/// A volume that an image declares: the whole text is the path. An image has no say in where it comes from.
+pub fn declared(path: &str) -> Result<Mount, String> {
+    target(path, path).map(Mount::anonymous)
+}
+
 /// Puts each mount below those that it lies in, and refuses two at one place.
 pub fn ordered(mut mounts: Vec<Mount>) -> Result<Vec<Mount>, String> {
     mounts.sort_by_key(|mount| mount.target.components().count());
@@ -200,6 +205,24 @@ mod tests {
         };
         assert_eq!(of(&["/a/b/c", "/a", "/d", "/a/b"]).unwrap(), "/a /d /a/b /a/b/c");
         assert_eq!(of(&["/a", "/b", "/a"]).unwrap_err(), "Duplicate mount point: /a");
+    }
+
+    #[test]
+    fn an_image_declares_paths_and_nothing_else() {
+        for (text, want) in [
+            ("/data", Some("/data")),
+            ("/:/host", Some("/:/host")),
+            ("/etc:/host:rw", Some("/etc:/host:rw")),
+            ("/a/../b/", Some("/b")),
+            ("secrets:/x", None),
+            ("relative", None),
+            ("/proc/x", None),
+            ("/", None),
+            ("", None),
+        ] {
+            let got = declared(text).ok();
+            assert_eq!(got, want.map(|path| Mount::anonymous(path.into())), "{text:?}");
+        }
     }
 
     #[test]

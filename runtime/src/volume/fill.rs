@@ -1,40 +1,81 @@
 //! The first use of a volume: it gets what the image has at its path, with owners and modes.
 //!
-//! A file says that it is being filled; whoever finds that file begins anew, and whoever comes
-//! meanwhile waits. So a crash leaves an empty volume or a full one to the next container.
+//! It is filled beside its place and put there in one step, which only works while the place is empty. So a crash
+//! leaves an empty volume or a full one, and nothing that was ever written to a volume is taken away.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Seek as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{Mode, OFlags, fchmod, fchown, fstat};
 
 use super::store::Volumes;
+use crate::container::store::remove_all;
 use crate::copy::{Owner, pack_contents};
 use crate::durable;
 use crate::error::{Error, FileContext as _, Result};
 use crate::image::{Devices, extract};
 
-/// Fills an empty volume with what is in a directory, given by descriptor.
-pub fn fill(volumes: &Volumes<'_>, name: &str, from: &OwnedFd) -> Result<()> {
+/// Somebody has the volume's directory before them: it stays that very directory as long as this is there.
+#[derive(Debug)]
+#[must_use = "the directory may be replaced at once when it is not kept"]
+pub struct Use(#[expect(dead_code, reason = "held for its drop")] Option<Flock<File>>);
+
+/// Takes a volume into use; an empty one that nobody else uses gets what is in a directory, given by
+/// descriptor.
+pub fn take(volumes: &Volumes<'_>, name: &str, from: Option<&OwnedFd>) -> Result<Use> {
     let data = volumes.data(name);
     let volume = data.parent().unwrap_or(&data).to_owned();
     let lock = File::open(&volume).file("open", &volume)?;
     let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error);
     let _lock = lock.file("lock", &volume)?;
-    let mark = volume.join("filling");
-    if mark.exists() {
-        empty(&data).file("empty", &data)?;
-    } else if !is_empty(&data).file("list", &data)? {
+    if let Some(from) = from {
+        fill(from, &volume, &data)?;
+    }
+    let place = File::open(&data).file("open", &data)?;
+    match Flock::lock(place, FlockArg::LockSharedNonblock) {
+        Ok(lock) => Ok(Use(Some(lock))),
+        // Ours are not taken alone but under the lock above: a program in a container has it, and keeps
+        // the directory in its place as well.
+        Err((_, Errno::EWOULDBLOCK)) => Ok(Use(None)),
+        Err((_, error)) => Err(error).file("lock", &data),
+    }
+}
+
+fn fill(from: &OwnedFd, volume: &Path, data: &Path) -> Result<()> {
+    let beside = volume.join(".filling");
+    remove_all(&beside)?;
+    let place = File::open(data).file("open", data)?;
+    let _alone = match Flock::lock(place, FlockArg::LockExclusiveNonblock) {
+        Ok(alone) => alone,
+        // A container sees the empty directory: it would go on with that one.
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(()),
+        Err((_, error)) => return Err(error).file("lock", data),
+    };
+    if !is_empty(data).file("list", data)? {
         return Ok(());
     }
-    fs::write(&mark, "").file("write", &mark)?;
-    durable::sync_folder(&volume).file("write", &volume)?;
-    copy(from, &data)?;
-    durable::sync_file_system(&data).file("write", &data)?;
-    fs::remove_file(&mark).file("remove", &mark)
+    DirBuilder::new().mode(0o700).create(&beside).file("create", &beside)?;
+    copy(from, &beside)?;
+    durable::sync_file_system(&beside).file("write", &beside)?;
+    match fs::rename(&beside, data) {
+        Ok(()) => durable::sync_folder(volume).file("write", volume),
+        // Somebody on the host wrote into it just now, or put something else there: that counts.
+        Err(error) if is_taken(&error) => remove_all(&beside),
+        Err(error) => Err(error).file("fill", data),
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        error,
+        Some(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EBUSY | Errno::EXDEV | Errno::ENOTDIR)
+    )
 }
 
 fn copy(from: &OwnedFd, data: &Path) -> Result<()> {
@@ -59,18 +100,6 @@ fn is_empty(directory: &Path) -> io::Result<bool> {
     Ok(fs::read_dir(directory)?.next().is_none())
 }
 
-fn empty(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -82,7 +111,7 @@ mod tests {
     use crate::volume::Volume;
 
     #[test]
-    fn only_an_empty_volume_is_filled_and_a_half_one_anew() {
+    fn only_an_empty_volume_that_nobody_uses_is_filled() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::new(root.path().join("lib"), root.path().join("run"));
         let volumes = Volumes::new(&paths);
@@ -93,18 +122,28 @@ mod tests {
         fs::write(image.join("deep/file"), "of the image").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", image.join("link")).unwrap();
         let from = || OwnedFd::from(File::open(&image).unwrap());
-        fill(&volumes, "data", &from()).unwrap();
+        let fill = |name: &str| take(&volumes, name, Some(&from())).unwrap();
+        drop(fill("data"));
         let data = volumes.data("data");
         assert_eq!(fs::read_to_string(data.join("deep/file")).unwrap(), "of the image");
         assert_eq!(fs::read_link(data.join("link")).unwrap(), Path::new("/etc/passwd"));
         fs::write(data.join("deep/file"), "changed").unwrap();
-        fill(&volumes, "data", &from()).unwrap();
+        drop(fill("data"));
         assert_eq!(fs::read_to_string(data.join("deep/file")).unwrap(), "changed");
-        // Somebody died over it.
-        fs::write(data.parent().unwrap().join("filling"), "").unwrap();
-        fs::write(data.join("half"), "").unwrap();
-        fill(&volumes, "data", &from()).unwrap();
-        assert_eq!(fs::read_to_string(data.join("deep/file")).unwrap(), "of the image");
-        assert!(!data.join("half").exists());
+        // Somebody died over it: what is in the volume stays, what lies beside it goes.
+        let beside = data.parent().unwrap().join(".filling");
+        fs::create_dir_all(beside.join("half")).unwrap();
+        drop(fill("data"));
+        assert_eq!(fs::read_to_string(data.join("deep/file")).unwrap(), "changed");
+        assert!(!beside.exists());
+        // A container lives on the empty one.
+        fs::remove_dir_all(&data).unwrap();
+        fs::create_dir(&data).unwrap();
+        let used = take(&volumes, "data", None).unwrap();
+        let second = fill("data");
+        assert!(is_empty(&data).unwrap());
+        drop((used, second));
+        drop(fill("data"));
+        assert!(data.join("deep/file").exists());
     }
 }

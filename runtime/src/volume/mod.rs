@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/volumes/<name>/volume.json   when it was made, its labels
 //!                       _data/        what containers see
-//!                       filling       there while an empty one gets what an image has
+//!                       .filling/     what an image has for an empty one, in the making
 //!                .<unique>/           in the making, or on its way out
 //! <run root>/volumes.lock             shared: somebody is about to use a volume; exclusive: a removal
 //! ```
@@ -13,7 +13,7 @@
 mod fill;
 mod store;
 
-pub use fill::fill;
+pub use fill::{Use, take};
 pub use store::{Hold, Volume, Volumes};
 
 use crate::error::Error;

@@ -175,3 +175,25 @@ fn links_of_an_image_that_lead_nowhere_lead_to_its_own_files() {
     assert!(!outside.exists(), "nothing is made on the host");
     world.assert_nothing_left();
 }
+
+#[test]
+fn an_image_without_its_own_dev_proc_and_sys_is_refused() {
+    let Some(world) = World::new() else { return };
+    let outside = world.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("ptmx"), "of the host").unwrap();
+    for name in ["dev", "proc", "sys"] {
+        let (tree, archive) = (world.path(&format!("tree-{name}")), world.path("links.tar"));
+        fs::create_dir_all(tree.join("bin")).unwrap();
+        fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
+        symlink(&outside, tree.join(name)).unwrap();
+        let (tree, file) = (tree.to_str().unwrap(), archive.to_str().unwrap());
+        World::run(&["tar", "-C", tree, "-cf", file, "."]);
+        world.twill(&["import", file, "links"]).ok();
+        let run = ["run", "--rm", "--network", "none", "links", "/bin/busybox", "true"];
+        world.twill(&run).fails(125, &format!("the image's /{name} is not a directory"));
+    }
+    let left: Vec<_> = fs::read_dir(&outside).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["ptmx"], "nothing is made or removed on the host");
+    world.assert_nothing_left();
+}

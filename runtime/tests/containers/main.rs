@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod bridge;
+mod committing;
 mod crash;
 mod daily;
 mod ending;

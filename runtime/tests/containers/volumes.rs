@@ -149,9 +149,46 @@ fn the_first_use_of_a_volume_brings_what_the_image_has() {
     assert_eq!(run(&["-v", "named:/data"], read), "changed", "only the first use copies");
     run(&["-v", "bare:/data:nocopy"], "echo /data/*; test ! -e /data/link");
     assert_eq!(fs::read_dir(world.path("lib/volumes/bare/_data")).unwrap().count(), 0);
-    // One that somebody died over is filled anew.
-    fs::write(world.path("lib/volumes/named/filling"), "").unwrap();
-    assert_eq!(run(&["-v", "named:/data"], read), "of the image");
+    // What somebody died over is swept, and what is in the volume stays.
+    let beside = world.path("lib/volumes/named/.filling");
+    fs::create_dir_all(beside.join("half")).unwrap();
+    assert_eq!(run(&["-v", "named:/data"], read), "changed");
+    assert!(!beside.exists());
+    // Somebody lives in the empty one: it stays the same directory for both.
+    let head = ["run", "-d", "--name", "it", "--network", "none", "-v", "shared:/x:nocopy"];
+    world.twill(&[head.as_slice(), &["bb", "sleep", "1000"]].concat()).ok();
+    run(&["-v", "shared:/data"], "test ! -e /data/link; echo here > /data/new");
+    assert_eq!(world.twill(&["exec", "it", "cat", "/x/new"]).ok(), "here");
+    world.twill(&["rm", "-f", "it"]).ok();
+    world.twill(&["volume", "rm", "shared"]).ok();
     world.twill(&["volume", "rm", "named", "bare"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn an_image_has_no_say_in_where_its_volumes_come_from() {
+    let Some(world) = World::new() else { return };
+    world.twill(&["volume", "create", "secrets"]).ok();
+    let make = |path: &str| {
+        world.twill(&["create", "--name", "made", "bb"]).ok();
+        let change = format!("VOLUME {path}");
+        world.twill(&["commit", "-c", &change, "made", "evil"]).ok();
+        world.twill(&["rm", "made"]).ok();
+    };
+    let run = |script: &str| {
+        world.twill(&["run", "--rm", "--network", "none", "evil", "sh", "-c", script])
+    };
+    make("/:/host");
+    assert_eq!(run("test ! -e /host && echo /:/host/*").ok(), "/:/host/*");
+    for (path, why) in [
+        ("secrets:/x", "mount path must be absolute"),
+        ("relative", "mount path must be absolute"),
+        ("/dev", "/dev is the container's own"),
+    ] {
+        make(path);
+        run("true").fails(125, why);
+    }
+    assert_eq!(world.twill(&["volume", "ls", "-q"]).ok(), "secrets");
+    world.twill(&["volume", "rm", "secrets"]).ok();
     world.assert_nothing_left();
 }
