@@ -13,7 +13,7 @@ use crate::container::wiring::{self, ExtraHost, Mode};
 #[command(next_help_heading = "Network")]
 #[group(skip)]
 pub struct Args {
-    /// Publish a port, or as many on both sides: [IP:][PORT[-LAST]:]PORT[-LAST][/tcp|udp|sctp]
+    /// Publish a port, or as many on both sides: `[IP:][PORT[-LAST]:]PORT[-LAST][/tcp|udp|sctp]`
     #[arg(short, long, value_name = "PORTS")]
     pub publish: Vec<Publish>,
     /// Publish every port that is exposed, each at a free one of the host
