@@ -89,7 +89,13 @@ timeout --signal KILL "$VM_SECONDS" qemu-system-x86_64 -M q35 -cpu max -accel tc
     -append "console=ttyS0 quiet loglevel=3 panic=-1 systemd.unified_cgroup_hierarchy=1" \
     -chardev stdio,id=console,signal=off -serial chardev:console -serial "file:$VM/exit" \
     -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
-    -device virtio-9p-pci,fsdev=root,mount_tag=root </dev/null || {
+    -device virtio-9p-pci,fsdev=root,mount_tag=root </dev/null &
+machine=$!
+# Whoever ends this script ends the machine.
+trap 'kill "$machine" 2>/dev/null || :' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+wait "$machine" || {
     say "the machine did not come to an end within $VM_SECONDS seconds, or could not be run"
     exit 1
 }
