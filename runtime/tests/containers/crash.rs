@@ -177,9 +177,12 @@ fn of_a_disk_that_what_runs_has_filled() {
     let free = || rustix::fs::statvfs(root.as_str()).unwrap().f_bavail;
     for policy in ["no", "always"] {
         for end in [&["stop", "-t", "0", "it"][..], &["kill", "it"], &["rm", "-f", "it"]] {
-            let script = "cat /dev/zero > /fill; exec sleep 1000";
+            // Not before its start is on record: a disk that is full by then is another matter.
+            let script =
+                "until [ -e /go ]; do sleep 0.01; done; cat /dev/zero > /fill; exec sleep 1000";
             let run = ["run", "-d", "--name", "it", "--network", "none", "--restart", policy];
             on(&[&run[..], &["bb", "sh", "-c", script]].concat()).ok();
+            on(&["exec", "it", "touch", "/go"]).ok();
             eventually("the disk is full", || free() == 0);
             on(end).ok();
             eventually("nothing runs", || on(&["ps", "-q"]).out.is_empty());
