@@ -116,8 +116,14 @@ fn follow(
     done
 }
 
-/// Whole or not at all.
+/// Whole or not at all; nobody listens where there is no file.
 fn tell(path: &Path, text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _gone => Ok(()),
+        };
+    }
     let new = path.with_extension("new");
     std::fs::write(&new, text)?;
     std::fs::rename(new, path)
