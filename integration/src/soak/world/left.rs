@@ -53,10 +53,11 @@ impl World {
 }
 
 /// Directories of the container runtime, empty, and its locks: it stays on a host that leaves the network.
-const RUNTIMES: [&str; 9] = [
+const RUNTIMES: [&str; 10] = [
     "/run/twill",
     "/run/twill/containers",
     "/run/twill/lock",
+    "/run/twill/volumes.lock",
     "/var/lib/twill/containers",
     "/var/lib/twill/endpoint",
     "/var/lib/twill/endpoint/boot",
