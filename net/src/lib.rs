@@ -21,6 +21,7 @@ pub mod firewall;
 #[cfg(feature = "agent")]
 pub mod kernel;
 mod netfilter;
+mod netlink;
 pub mod netns;
 #[cfg(feature = "agent")]
 pub mod ping;
