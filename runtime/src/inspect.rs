@@ -139,6 +139,7 @@ fn host_config(record: &Record) -> Value {
 }
 
 fn put_tmpfs(config: &mut Value, record: &Record) {
+    config["Tmpfs"] = Value::Null;
     for mount in &record.mounts {
         if let Written::Tmpfs(options) = &mount.written {
             config["Tmpfs"][mount.target.display().to_string()] = options.as_str().into();

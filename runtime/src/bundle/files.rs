@@ -62,11 +62,9 @@ fn resolv_conf(record: &Record, around: &Surroundings) -> String {
     let text = twill_endpoint::resolv_conf(&host_resolv_conf(), &wanted, &around.families);
     let Some(resolver) = around.resolver() else { return text };
     // A name of one word is a container's: nobody else is asked for it first.
-    let dots = if text.lines().any(|line| line.starts_with("options ")) {
-        ""
-    } else {
-        "options ndots:0\n"
-    };
+    let mut options = text.lines().filter(|line| line.starts_with("options "));
+    let said = options.any(|line| line.contains(" ndots:"));
+    let dots = if said { "" } else { "options ndots:0\n" };
     format!("nameserver {resolver}\n{text}{dots}")
 }
 

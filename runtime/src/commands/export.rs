@@ -61,8 +61,9 @@ impl Target {
             return Ok(Self(None));
         };
         let path = std::path::absolute(path).file("find", path)?;
-        if path.is_dir() {
-            return Err(Error::Usage(format!("{} is a directory", path.display())));
+        // A device or a pipe would be taken away and a file put in its place.
+        if path.exists() && !path.is_file() {
+            return Err(Error::Usage(format!("{} is not a regular file", path.display())));
         }
         let folder = path.parent().unwrap_or(&path);
         let file = tempfile::NamedTempFile::new_in(folder).file("write into", folder)?;

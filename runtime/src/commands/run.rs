@@ -1,5 +1,7 @@
 //! `twill run`: a container from an image, started.
 
+use std::fs;
+
 use crate::commands::{Code, create as create_command};
 use crate::container::{Record, Store, reap};
 use crate::monitor::session::{self, Ending, Session, Signals};
@@ -76,6 +78,10 @@ fn undo(store: &Store<'_>, record: &Record) {
     let cleared = reap::clear(store.paths(), record)
         .and_then(|()| store.remove(record))
         .and_then(|()| Volumes::new(store.paths()).remove_anonymous(record));
+    if let Some(file) = &record.cid_file {
+        // Of a container that there is no more; it may be gone as well.
+        _ = fs::remove_file(file);
+    }
     if let Err(error) = cleared {
         output::note(format_args!("twill: warning: {}", error.chain()));
     }

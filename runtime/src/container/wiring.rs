@@ -172,7 +172,9 @@ impl Wishes {
             Mode::Own(network) => Ok((*network, wiring, None)),
             Mode::Container(name) => {
                 let target = store.find(name)?.record;
-                let wiring = Wiring { shares: Some(target.id), ..wiring };
+                // One that shares a network itself has none of its own to give.
+                let owner = target.wiring.shares.unwrap_or(target.id);
+                let wiring = Wiring { shares: Some(owner), ..wiring };
                 Ok((Network::Container, wiring, Some(target.hostname)))
             }
         }

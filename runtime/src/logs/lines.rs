@@ -62,10 +62,8 @@ impl Lines {
             self.younger = open_all(&self.path, Some(&metadata))?;
         }
         let Some(next) = self.younger.pop_front() else { return Ok(false) };
-        // It made way after our last look at it: there may be more in it.
-        let unread = metadata.len() != self.file.get_ref().metadata()?.len()
-            || self.file.stream_position()? < self.file.get_ref().metadata()?.len();
-        if unread && self.partial.is_empty() {
+        // It made way after our last look at it: there may be more in it, also of an entry that was half there.
+        if self.file.stream_position()? < self.file.get_ref().metadata()?.len() {
             self.younger.push_front(next);
             return Ok(true);
         }
@@ -158,6 +156,13 @@ mod tests {
             put(&path, log);
         }
         assert_eq!(rest(&mut lines), "fg", "two turns at once");
+        let whole = format!("{}\n", entry("i"));
+        append(&path, &whole[..9]);
+        assert_eq!(rest(&mut lines), "", "half an entry");
+        append(&path, &whole[9..]);
+        turn();
+        put(&path, "j");
+        assert_eq!(rest(&mut lines), "ij", "it became whole before its file made way");
         File::create(&path).unwrap();
         assert_eq!(rest(&mut lines), "");
         put(&path, "h");

@@ -3,15 +3,18 @@
 use serde_json::{Number, Value};
 
 /// Objects that are maps in Docker's types: one may ask them for a key that they do not have.
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 12] = [
     "Attributes",
+    "Containers",
     "Data",
     "ExposedPorts",
     "Labels",
     "Networks",
+    "Options",
     "PortBindings",
     "Ports",
     "Sysctls",
+    "Tmpfs",
     "Volumes",
 ];
 /// Pointers in Docker's types: none of them is a mistake, and is printed as nothing else is.

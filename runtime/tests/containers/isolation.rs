@@ -187,6 +187,11 @@ fn wishes_about_the_end_are_written_down() {
         "container ID file found, make sure the other container isn't running or delete",
     );
     world.twill(&["create", "--cidfile", &format!("{path}2"), "nosuch"]).fails(125, "nosuch");
+    for _twice in 0..2 {
+        let nothing =
+            ["run", "--network", "none", "--cidfile", &format!("{path}3"), "bb", "nosuch"];
+        world.twill(&nothing).fails(127, "nosuch");
+    }
     assert!(!world.path("id2").exists());
     world.twill(&["rm", "it"]).ok();
     world.assert_nothing_left();

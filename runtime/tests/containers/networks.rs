@@ -26,7 +26,10 @@ fn two_containers_share_one_network() {
         let line = "ip -o -4 addr show eth0; hostname; cat /etc/hosts /etc/resolv.conf";
         world.twill(&["exec", name, "sh", "-c", line]).ok()
     };
+    run(&world, &["--name", "three", "--network", "container:two"]);
     assert_eq!(look("web"), look("two"));
+    assert_eq!(look("web"), look("three"), "whose network is another's as well");
+    world.twill(&["rm", "-f", "three"]).ok();
     assert!(look("web").contains("\tweb.example web"), "{}", look("web"));
     assert!(look("web").contains("10.0.0.9\tdb"));
     let id = world.inspect("web", "/Id").as_str().unwrap().to_owned();
