@@ -70,7 +70,7 @@ const WITHOUT_A_TUNNEL: [&str; 3] = [
     "ip route add 10.88.8.0/24 via 192.0.2.80 dev u0",
     "ip route add 10.88.66.0/24 via 192.0.2.66 dev u0",
 ];
-/// What is no flanneld's: of a program that gives its name, with a metric, wider than a block, elsewhere.
+/// What is no flanneld's: outside of the network, and in another table.
 const OTHERS: [&str; 3] = [
     "ip route add 10.99.1.0/24 via 192.0.2.9 dev u0",
     "ip route add 10.88.70.0/24 via 192.0.2.9 dev u0 table 99",
@@ -121,6 +121,21 @@ fn routes_of_a_flanneld_give_way_to_tunnels() {
     assert!(routes.contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1 proto 84"), "{routes}");
     assert!(!routes.contains("10.88.8.0") && !routes.contains("10.88.66.0"), "{routes}");
     twilld.stops();
+}
+
+/// Somebody else's route is in the way: what a flanneld left is not marked as ours meanwhile.
+#[test]
+fn a_start_that_is_refused_takes_nothing_over() {
+    let Some(world) = World::with_config(HOST_GW) else { return };
+    world.peer(HOST_GW_PEER);
+    flannels_lease(&world);
+    for line in WITHOUT_A_TUNNEL {
+        type_in(line);
+    }
+    type_in("ip route add 10.88.128.0/17 via 192.0.2.253 dev u0 proto static");
+    let before = ip("route show table all");
+    world.twilld(&[]).refuses(1, &["10.88.128.0/17"]);
+    assert_eq!(ip("route show table all"), before);
 }
 
 fn routes_are_adopted_or_removed(config: &str, peer: &str, flanneld: fn(&World)) {

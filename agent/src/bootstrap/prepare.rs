@@ -43,7 +43,7 @@ impl<S: Store> Agent<S> {
         let Here { uplinks, routes, .. } = here;
         let published = publish::previous(&self.flags.files).filter(|_| !past.forget);
         let (setup, network) = self.under((uplinks, published), past, network).await?;
-        let routes = self.adopt((&setup, published), from.listing(), routes).await?;
+        let (heritage, routes) = self.inherit((&setup, published), from.listing(), routes);
         let Network { config, written, basis, .. } = network;
         let (node, anchored) = {
             let identity = self.identity();
@@ -69,6 +69,7 @@ impl<S: Store> Agent<S> {
             config,
         };
         self.clear_the_way((&wish, &setup.claims()), (from.listing(), &routes)).await?;
+        self.adopt(heritage).await?;
         self.drop_other_families(&setup).await?;
         Ok((Prepared { wish, setup, basis }, from))
     }
