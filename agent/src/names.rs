@@ -38,6 +38,8 @@ const PORT: u16 = 53;
 const PERIOD: Duration = Duration::from_secs(1);
 /// So many questions are being answered at once; who asks more often is not heard.
 const MOST: usize = 512;
+/// Connections that are open at once.
+const MOST_TALKS: usize = 64;
 /// How long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -58,7 +60,7 @@ pub(crate) async fn serve(files: Files, meters: Meters) {
     let host = Host { subnet_env: files.subnet_file.clone(), ..Host::default() };
     let told = files.socket.with_file_name("resolvers");
     let (room, mut open) = (Arc::new(Semaphore::new(MOST)), BTreeMap::new());
-    let (mut trouble, mut said) = (Trouble::default(), None);
+    let mut trouble = Trouble::default();
     loop {
         let env = host.read_env().ok();
         let blocks = env.iter().flat_map(twill_core::subnet_env::SubnetEnv::blocks);
@@ -73,18 +75,19 @@ pub(crate) async fn serve(files: Files, meters: Meters) {
             }
         }
         let now: Vec<String> = open.keys().map(|address| format!("{address}\n")).collect();
-        if said.as_ref() != Some(&now) {
-            match tell(&told, &now.concat()) {
-                Ok(()) => said = Some(now),
-                Err(error) => tracing::debug!(%error, "cannot say where names are answered"),
-            }
+        let now = now.concat();
+        let said = std::fs::read_to_string(&told).unwrap_or_default();
+        if said != now
+            && let Err(error) = tell(&told, &now)
+        {
+            tracing::debug!(%error, "cannot say where names are answered");
         }
         tokio::time::sleep(PERIOD).await;
     }
 }
 
-/// Those who listen, by their addresses.
-type Open = BTreeMap<IpAddr, JoinSet<()>>;
+/// Those who listen, by their addresses, and the blocks whose containers they answer.
+type Open = BTreeMap<IpAddr, (Vec<Subnet>, JoinSet<()>)>;
 
 /// Brings about that there is one for each block of now; the last that could not be is told.
 fn follow(
@@ -93,7 +96,7 @@ fn follow(
     (room, meters): (&Arc<Semaphore>, &Meters),
 ) -> Result<(), (IpAddr, io::Error)> {
     let gateways: Vec<IpAddr> = subnets.iter().map(|subnet| subnet.first_host()).collect();
-    open.retain(|address, _tasks| gateways.contains(address));
+    open.retain(|address, (blocks, _tasks)| gateways.contains(address) && blocks == subnets);
     let mut done = Ok(());
     for address in gateways {
         if open.contains_key(&address) {
@@ -107,7 +110,7 @@ fn follow(
             meters: meters.clone(),
         };
         match start(address, desk) {
-            Ok(tasks) => drop(open.insert(address, tasks)),
+            Ok(tasks) => drop(open.insert(address, (subnets.to_vec(), tasks))),
             // Of IPv6 it comes with the bridge, and that with the first container.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
             Err(error) => done = Err((address, error)),
@@ -221,6 +224,8 @@ async fn hear(socket: Arc<UdpSocket>, desk: Arc<Desk>) {
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
     let mut talks = JoinSet::new();
+    // Whoever keeps connections open keeps nobody's questions out.
+    let doors = Arc::new(Semaphore::new(MOST_TALKS));
     loop {
         while talks.try_join_next().is_some() {}
         let Ok((stream, from)) = listener.accept().await else {
@@ -228,14 +233,14 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
             tokio::time::sleep(PERIOD).await;
             continue;
         };
-        let Ok(room) = desk.room.clone().try_acquire_owned() else { continue };
         if !desk.serves(from.ip()) {
             desk.meters.asked_for_name("stranger");
             continue;
         }
+        let Ok(door) = doors.clone().try_acquire_owned() else { continue };
         let desk = desk.clone();
         talks.spawn(async move {
-            let _room = room;
+            let _door = door;
             // Whoever hangs up has what he wanted.
             drop(talk(stream, from.ip(), &desk).await);
         });
@@ -247,7 +252,9 @@ async fn talk(mut stream: TcpStream, asker: IpAddr, desk: &Desk) -> io::Result<(
         let length = timeout(IDLE, stream.read_u16()).await??;
         let mut question = vec![0; length.into()];
         timeout(IDLE, stream.read_exact(&mut question)).await??;
+        let room = desk.room.acquire().await.map_err(io::Error::other)?;
         let reply = desk.reply(&question, asker, upstream::Way::Connection).await;
+        drop(room);
         let Some(reply) = reply else { return Ok(()) };
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         let whole = [&length.to_be_bytes()[..], &reply].concat();
