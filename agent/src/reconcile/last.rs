@@ -22,8 +22,14 @@ pub(super) struct Found {
 }
 
 impl Last {
-    pub(super) fn of(stood: (Half, Tables), failed: Vec<Change>) -> Self {
-        Self { stood: Some(stood), failed }
+    pub(super) fn of((setup, mut stood): (Half, Tables), failed: Vec<Change>) -> Self {
+        for change in &failed {
+            // Where the peer is said to be was not told.
+            if let Change::PutWire(device, key, _wire) = change {
+                stood.wires.remove(&(*device, *key));
+            }
+        }
+        Self { stood: Some((setup, stood)), failed }
     }
 
     /// What the rows were when they were last as they should be.

@@ -18,8 +18,8 @@ pub fn settled(
 ) -> BTreeMap<(IfIndex, PublicKey), Wire> {
     let settled = |(peer, wire): (&(IfIndex, PublicKey), &Wire)| {
         let want = wanted.wires.get(peer).filter(|want| {
-            let before = stood.and_then(|stood| stood.wires.get(peer));
-            let moved = before.is_some_and(|before| before.endpoint != want.endpoint);
+            let told = |stood: &Tables| stood.wires.get(peer).map(|before| before.endpoint);
+            let moved = stood.is_some_and(|stood| told(stood) != Some(want.endpoint));
             !moved && alive.contains(peer)
         });
         let endpoint = want.map_or(wire.endpoint, |want| want.endpoint);
@@ -49,6 +49,7 @@ mod tests {
                 alive.clone(),
                 told,
             ),
+            ("it could not be told", Some(Tables::default()), alive.clone(), elsewhere),
             ("nobody knows what stood", None, alive, told),
         ] {
             let actual = tables(elsewhere).wires;
