@@ -114,6 +114,8 @@ impl Host {
     /// The same, looking at the rules themselves: somebody may have taken them away. Without an engine the
     /// one that is in use goes on, or what the host uses is chosen.
     pub fn keep_ports(&self, engine: Option<Engine>) -> Result<Kept, Error> {
+        // That nothing is written for networks says nothing about ports.
+        let engine = engine.filter(|engine| *engine != Engine::None);
         if self.note()?.is_none() && self.publications()?.is_empty() {
             return Ok(Kept::Right);
         }
@@ -145,7 +147,7 @@ impl Host {
         }
         let writer = Writer::probe(&families)?;
         let stays = note.map(|note| note.engine);
-        let engine = match engine.or(stays).filter(|engine| *engine != Engine::None) {
+        let engine = match engine.or(stays) {
             Some(engine) => engine,
             None => writer.choose()?,
         };
