@@ -278,7 +278,7 @@ pub fn reach(subnet: Subnet, public: (&str, Echoes), overlay: Option<(&str, Echo
             &check,
             what,
             "the host is there and the tunnel is not: is its agent up, and does a firewall between \
-             the hosts drop UDP 8472 (vxlan) or 8285 (udp)?",
+             the hosts drop UDP 8472 (vxlan), 8285 (udp) or 51820 and 51821 (wireguard)?",
         ),
         _some if public.1.is_lossy() || overlay.1.is_lossy() => {
             Finding::warn(&check, what, "packets are lost on the way: look at the link")
