@@ -103,7 +103,8 @@ fn snapshot() -> Vec<String> {
     ]
     .map(|command| try_command(command).unwrap_or_default())
     .concat();
-    // Groups that the kernel joins in its own time.
-    let lasting = |line: &&str| !line.starts_with("33:33:") && !line.starts_with("01:00:5e:");
+    // Groups that the kernel joins in its own time, and what an interface gives itself.
+    let fleeting = ["33:33:", "01:00:5e:", "fe80::"];
+    let lasting = |line: &&str| !fleeting.iter().any(|start| line.starts_with(start));
     said.lines().filter(lasting).map(str::to_owned).collect()
 }

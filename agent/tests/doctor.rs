@@ -85,17 +85,14 @@ fn a_lossy_way_is_named() {
     the_peer_answers();
     wait_for("readiness", || get("/readyz").contains("200 OK"));
     let every_third = "-m statistic --mode nth --every 3 --packet 0 -j DROP";
-    for (from, words) in [
-        ("10.88.9.0", "10.88.9.0 answers in 0.0 ms, 1 of 3 lost"),
-        ("192.0.2.9", "192.0.2.9 answers in 0.0 ms, 1 of 3 lost"),
-    ] {
+    for from in ["10.88.9.0", "192.0.2.9"] {
         let rule = format!("INPUT -p icmp --icmp-type echo-reply -s {from} {every_third}");
         iptables(&format!("-A {rule}"));
         let peer = found("peer 10.88.9.0/24");
         assert_eq!(peer.verdict, Verdict::Warn, "{peer:?}");
-        let said = peer.what.replace(|digit: char| digit.is_ascii_digit(), "0");
-        let words = words.replace(|digit: char| digit.is_ascii_digit(), "0");
-        assert!(said.contains(&words), "{peer:?}");
+        let (_before, said) = peer.what.split_once(&format!("{from} answers in ")).expect(from);
+        let (_time, lost) = said.split_once(" ms").expect("a time");
+        assert!(lost.starts_with(", 1 of 3 lost"), "{peer:?}");
         iptables(&format!("-D {rule}"));
     }
     twilld.stops();

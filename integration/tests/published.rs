@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use twill_integration::container::Endpoint;
 use twill_integration::fabric::{Backend, Fabric};
 use twill_integration::{Host, may_build_labs, wait_until};
@@ -49,8 +49,8 @@ fn a_published_port_is_reached_from_other_hosts_and_comes_back() -> Result<()> {
     // All of the container's processes are gone at once: nobody could clear up, so the agent does.
     let pid = here.ok(["twill", "inspect", "-f", "{{.State.Pid}}", "web"])?;
     here.sh(&format!("kill -9 $(sed -n 's/^PPid:.//p' /proc/{}/status)", pid.trim()))?;
-    here.ok(["twill", "ps"])?;
-    ensure!(!rules(here)?.contains("8080"), "{}", rules(here)?);
+    let gone = || rules(here).is_ok_and(|rules| !rules.contains("8080"));
+    wait_until("the agent takes the rules away", LIMIT, gone)?;
     fabric.finish()
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use twill_core::firewall::Engine;
+use twill_core::firewall::{Engine, Variant};
 use twill_endpoint::{Error, Kept, Port, Request};
 use twill_net::blocking::{Address, Kernel, Route, VethEnd, VethPair};
 use twill_net::netns::Netns;
@@ -40,11 +40,6 @@ fn outsider(world: &World) -> Netns {
     };
     host.add_veth(&pair, &netns).unwrap();
     let end = |kernel: &mut Kernel, name: &str, last: &str| {
-        std::fs::write(
-            format!("/proc/thread-self/net/../../sys/net/ipv6/conf/{name}/accept_dad"),
-            "0",
-        )
-        .ok();
         let link = kernel.link(name).unwrap().unwrap().index;
         let rows = [(ip(&format!("192.0.2.{last}")), 24), (ip(&format!("fd00:99::{last}")), 64)];
         let rows = rows.map(|(address, prefix_length)| Address { link, address, prefix_length });
@@ -62,6 +57,13 @@ fn shell(line: &str) -> String {
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// What each engine has.
+const DUMPS: [(Engine, &str); 3] = [
+    (Engine::Nftables, "nft list table inet twill-ports 2>/dev/null || nft list tables"),
+    (Engine::Iptables(Variant::NfTables), "iptables-nft-save; ip6tables-nft-save"),
+    (Engine::Iptables(Variant::Legacy), "iptables-legacy-save; ip6tables-legacy-save"),
+];
 
 /// What whoever connects is told: the name of the service, and the address that it saw.
 fn serve(netns: &Netns, name: &'static str, port: u16) {
@@ -108,13 +110,17 @@ fn ask_from(netns: &Netns, to: (&str, u16)) -> Option<String> {
 
 /// Rules of one engine, on a host that drops all that is forwarded.
 fn hosts() -> impl Iterator<Item = (Engine, World)> {
-    use twill_core::firewall::Variant::{Legacy, NfTables};
+    use Variant::{Legacy, NfTables};
     let engines = [Engine::Iptables(NfTables), Engine::Nftables, Engine::Iptables(Legacy)];
     engines.into_iter().filter_map(|engine| {
         let world = World::new(BOTH)?;
         for family in ["iptables", "ip6tables"] {
             let kind = if engine == Engine::Iptables(Legacy) { "-legacy" } else { "" };
-            shell(&format!("{family}{kind} -P FORWARD DROP; {family}{kind} -N MINE; {family}{kind} -A MINE -s 203.0.113.0/24 -j DROP || true"));
+            let source = if family == "iptables" { "203.0.113.0/24" } else { "2001:db8:9::/48" };
+            let tool = format!("{family}{kind}");
+            shell(&format!(
+                "{tool} -P FORWARD DROP && {tool} -N MINE && {tool} -A MINE -s {source} -j DROP"
+            ));
         }
         shell("nft add table inet mine && nft add chain inet mine c");
         Some((engine, world))
@@ -145,8 +151,10 @@ fn a_published_port_is_reached_from_everywhere() {
         }
         closed(engine, (&outsider, &other), &joined.places[0].address.to_string());
         // Rules of one engine alone, and after the container none.
-        let all = || shell("nft list ruleset; iptables-save; iptables-legacy-save; ip6tables-save");
-        assert!(all().contains("8081"), "{engine}");
+        let all = || DUMPS.map(|(_engine, dump)| shell(dump)).concat();
+        for (writes, dump) in DUMPS {
+            assert_eq!(shell(dump).contains("dport 8081"), writes == engine, "{engine}: {dump}");
+        }
         world.host.detach(&owner("web")).unwrap();
         assert_eq!(ask((HOST, 8080)), None, "{engine}");
         world.host.detach(&owner("first")).unwrap();
@@ -211,10 +219,11 @@ fn closed(engine: Engine, (outsider, other): (&Netns, &Netns), own: &str) {
 fn loopback_through_gateway(netns: &Netns) {
     netns
         .run(|| {
-            shell(
-                "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip route del local 127.0.0.0/8 dev lo table local || true; \
-                 ip route add 127.0.0.0/8 via 10.88.2.1 dev eth0 || true",
+            let way = shell(
+                "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet && ip addr del 127.0.0.1/8 dev lo && \
+                 ip route add 127.0.0.0/8 via 10.88.2.1 dev eth0 && ip route get 127.0.0.1",
             );
+            assert!(way.contains("via 10.88.2.1"), "{way}");
         })
         .unwrap();
 }
@@ -256,7 +265,7 @@ fn what_others_take_away_comes_back() {
     let web = world.container();
     world.host.attach(&with_ports("web", &web, &[port("tcp", "", (8080, 80))])).unwrap();
     serve(&web, "web", 80);
-    for engine in [Engine::Iptables(twill_core::firewall::Variant::NfTables), Engine::Nftables] {
+    for engine in [Engine::Iptables(Variant::NfTables), Engine::Nftables] {
         world.host.keep_ports(Some(engine)).unwrap();
         assert_eq!(world.host.keep_ports(Some(engine)).unwrap(), Kept::Right, "{engine}");
         shell("nft flush ruleset; echo 0 > /proc/sys/net/ipv4/conf/twill0/route_localnet");
@@ -312,7 +321,7 @@ fn the_old_iptables_of_a_family_is_used_though_it_was_idle() {
     shell("iptables-legacy -N MINE; iptables-legacy -A MINE -s 203.0.113.0/24 -j DROP");
     let first = [port("tcp", "127.0.0.1", (9, 9))];
     world.host.attach(&with_ports("first", &world.container(), &first)).unwrap();
-    let legacy = Engine::Iptables(twill_core::firewall::Variant::Legacy);
+    let legacy = Engine::Iptables(Variant::Legacy);
     world.host.keep_ports(Some(legacy)).unwrap();
     world.host.attach(&with_ports("web", &web, &[port("tcp", "", (8080, 80))])).unwrap();
     assert!(shell("ip6tables-legacy-save").contains("--dport 8080"));

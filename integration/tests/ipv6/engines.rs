@@ -138,10 +138,11 @@ fn knock(from: IpAddr, to: SocketAddr, done: &AtomicBool, count: &AtomicUsize) -
         fresh.set_read_timeout(Some(Duration::from_secs(3)))?;
         fresh.send_to(b"knock", to)?;
         pace(PACE);
-        let number = count.fetch_add(1, Ordering::Relaxed);
+        let number = count.load(Ordering::Relaxed);
         fresh
             .recv_from(&mut [0; 16])
             .with_context(|| format!("datagram {number} from {from} to {to} was not answered"))?;
+        count.store(number + 1, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -4,25 +4,19 @@ use anyhow::{Result, ensure};
 use twill_integration::fabric::Fabric;
 use twill_integration::{Host, may_build_labs, wait_until};
 
-use super::alone::{LIMIT, both_ways, container};
+use super::alone::{LIMIT, UDP, VXLAN, World, both_ways, container};
 
 /// The host that has no agent and stands between node1 and node3.
 const ROUTER: &str = "fd00:140::4";
 
 #[test]
 fn vxlan() -> Result<()> {
-    network(&World { backend: "vxlan", device: "flannel-v6.1", mtu: 1430 })
+    network(&VXLAN)
 }
 
 #[test]
 fn udp() -> Result<()> {
-    network(&World { backend: "udp", device: "flannel0-v6", mtu: 1452 })
-}
-
-struct World {
-    backend: &'static str,
-    device: &'static str,
-    mtu: u32,
+    network(&UDP)
 }
 
 fn network(world: &World) -> Result<()> {
@@ -62,7 +56,7 @@ fn network(world: &World) -> Result<()> {
         leaves(&near, what, beyond, "via fd00:140::3 dev eth0")?;
         // node2 has everybody on the link; what both ends carry is what the tunnel carries.
         for (from, to) in [(&one, beside), (&one, beyond), (&near, beyond), (&far, here)] {
-            both_ways(from, &[String::new(), to.clone()], world.mtu)?;
+            both_ways(from, to, world.mtu)?;
         }
         Ok(())
     };

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use twill_integration::fabric::Fabric;
 use twill_integration::{Host, may_build_labs, wait_until, within};
 
-use super::alone::{LIMIT, both_ways, container};
+use super::alone::{LIMIT, UDP, VXLAN, World, both_ways, container};
 
 /// What the way over the router carries.
 const NARROW: u32 = 1400;
@@ -21,15 +21,15 @@ const BYTES: usize = 8 << 20;
 
 #[test]
 fn vxlan() -> Result<()> {
-    network("vxlan", 1430)
+    network(&VXLAN)
 }
 
 #[test]
 fn udp() -> Result<()> {
-    network("udp", 1452)
+    network(&UDP)
 }
 
-fn network(backend: &str, mtu: u32) -> Result<()> {
+fn network(&World { backend, mtu, .. }: &World) -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
@@ -72,7 +72,7 @@ fn network(backend: &str, mtu: u32) -> Result<()> {
         ensure!(follows.is_ok(), "{what}: {}", look());
     }
     for (from, to) in [(&one, &two), (&two, &one)] {
-        both_ways(from.host, &[String::new(), to.address.to_owned()], inner)?;
+        both_ways(from.host, to.address, inner)?;
         from.transfer(to).context("the router is silent")?;
         // One byte more; 48 bytes are headers.
         let ping = format!(

@@ -2,12 +2,15 @@
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::host::{apply, named, on_a_host, run};
 use twill_core::device::IfIndex;
 use twill_core::ids::{Subnet, Underlay};
 use twill_core::plan::{Change, Hop};
 use twill_net::{Error, Kernel};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_route_turns_into_the_tunnel_without_a_moment_of_none() {
@@ -21,8 +24,9 @@ fn a_route_turns_into_the_tunnel_without_a_moment_of_none() {
         let into = Change::PutRoute(block, Hop::Onlink(tunnel, block.gateway()).into());
         apply(&kernel, [along]).await.unwrap();
 
-        let mut monitor = Command::new("ip")
-            .args(["-6", "monitor", "route"])
+        // Whatever becomes of the test's process, it ends with that.
+        let mut monitor = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--", "ip", "-6", "monitor", "route"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -33,7 +37,9 @@ fn a_route_turns_into_the_tunnel_without_a_moment_of_none() {
             said.read_exact(&mut text).unwrap();
             said
         });
+        let start = Instant::now();
         while !told.is_finished() {
+            assert!(start.elapsed() < LIMIT, "the monitor says nothing");
             run("ip -6 route add fd00:9::/64 dev eth0");
             run("ip -6 route del fd00:9::/64 dev eth0");
         }
@@ -51,6 +57,7 @@ fn a_route_turns_into_the_tunnel_without_a_moment_of_none() {
         while !text.contains("fd00:ffff::/64") {
             let mut some = [0; 4096];
             let read = said.read(&mut some).unwrap();
+            assert!(read > 0, "the monitor has ended: {text}");
             text.push_str(std::str::from_utf8(&some[..read]).unwrap());
         }
         monitor.kill().unwrap();
@@ -66,11 +73,12 @@ fn somebody_elses_route_is_not_turned() {
         let kernel = Kernel::open().unwrap();
         let (tunnel, block) = (tunnel(), block());
         run("ip -6 route add fd00:88:0:2::/64 via fd00:140::9 dev eth0 proto static");
-        let before = run("ip -6 route show table all");
+        let routes = || run("ip -6 route show table all root fd00::/16");
+        let before = routes();
         let into = Change::PutRoute(block, Hop::Onlink(tunnel, block.gateway()).into());
         let error = apply(&kernel, [into]).await.unwrap_err();
         assert!(matches!(error, Error::ForeignRoute { .. }), "{error:?}");
-        assert_eq!(run("ip -6 route show table all"), before);
+        assert_eq!(routes(), before);
         // Nor is a wider one that leads to the gateway: it stays, beside ours.
         run("ip -6 route del fd00:88:0:2::/64");
         run("ip -6 route add fd00:88::/48 via fd00:140::9 dev eth0 proto static");
