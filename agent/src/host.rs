@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::firewall::Wall;
 use crate::flags::Flags;
 use crate::identity::Identity;
+use crate::names::Names;
 use crate::status::Boards;
 
 /// What stays for as long as the process lives.
@@ -28,23 +29,25 @@ pub(crate) struct Host {
     pub(crate) wall: Wall,
     /// Who uses what.
     pub(crate) books: Books,
+    /// Who answers containers' questions.
+    pub(crate) names: Names,
     /// Seconds since 1970.
     pub(crate) started: u64,
 }
 
 impl Host {
     pub(crate) fn new(
-        identity: Identity,
-        capabilities: Capabilities,
+        (identity, capabilities): (Identity, Capabilities),
         (programs, wish): (Programs, Wish),
+        names: Names,
         boards: &Boards,
     ) -> Self {
         let node = watch::Sender::new(identity.node);
         let (identity, started) = (Mutex::new(identity), crate::status::now());
-        let names = boards.all().into_iter().filter_map(|(name, _board)| name);
-        let books = Books::new(names.collect());
+        let networks = boards.all().into_iter().filter_map(|(name, _board)| name);
+        let books = Books::new(networks.collect());
         let wall = Wall::new(&programs, wish, boards.meters());
-        Self { identity, node, capabilities, programs, wall, books, started }
+        Self { identity, node, capabilities, programs, wall, books, names, started }
     }
 
     /// In several networks: what this one had when the host was up last stays its own until it says what it
@@ -93,7 +96,10 @@ mod tests {
         let was = identity.node;
         let programs = Programs::probe().await.unwrap();
         let boards = Boards::of(&["a", "b"].map(|name| Some(name.parse().unwrap())));
-        let host = Host::new(identity, Capabilities::probe(), (programs, Wish::None), &boards);
+        let (file, socket) = (root.path().join("subnet.env"), root.path().join("agent.sock"));
+        let names = Names::new(file, &socket, boards.meters().clone());
+        let who = (identity, Capabilities::probe());
+        let host = Host::new(who, (programs, Wish::None), names, &boards);
         let node = host.become_another(was).unwrap();
         assert_ne!(node, was);
         host.is_not(was).await;

@@ -23,7 +23,6 @@ use crate::failure::Failure;
 use crate::follow::Told;
 use crate::memory::Applied;
 use crate::patience::tell_systemd;
-use crate::publish::publish;
 use crate::reconcile::Stood;
 use crate::setup::Setup;
 use crate::trouble::Trouble;
@@ -283,8 +282,8 @@ impl Live {
         });
         if another {
             let env = *self.outlets.env.borrow();
-            match publish((&agent.flags.files, &agent.hook), &env) {
-                Ok(_written) => {
+            match agent.publish(&env) {
+                Ok(()) => {
                     tracing::info!(network = %self.setup.config.words(), mtu = %env.mtu, "published");
                 }
                 // The one who keeps the files tries again, and says why they are not as they should be.

@@ -12,7 +12,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -26,7 +26,6 @@ use tokio::time::timeout;
 use twill_core::ids::Subnet;
 use twill_endpoint::Host;
 
-use crate::flags::Files;
 use crate::metrics::Meters;
 use crate::trouble::Trouble;
 use answer::Answer;
@@ -54,18 +53,45 @@ struct Desk {
     meters: Meters,
 }
 
-/// Keeps a resolver at each of the bridge's addresses, for ever, and says where in a file next to the
-/// agent's socket: containers that start later ask there first.
-pub(crate) async fn serve(files: Files, meters: Meters) {
-    let host = Host { subnet_env: files.subnet_file.clone(), ..Host::default() };
-    let told = files.socket.with_file_name("resolvers");
-    let (room, mut open) = (Arc::new(Semaphore::new(MOST)), BTreeMap::new());
-    let mut trouble = Trouble::default();
-    loop {
-        let env = host.read_env().ok();
+/// The resolvers of this host: one at each of the bridge's addresses of the network whose file this is.
+#[derive(Debug)]
+pub(crate) struct Names {
+    host: Host,
+    /// Next to the agent's socket: containers ask first whom it names when they start.
+    told: PathBuf,
+    room: Arc<Semaphore>,
+    meters: Meters,
+    open: Mutex<(Open, Trouble)>,
+}
+
+impl Names {
+    pub(crate) fn new(subnet_file: PathBuf, socket: &Path, meters: Meters) -> Self {
+        Self {
+            host: Host { subnet_env: subnet_file, ..Host::default() },
+            told: socket.with_file_name("resolvers"),
+            room: Arc::new(Semaphore::new(MOST)),
+            meters,
+            open: Mutex::default(),
+        }
+    }
+
+    /// Looks again and again, for ever: a bridge, and IPv6 with it, comes with the first container.
+    pub(crate) async fn keep(&self) {
+        loop {
+            self.look();
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    /// Listens where the host's subnet of now wants it, and says so. Called as soon as there is a subnet:
+    /// whoever starts containers once the agent is ready finds it said.
+    pub(crate) fn look(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (open, trouble) = &mut *open;
+        let env = self.host.read_env().ok();
         let blocks = env.iter().flat_map(twill_core::subnet_env::SubnetEnv::blocks);
         let subnets: Vec<Subnet> = blocks.map(|blocks| blocks.subnet).collect();
-        match follow(&mut open, &subnets, (&room, &meters)) {
+        match follow(open, &subnets, (&self.room, &self.meters)) {
             Ok(()) => _ = trouble.over(),
             Err((address, error)) => {
                 let why = format!("cannot answer for names at {address}: {error}");
@@ -76,13 +102,12 @@ pub(crate) async fn serve(files: Files, meters: Meters) {
         }
         let now: Vec<String> = open.keys().map(|address| format!("{address}\n")).collect();
         let now = now.concat();
-        let said = std::fs::read_to_string(&told).unwrap_or_default();
+        let said = std::fs::read_to_string(&self.told).unwrap_or_default();
         if said != now
-            && let Err(error) = tell(&told, &now)
+            && let Err(error) = tell(&self.told, &now)
         {
             tracing::debug!(%error, "cannot say where names are answered");
         }
-        tokio::time::sleep(PERIOD).await;
     }
 }
 

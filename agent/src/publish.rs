@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use twill_core::subnet_env::SubnetEnv;
 
+use crate::bootstrap::Agent;
 use crate::failure::Failure;
 use crate::files::{self, Wanted};
 use crate::firewall::jittered;
@@ -70,9 +71,19 @@ pub(crate) async fn keep(
     }
 }
 
+impl<S> Agent<S> {
+    /// Tells container runtimes; whoever starts containers from then on finds somebody who answers them for
+    /// names.
+    pub(crate) fn publish(&self, env: &SubnetEnv) -> anyhow::Result<()> {
+        publish((&self.flags.files, &self.hook), env)?;
+        self.host.names.look();
+        Ok(())
+    }
+}
+
 /// Writes Docker's options, then `subnet.env`, and lets the hook know; tells whether there was anything
 /// to write.
-pub(crate) fn publish((files, hook): (&Files, &Hook), env: &SubnetEnv) -> anyhow::Result<bool> {
+fn publish((files, hook): (&Files, &Hook), env: &SubnetEnv) -> anyhow::Result<bool> {
     let options = env.docker_options(DOCKER_KEY);
     let docker = Wanted { path: &files.docker_options_file, text: &options, mode: 0o644 };
     let subnet = Wanted { path: &files.subnet_file, text: &env.render(), mode: 0o644 };

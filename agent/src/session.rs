@@ -26,7 +26,7 @@ use crate::live::{Inlets, Live, Outgrown, Outlets};
 use crate::memory::{self, Keep};
 use crate::ownership::{Belief, Keeper, Left, Tenant, Wish, mine};
 use crate::patience::tell_systemd_of;
-use crate::publish::{self, publish};
+use crate::publish;
 use crate::reconcile::{Reconciler, Uprooted, Wires};
 use crate::setup::Setup;
 use crate::stay::Order;
@@ -108,7 +108,7 @@ impl<S: Store> Session<S> {
             tracing::error!("a row is missing: {}", failure.line());
             agent.board.pass(Some(failure.line()));
         }
-        publish((&agent.flags.files, &agent.hook), &env)?;
+        agent.publish(&env)?;
         agent.board.published();
         announce(agent, &membership.setup).await;
         // Whoever dies before this is asked again who it is.

@@ -20,7 +20,7 @@ use crate::hook::Hooks;
 use crate::host::Host;
 use crate::http::Servers;
 use crate::identity::Identity;
-use crate::names;
+use crate::names::Names;
 use crate::patience::tell_systemd;
 use crate::ports;
 use crate::prefix::Prefix;
@@ -67,7 +67,8 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
     };
     let how = (flags.firewall.iptables_resync, boards.meters().clone());
     let ports = tokio::spawn(ports::keep(host.wall.clone(), ports, how));
-    let names = tokio::spawn(names::serve(flags.files.clone(), boards.meters().clone()));
+    let shared = host.clone();
+    let names = tokio::spawn(async move { shared.names.keep().await });
     let wall = tokio::spawn(host.wall.clone().keep(flags.firewall.iptables_resync, boards));
     tokio::select! {
         ran = visits.run(prefix, stop) => ran?,
@@ -98,7 +99,9 @@ async fn open(flags: &Flags, boards: &Boards) -> Result<Host, Failure> {
     let identity = Identity::open(&flags.files.state_dir)?;
     let node = identity.node;
     tracing::info!(%node, version = env!("CARGO_PKG_VERSION"), "twilld starts");
-    Ok(Host::new(identity, capabilities, (programs, engine), boards))
+    let files = &flags.files;
+    let names = Names::new(files.subnet_file.clone(), &files.socket, boards.meters().clone());
+    Ok(Host::new((identity, capabilities), (programs, engine), names, boards))
 }
 
 /// Becomes true with the first SIGTERM or SIGINT; the second one ends the process at once.
