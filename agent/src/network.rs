@@ -9,7 +9,7 @@ use twill_core::lease::Listing;
 use twill_core::picture::Picture as Kept;
 use twill_store::{ConfigText, Picture, Store};
 
-use crate::bootstrap::Agent;
+use crate::bootstrap::{Agent, Past};
 use crate::failure::Failure;
 use crate::flags::Etcd;
 use crate::memory::{self, Recalled, Whose};
@@ -48,6 +48,9 @@ impl From {
 
 /// How long etcd may take to answer a host that can do without.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same, of a host that has served until now: its containers wait for a device or a route that has to be
+/// another one.
+const SHORT: Duration = Duration::from_millis(400);
 
 impl<S: Store> Agent<S> {
     /// Configuration and leases, once etcd has both; or as this host remembers them, if etcd does not
@@ -55,13 +58,14 @@ impl<S: Store> Agent<S> {
     ///
     /// While the configuration in etcd is of no use to anybody, a host goes on by the one before for as
     /// long as its lease is in etcd.
-    pub(crate) async fn network(&self) -> Result<(Network, From), Failure> {
+    pub(crate) async fn network(&self, past: &Past) -> Result<(Network, From), Failure> {
+        let patience = if past.held.is_some() { SHORT } else { PATIENCE };
         let mut trouble = Trouble::default();
         let mut kept = self.recall();
         loop {
             let node = self.identity().node;
             let recalled = kept.as_ref().map(memory::usable);
-            let limit = matches!(recalled, Some(Ok(_))).then_some(PATIENCE);
+            let limit = matches!(recalled, Some(Ok(_))).then_some(patience);
             let answer = self.within(limit, self.store.picture(node)).await;
             // An etcd without a network is another one, or an empty one.
             if let Ok(picture @ Picture { config: Some(_), .. }) = &answer

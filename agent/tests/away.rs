@@ -180,6 +180,24 @@ fn a_lease_that_may_have_ended_or_nobody_knows_is_not_used() {
 }
 
 #[test]
+fn an_uplink_that_changes_beside_a_mute_etcd_is_followed_within_half_a_second() {
+    let Some(mut world) = World::with_config(VXLAN) else { return };
+    let (mut twilld, env) = world.joined(VXLAN_PEER);
+    world.stop_etcd();
+    let mute = std::net::TcpListener::bind("127.0.0.1:2379").expect("etcd's port");
+    twilld.says("etcd is away");
+    ip("link set u0 mtu 1400");
+    wait_for("the device's", || ip("link show flannel.1").contains("mtu 1350"));
+    assert!(twilld.said().contains("has not answered within 400ms"), "{}", twilld.said());
+    wait_for("the file's", || subnet_env() == env.replace("FLANNEL_MTU=1450", "FLANNEL_MTU=1350"));
+    assert!(ip("route show").contains("10.88.9.0/24 via 10.88.9.0"), "{}", ip("route show"));
+    drop(mute);
+    world.start_etcd();
+    settled(&twilld);
+    twilld.stops();
+}
+
+#[test]
 fn an_uplink_that_changes_while_etcd_is_away_ends_nothing() {
     let Some(mut world) = World::with_config(VXLAN) else { return };
     let (mut twilld, env) = world.joined(VXLAN_PEER);

@@ -38,7 +38,7 @@ pub(super) struct Prepared {
 impl<S: Store> Agent<S> {
     /// Reads etcd and the host, and refuses early what cannot work.
     pub(super) async fn prepare(&self, past: &Past) -> Result<(Prepared, From), Failure> {
-        let ((network, from), here) = tokio::try_join!(self.network(), self.here_at_all())?;
+        let ((network, from), here) = tokio::try_join!(self.network(past), self.here_at_all())?;
         let (network, here) = self.here_in(network, &from, here).await?;
         let Here { uplinks, routes, .. } = here;
         let published = publish::previous(&self.flags.files).filter(|_| !past.forget);

@@ -197,11 +197,18 @@ impl World {
 
     /// Gives the uplink back what of its addresses went when it was down, or away.
     pub(super) fn replug(&self, place: usize) -> Result<()> {
-        if !self.setting.families().contains(&Family::V6) {
-            return Ok(());
+        let families = self.setting.families();
+        if families.contains(&Family::V6) {
+            let line = "ip -6 addr replace SELF/64 dev UPLINK nodad";
+            self.types(place, &self.fill(line, (place, place), Family::V6))?;
         }
-        let line = "ip -6 addr replace SELF/64 dev UPLINK nodad";
-        self.types(place, &self.fill(line, (place, place), Family::V6))
+        if !families.contains(&Family::V4) {
+            // etcd is reached by IPv4, which is no business of an agent's here: whoever gives an interface
+            // such an address says so on the link.
+            let line = "busybox arping -q -U -c 1 -I UPLINK SELF";
+            self.types(place, &self.fill(line, (place, place), Family::V4))?;
+        }
+        Ok(())
     }
 
     /// What has to be on that host, but for those rows of others that go with the interface, which may be
