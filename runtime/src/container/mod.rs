@@ -21,6 +21,7 @@ pub mod expose;
 pub mod health;
 pub mod id;
 pub mod isolation;
+pub mod link_variables;
 pub mod links;
 pub mod liveness;
 pub mod logging;

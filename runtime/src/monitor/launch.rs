@@ -24,7 +24,7 @@ use crate::bundle::files::Surroundings;
 use crate::bundle::user::Databases;
 use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, storage, user};
 use crate::cgroup::Hierarchies;
-use crate::container::{Address, Ip, Network, Record, Store, births, links, reap};
+use crate::container::{Address, Ip, Network, Record, Store, births, link_variables, links, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::process::{Handle, Process};
 use crate::volume;
@@ -59,7 +59,10 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
-    let (identity, shared, volumes) = write_bundle((paths, &around), record, &mounted)?;
+    let mut told = record.clone();
+    // The container's own count for more.
+    told.env.splice(..0, link_variables::of(&Store::new(paths), record));
+    let (identity, shared, volumes) = write_bundle((paths, &around), &told, &mounted)?;
     let (mut ends, ours) = Ends::new(paths, record, &identity)?;
     let (outcome, report) = io::pipe().system("make a pipe")?;
     let built = build(paths, record, Builder { ends: &mut ends, report });
