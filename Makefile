@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test vm-test healing storm soak soak-datapath model fuzz bench bench-control bench-datapath lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test kill-points vm-test healing storm soak soak-datapath model fuzz bench bench-control bench-datapath bench-runtime lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,7 @@ demo: build ## three hosts, containers and both backends on this machine; KEEP=1
 
 test: ## build and run the whole suite, as root
 	@scripts/deps.sh test
+	@scripts/programs.sh
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --doc --quiet
 	REQUIRE_ROOT=1 $(CARGO) nextest run --locked --workspace
@@ -36,6 +37,10 @@ test: ## build and run the whole suite, as root
 vm-test: ## what this kernel may lack, under Debian's in an emulated machine (VM_FILTER, VM_SECONDS); some minutes
 	@scripts/deps.sh vm
 	@scripts/vm.sh $(if $(VM_FILTER),'$(VM_FILTER)')
+
+kill-points: ## kill -9 at each change that a command of containers makes to the system; half an hour
+	@scripts/deps.sh test
+	TWILL_KILL_POINTS=all REQUIRE_ROOT=1 $(CARGO) nextest run --locked --profile patient -p twill -E 'test(/^points::/)'
 
 model: deps ## every order of events of the ownership model's larger worlds, with counts (an hour, 8 GiB)
 	$(CARGO) test --locked --release -p twill-core --features deep-model --test ownership -- --nocapture --test-threads 2
@@ -71,6 +76,10 @@ bench-control: ## what 1,000 and 10,000 peers cost a host, beside flannel's desi
 
 bench-datapath: build ## the data path of udp beside VXLAN, plain routes and a naive tunnel; 10 minutes (BENCH_ROUNDS, _SECONDS, _PATHS, _MEASURES)
 	@target/release/twill-lab bench-datapath
+
+bench-runtime: build ## daily commands of containers beside crun, Podman and Docker; some minutes
+	@scripts/deps.sh rivals
+	@target/release/twill-lab bench-runtime
 
 lint: deps ## everything CI checks without running the programs
 	$(CARGO) fmt --all --check

@@ -45,5 +45,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             }
         }
     }
+    if args.force {
+        store.tidy()?;
+    }
     Ok(code)
 }

@@ -2,7 +2,7 @@
 
 use crate::commands::Code;
 use crate::error::Result;
-use crate::image::{Digest, Removal, Removed, Store};
+use crate::image::{self, Digest, Removal, Removed, Store};
 use crate::{Paths, container, events, output};
 
 /// Arguments.
@@ -31,6 +31,9 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
                     show(one);
                     events::removed(paths, &id, one);
                 }
+            }
+            Err(error @ image::Error::Unknown { .. }) if args.force => {
+                output::note(format_args!("twill: {error}"));
             }
             Err(error) => {
                 if let Some(earlier) = failed.replace(error.into()) {

@@ -280,6 +280,7 @@ pub fn report(removed: &[String]) {
 /// Removes those that are wanted and that nobody uses: their names, and the bytes that were in them.
 pub fn prune_all(paths: &Paths, wanted: impl Fn(&Volume) -> bool) -> Result<(Vec<String>, u64)> {
     let volumes = Volumes::new(paths);
+    volumes.tidy()?;
     let (mut removed, mut space) = (Vec::new(), 0);
     for volume in volumes.list()?.into_iter().filter(|volume| wanted(volume)) {
         let data = volumes.data(&volume.name);

@@ -294,6 +294,29 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
+    /// Takes away what is nobody's container: what a crash left of one that was being made or removed, and
+    /// names of such.
+    pub fn tidy(&self) -> Result<()> {
+        let directory = self.paths.names();
+        let names = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            names => names.file("list", &directory)?,
+        };
+        let _lock = self.lock()?;
+        self.sweep()?;
+        for name in names {
+            let Ok(name) = name.file("list", &directory)?.file_name().into_string() else {
+                continue;
+            };
+            if let Some(holder) = names::holder(self.paths, &name)
+                && !self.paths.container(&holder).exists()
+            {
+                names::release(self.paths, &name, &holder)?;
+            }
+        }
+        Ok(())
+    }
+
     fn ids(&self) -> Result<Vec<String>> {
         let directory = self.paths.containers();
         let mut ids = Vec::new();

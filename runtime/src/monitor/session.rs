@@ -15,7 +15,7 @@ use super::control::Frame;
 pub use super::forward::Signals;
 use super::socket;
 use crate::Paths;
-use crate::container::Record;
+use crate::container::{Record, Store, id};
 use crate::error::{Error, Result, SystemContext as _};
 use crate::sealed;
 use crate::terminal::{self, DetachKeys, Raw};
@@ -46,13 +46,15 @@ pub struct Session {
     connection: Connection,
     /// Where the monitor listens.
     directory: PathBuf,
+    paths: Paths,
+    id: String,
 }
 
 impl Session {
     /// Starts a monitor, which starts the container. With wishes, no byte of output is missed.
     pub fn start(paths: &Paths, record: &Record, wishes: Option<Wishes>) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().system("make a connection")?;
-        let mut session = Self::new(ours, paths.run_container(&record.id))?;
+        let mut session = Self::new(ours, (paths, &record.id))?;
         session.wish(wishes);
         spawn(paths, &record.id, theirs.into())?;
         Ok(session)
@@ -63,14 +65,16 @@ impl Session {
         let directory = paths.run_container(&record.id);
         let stream = socket::connect(&directory, "control.sock")
             .map_err(|_no_monitor| Error::NotRunning(record.name.clone()))?;
-        let mut session = Self::new(stream, directory)?;
+        let mut session = Self::new(stream, (paths, &record.id))?;
         session.wish(wishes);
         Ok(session)
     }
 
-    fn new(stream: UnixStream, directory: PathBuf) -> Result<Self> {
+    fn new(stream: UnixStream, (paths, id): (&Paths, &str)) -> Result<Self> {
         let connection = Connection::new(stream).ok_or(io::ErrorKind::BrokenPipe);
-        Ok(Self { connection: connection.system("prepare the connection")?, directory })
+        let connection = connection.system("prepare the connection")?;
+        let (directory, paths) = (paths.run_container(id), paths.clone());
+        Ok(Self { connection, directory, paths, id: id.to_owned() })
     }
 
     fn wish(&mut self, wishes: Option<Wishes>) {
@@ -109,13 +113,26 @@ impl Session {
         }
     }
 
+    /// Why the monitor is gone: whoever removes a container by force ends that first.
+    fn lost(&self) -> Error {
+        match Store::new(&self.paths).lock_container(&self.id) {
+            Ok(None) => Error::NoSuchContainer(id::short(&self.id).to_owned()),
+            Ok(Some(_lock)) => {
+                let message = "the monitor of the container ended without a word".to_owned();
+                let hint = Some("`twill ps -a` shows what is left".into());
+                Error::Start { code: 125, message, hint }
+            }
+            Err(error) => error,
+        }
+    }
+
     fn wait_for_frame(&mut self) -> Result<Frame> {
         loop {
             if let Some(frame) = self.connection.next_wish() {
                 return Ok(frame);
             }
             if self.connection.is_gone() {
-                return Err(lost());
+                return Err(self.lost());
             }
             let mut set = [PollFd::new(self.connection.fd(), PollFlags::POLLIN)];
             match poll(&mut set, PollTimeout::NONE) {
@@ -142,7 +159,7 @@ impl Session {
                 }
             }
             if self.connection.is_gone() {
-                return Err(lost());
+                return Err(self.lost());
             }
             let ready = self.wait(input && self.connection.has_room(), signals)?;
             if ready.signal
@@ -234,11 +251,6 @@ enum Input {
 
 fn show(to: &mut impl io::Write, bytes: &[u8]) -> Result<()> {
     to.write_all(bytes).and_then(|()| to.flush()).system("write the container's output")
-}
-
-fn lost() -> Error {
-    let message = "the monitor of the container ended without a word".to_owned();
-    Error::Start { code: 125, message, hint: Some("`twill ps -a` shows what is left".into()) }
 }
 
 fn unexpected(frame: &Frame) -> Error {

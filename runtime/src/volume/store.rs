@@ -164,6 +164,12 @@ impl<'a> Volumes<'a> {
         remove_all(&grave)
     }
 
+    /// Takes away what is nobody's volume: what a crash left of one that was being made or removed.
+    pub fn tidy(&self) -> Result<()> {
+        let _lock = self.lock(Sharing::Exclusive)?;
+        self.sweep()
+    }
+
     /// Removes those that were made for one container, which is gone; one that another container uses
     /// by now stays.
     pub fn remove_anonymous(&self, record: &container::Record) -> Result<()> {
