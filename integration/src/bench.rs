@@ -7,6 +7,7 @@ mod containers;
 pub(crate) mod control;
 pub(crate) mod datapath;
 mod processes;
+pub(crate) mod runtime;
 mod samples;
 
 use std::fs;
@@ -37,7 +38,7 @@ pub(crate) fn run() -> Result<()> {
         processes::agent(&mut fabric, backend)?;
         fabric.finish()?;
     }
-    let mut fabric = Fabric::start(1, Backend::Vxlan)?;
+    let fabric = Fabric::start(1, Backend::Vxlan)?;
     interrupt.ends(fabric.lab().stop()?)?;
     let host = fabric.node(1);
     // The first one makes the bridge.
@@ -46,7 +47,6 @@ pub(crate) fn run() -> Result<()> {
     containers::run(host)?;
     containers::plugin(host)?;
     running.remove_container()?;
-    containers::of_others(&fabric.add_host()?)?;
     fabric.finish()
 }
 

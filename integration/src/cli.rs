@@ -37,6 +37,8 @@ enum Command {
     BenchControl(bench::control::BenchControl),
     /// Measure what the data path of `udp` reaches, beside other ways for packets
     BenchDatapath(bench::datapath::BenchDatapath),
+    /// Measure what daily commands of containers cost, beside those of others
+    BenchRuntime(bench::runtime::BenchRuntime),
     /// Let one fault after the other happen to five hosts under traffic
     Soak(soak::Options),
     /// Load two hosts over `udp` while others come and go in etcd
@@ -98,6 +100,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench => done(bench::run()),
         Command::BenchControl(wanted) => done(bench::control::run(&wanted)),
         Command::BenchDatapath(wanted) => done(bench::datapath::run(&wanted)),
+        Command::BenchRuntime(wanted) => done(bench::runtime::run(&wanted)),
         Command::Soak(options) => done(soak::run(&options)),
         Command::SoakDatapath(options) => done(churn::run(&options)),
         Command::Up(up) => done(by_hand::up(&up)),

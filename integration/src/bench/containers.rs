@@ -1,15 +1,13 @@
-//! How long a container takes, beside others' containers, and a pod's network.
+//! How long a container takes, and a pod's network.
 
 use std::fs::{self, File};
 use std::process::Stdio;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Result, ensure};
 
 use super::samples::Samples;
-use crate::by_hand::say;
-use crate::container::{CNI_CONFIGURATION, IMAGE_TAR, cni_environment};
+use crate::container::{CNI_CONFIGURATION, cni_environment};
 use crate::enter::spawn_in;
 use crate::host::Host;
 
@@ -20,22 +18,6 @@ pub(super) fn run(host: &Host) -> Result<()> {
     series(host, ("twill run --rm busybox true (bridge)", "90 ms"), &twill)?;
     let none = ["twill", "run", "--rm", "--network", "none", "busybox", "true"];
     series(host, ("twill run --rm --network none busybox true", ""), &none)?;
-    Ok(())
-}
-
-/// The same with the programs of others, on a host without an agent: podman's own network is the
-/// lab's, 10.88.0.0/16.
-pub(super) fn of_others(host: &Host) -> Result<()> {
-    // Neither crun nor podman wants to see cgroup2 beside cgroup1, where a machine has both.
-    host.sh("umount /sys/fs/cgroup/unified 2>/dev/null || true")?;
-    if bundle(host)? {
-        let crun = ["crun", "--cgroup-manager=cgroupfs", "run", "-b", "/run/bundle", "bench"];
-        series(host, ("crun run (no network, nothing stored)", ""), &crun)?;
-    }
-    if podman(host)? {
-        let podman = [&PODMAN[..], &["run", "--rm", "bench", "true"]].concat();
-        series(host, ("podman run --rm bench true (bridge)", ""), &podman)?;
-    }
     Ok(())
 }
 
@@ -79,48 +61,4 @@ fn series(host: &Host, (name, wanted): (&str, &str), argv: &[&str]) -> Result<()
     }
     samples.print(name, wanted);
     Ok(())
-}
-
-// A bundle of the same image for crun; `false` where crun is not installed.
-fn bundle(host: &Host) -> Result<bool> {
-    if host.run(["sh", "-c", "command -v crun"])?.code != 0 {
-        return Ok(false);
-    }
-    host.sh(&format!("mkdir -p /run/bundle/rootfs && tar -xf {IMAGE_TAR} -C /run/bundle/rootfs"))?;
-    host.sh("cd /run/bundle && crun spec")?;
-    let path = host.path("/run/bundle/config.json");
-    let mut spec: Value = serde_json::from_slice(&fs::read(&path)?).context("crun's spec")?;
-    spec["process"]["args"] = json!(["true"]);
-    spec["process"]["terminal"] = json!(false);
-    fs::write(&path, spec.to_string())?;
-    Ok(true)
-}
-
-/// Podman without systemd, in a host that has never seen it.
-const PODMAN: [&str; 5] = [
-    "podman",
-    "--cgroup-manager=cgroupfs",
-    "--events-backend=none",
-    "--runtime=crun",
-    "--log-level=error",
-];
-
-// The same image for podman; `false` where it is not installed or does not run here.
-fn podman(host: &Host) -> Result<bool> {
-    if host.run(["sh", "-c", "command -v podman"])?.code != 0 {
-        return Ok(false);
-    }
-    fs::create_dir_all(host.path("/etc/containers"))?;
-    let policy = json!({ "default": [{ "type": "insecureAcceptAnything" }] });
-    fs::write(host.path("/etc/containers/policy.json"), policy.to_string())?;
-    let import = [&PODMAN[..], &["import", IMAGE_TAR, "bench"]].concat();
-    let tried = [&PODMAN[..], &["run", "--rm", "bench", "true"]].concat();
-    for step in [import, tried] {
-        let ended = host.run(&step)?;
-        if ended.code != 0 {
-            say(&format!("podman does not run here: {}", ended.stderr.trim()));
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
