@@ -15,8 +15,8 @@ set -eu
 BUILD="ca-certificates gcc g++ libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
 # Running: etcd and its client, both engines of the firewall, the tools that the demo shows, an image's only content.
 RUN="etcd-server etcd-client iptables nftables iproute2 iputils-ping busybox-static"
-# Checking.
-CHECK="shellcheck openssl procps systemd"
+# Checking. podman and skopeo read our archives, and we read theirs.
+CHECK="shellcheck openssl procps systemd podman skopeo"
 # Counting.
 COUNT=
 if [ "${1:-}" = bench ]; then COUNT=strace; fi
@@ -66,7 +66,7 @@ missing_packages() {
     done
 }
 
-# Until restore_policy, nothing that dpkg installs may start etcd; every other service is treated as before.
+# Until restore_policy, nothing that dpkg installs may start etcd or a service of podman; every other service is treated as before.
 # Killed by force, this leaves a file that forbids etcd for ten minutes more (apt may still be at work) and
 # nothing afterwards.
 forbid_etcd() {
@@ -78,7 +78,7 @@ forbid_etcd() {
 name=
 for word; do case \$word in -*) ;; *) name=\$word && break ;; esac; done
 case \$name in
-etcd | etcd.service) if kill -0 $$ 2>/dev/null || [ -n "\$(find "\$0" -mmin -10)" ]; then exit 101; fi ;;
+etcd | etcd.service | podman*) if kill -0 $$ 2>/dev/null || [ -n "\$(find "\$0" -mmin -10)" ]; then exit 101; fi ;;
 esac
 if [ -x $SAVED ]; then exec $SAVED "\$@"; fi
 exit 0

@@ -3,6 +3,7 @@
 //! It is mounted in the mount namespace of the monitor alone: it dies with the monitor, nothing on
 //! the host can hold it busy, and no crash leaves a mount behind.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -42,7 +43,7 @@ pub fn mount_overlay(paths: &Paths, record: &Record) -> Result<PathBuf> {
     let container = paths.container(&record.id);
     let run = paths.run_container(&record.id);
     let target = run.join("rootfs");
-    let lower = run.join("lower");
+    let lower = run.join("l");
     let empty = run.join("empty");
     let mut directories = vec![&target, &lower];
     let layers = if record.image.layers.is_empty() {
@@ -62,10 +63,10 @@ pub fn mount_overlay(paths: &Paths, record: &Record) -> Result<PathBuf> {
         let link = run.join(name);
         symlink(&directory, &link).file("create", &link)?;
     }
-    // Short names, relative to here: whatever the layers are called, hundreds of them fit.
+    // Short names, relative to here: whatever the layers are called, as many fit as the kernel stacks.
     let mut names = Vec::new();
-    for (index, layer) in layers.iter().rev().enumerate() {
-        let name = format!("lower/{index}");
+    for (index, layer) in once_each(layers).into_iter().enumerate() {
+        let name = format!("l/{index}");
         let link = run.join(&name);
         symlink(layer, &link).file("create", &link)?;
         names.push(name);
@@ -80,6 +81,13 @@ pub fn mount_overlay(paths: &Paths, record: &Record) -> Result<PathBuf> {
     mount(Some("overlay"), "rootfs", Some("overlay"), flags, Some(options.as_str()))
         .file("mount", &target)?;
     Ok(target)
+}
+
+/// The top one first. A layer that occurs twice is left out below: all that it has, it has above as well, and
+/// the kernel refuses to stack a directory on itself.
+fn once_each(layers: &[PathBuf]) -> Vec<&PathBuf> {
+    let mut seen = BTreeSet::new();
+    layers.iter().rev().filter(|layer| seen.insert(*layer)).collect()
 }
 
 /// Takes the root file system away, in the namespace that mounted it. One that is not there is fine.
@@ -235,11 +243,11 @@ mod tests {
 
     #[test]
     fn many_layers_fit_into_the_page() {
-        let names: Vec<String> = (0..350).map(|index| format!("lower/{index}")).collect();
+        let names: Vec<String> = (0..500).map(|index| format!("l/{index}")).collect();
         assert!(options(&names, true, ",redirect_dir=off,metacopy=off").len() <= MAX_OPTIONS);
         assert_eq!(
             options(&names[..2], false, ""),
-            "lowerdir=lower/0:lower/1,upperdir=upper,workdir=work,index=off"
+            "lowerdir=l/0:l/1,upperdir=upper,workdir=work,index=off"
         );
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::isolation::{self, Pull};
 use crate::commands::Code;
 use crate::container::create::{self, Wishes};
+use crate::container::ports::ExposedRange;
 use crate::container::{Record, Store, env_file, wiring};
 use crate::error::{Error, FileContext as _, Result};
 use crate::{Paths, output};
@@ -113,7 +114,12 @@ impl Args {
             restart: self.restart,
             security: more.security()?,
             isolation: more.isolation(),
-            exposed: more.expose.concat(),
+            exposed: more
+                .expose
+                .iter()
+                .flat_map(ExposedRange::all)
+                .map(|it| it.to_string())
+                .collect(),
             stop_signal: more.stop_signal,
             stop_timeout: more.stop_timeout,
             cid_file: more.cidfile.clone(),

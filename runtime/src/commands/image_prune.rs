@@ -1,9 +1,8 @@
 //! `twill image prune`: images that nobody needs.
 
-use super::prune::{confirmed, reclaimed, until};
+use super::prune::{Chosen, FILTERS, confirmed, reclaimed};
 use crate::commands::Code;
 use crate::image::{self, Digest, Image, Removal, Removed, Store};
-use crate::listing::Filters;
 use crate::{Paths, container, events, output};
 
 /// Arguments.
@@ -28,7 +27,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    Filters::parse(&args.filter, &super::prune::FILTERS)?;
+    let chosen = Chosen::parse(&args.filter, &FILTERS)?;
     let what = if args.all {
         "This will remove all images without at least one container associated to them."
     } else {
@@ -37,41 +36,54 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     if !args.force && !confirmed(what) {
         return Ok(reclaimed(0));
     }
-    Ok(reclaimed(prune(args, paths)?))
+    let which = if args.all { Which::Unused } else { Which::Nameless };
+    Ok(reclaimed(prune(which, &chosen, paths)?))
 }
 
-/// Removes them and says so; the bytes that were in them.
-pub fn prune(args: &Args, paths: &Paths) -> anyhow::Result<u64> {
-    let filters = Filters::parse(&args.filter, &super::prune::FILTERS)?;
-    let until = until(&filters)?;
+/// Images that nobody needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Which {
+    /// Those without a name.
+    Nameless,
+    /// All that no container uses.
+    Unused,
+}
+
+/// Removes those that are chosen and says so; the bytes that were in their layers.
+pub fn prune(which: Which, chosen: &Chosen, paths: &Paths) -> anyhow::Result<u64> {
     let store = Store::open(paths)?;
     let (mut removed, mut space) = (Vec::new(), 0);
     for image in store.list()? {
         let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
         let labels = labels.unwrap_or_default();
         let label = |name: &str| labels.get(name).map(String::as_str);
-        let wanted = (args.all || image.names.is_empty())
-            && until.is_none_or(|until| image.created.is_none_or(|created| created < until))
-            && filters.labels("label", label)
-            && !(filters.has("label!") && filters.labels("label!", label));
-        if wanted {
+        let is_needless = which == Which::Unused || image.names.is_empty();
+        if is_needless && chosen.fits(image.created, label) {
             let gone = remove(paths, &store, &image)?;
-            let deleted = gone.iter().any(|one| matches!(one, Removed::Deleted(_)));
-            space += if deleted { image.size } else { 0 };
+            space += gone.iter().map(freed).sum::<u64>();
             removed.extend(gone);
         }
     }
+    // What loads left that were killed is nobody's.
+    space += store.sweep_layers()?;
     if !removed.is_empty() {
         output::line("Deleted Images:");
         for one in &removed {
             match one {
                 Removed::Untagged(name) => output::line(format_args!("untagged: {name}")),
-                Removed::Deleted(id) => output::line(format_args!("deleted: {id}")),
+                Removed::Deleted { id, .. } => output::line(format_args!("deleted: {id}")),
             }
         }
         output::line("");
     }
     Ok(space)
+}
+
+fn freed(removed: &Removed) -> u64 {
+    match removed {
+        Removed::Untagged(_) => 0,
+        Removed::Deleted { freed, .. } => *freed,
+    }
 }
 
 /// Name by name: with the last of them the store asks once more whether a container uses it.

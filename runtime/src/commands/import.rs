@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::load;
+use super::{load, progress};
 use crate::commands::Code;
 use crate::image::{ImportOptions, Store};
 use crate::{Paths, events, output};
@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let source = load::source(Some(&args.file))?;
+    let source = progress::show(load::source(Some(&args.file))?);
     let options = ImportOptions {
         reference: args.reference.clone(),
         changes: args.changes.clone(),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::container::isolation::{Device, Ipc, Isolation, Pid, Sysctl, Ulimit, Uts};
-use crate::container::{expose, resources};
+use crate::container::ports::ExposedRange;
+use crate::container::resources;
 use crate::error::{Error, Result};
 use crate::security::{Seccomp, Security, capabilities, profile};
 
@@ -68,8 +69,8 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub stop_timeout: Option<i64>,
     /// Note a port, or a range of them, that it listens on; nothing is opened
-    #[arg(long, value_name = "PORT[/PROTOCOL]", value_parser = expose::parse)]
-    pub expose: Vec<Vec<String>>,
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub expose: Vec<ExposedRange>,
     /// How its output is kept: `max-size=10m`, `max-file=3`, `labels=NAMES`, `env=NAMES`
     #[arg(long, value_name = "NAME=VALUE")]
     pub log_opt: Vec<String>,

@@ -3,8 +3,9 @@
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use super::progress;
 use crate::commands::Code;
-use crate::image::{Devices, Source, Store};
+use crate::image::{self, Devices, Source, Store};
 use crate::{Error, Paths, events, output};
 
 /// Arguments.
@@ -13,7 +14,7 @@ pub struct Args {
     /// Read this archive, plain or compressed by gzip or zstd, instead of standard input
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Accepted for scripts written for Docker: there is no progress bar to leave out
+    /// Show no progress; without a terminal there is none anyway
     #[arg(short, long)]
     pub quiet: bool,
     /// Take device nodes too, which the archive has no need of unless you know better
@@ -24,6 +25,7 @@ pub struct Args {
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let source = source(args.input.as_deref())?;
+    let source = if args.quiet { source } else { progress::show(source) };
     let store = Store::open(paths)?;
     for image in store.load(source, devices(args.allow_devices))? {
         let name = image.names.first().map_or_else(String::new, ToString::to_string);
@@ -36,7 +38,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 /// The file, or standard input for none and for `-`.
 pub(super) fn source(file: Option<&Path>) -> anyhow::Result<Source> {
     match file.filter(|file| *file != Path::new("-")) {
-        Some(file) => Ok(Source::file(file)?),
+        Some(file) => Ok(image::open(file)?),
         None if io::stdin().is_terminal() => {
             Err(Error::Usage("there is no archive on standard input, which is a terminal".into())
                 .into())

@@ -25,34 +25,28 @@ pub struct Args {
     pub filter: Vec<String>,
 }
 
-/// What [`Filters::parse`] lets through.
+/// What [`Chosen::parse`] lets through for containers and images.
 pub const FILTERS: [&str; 3] = ["label", "label!", "until"];
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    Filters::parse(&args.filter, &FILTERS)?;
+    let chosen = Chosen::parse(&args.filter, &FILTERS)?;
     if !args.force && !confirmed("This will remove all stopped containers.") {
         return Ok(reclaimed(0));
     }
-    let (space, code) = prune(args, paths)?;
+    let (space, code) = prune(&chosen, paths)?;
     reclaimed(space);
     Ok(code)
 }
 
-/// Removes them and says so; the bytes that were in them.
-pub fn prune(args: &Args, paths: &Paths) -> anyhow::Result<(u64, Code)> {
-    let filters = Filters::parse(&args.filter, &FILTERS)?;
-    let until = until(&filters)?;
+/// Removes those that are chosen and says so; the bytes that were in them.
+pub fn prune(chosen: &Chosen, paths: &Paths) -> anyhow::Result<(u64, Code)> {
     let store = Store::new(paths);
     let (mut removed, mut space, mut code) = (Vec::new(), 0, Code::OK);
     for container in reap::settle_all(&store)? {
         let record = &container.record;
         let label = |name: &str| record.labels.get(name).map(String::as_str);
-        let wanted = !container.state.status.is_alive()
-            && until.is_none_or(|until| record.created < until)
-            && filters.labels("label", label)
-            && !(filters.has("label!") && filters.labels("label!", label));
-        if !wanted {
+        if container.state.status.is_alive() || !chosen.fits(Some(record.created), label) {
             continue;
         }
         let upper = paths.container(&record.id).join("upper");
@@ -88,11 +82,35 @@ pub fn reclaimed(space: u64) -> Code {
     Code::OK
 }
 
-/// Only what is older than the youngest of the moments that were given.
-pub fn until(filters: &Filters) -> Result<Option<Timestamp>, Error> {
-    let now = Timestamp::now();
-    let moments = filters.values("until").map(|text| when::parse(text, now).map_err(Error::Usage));
-    Ok(moments.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+/// Which of those that nobody needs are to go.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// What was asked for.
+    pub filters: Filters,
+    /// Only what is older: the earliest of the moments that were given.
+    until: Option<Timestamp>,
+}
+
+impl Chosen {
+    /// Refuses keys that the command does not know, and moments that are none.
+    pub fn parse(wishes: &[String], known: &[&str]) -> Result<Self, Error> {
+        let filters = Filters::parse(wishes, known)?;
+        let now = Timestamp::now();
+        let moment = |text| when::parse(text, now).map_err(Error::Usage);
+        let moments = filters.values("until").map(moment).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { filters, until: moments.into_iter().min() })
+    }
+
+    /// Whether one is to go, by its age, if that is known, and its labels.
+    pub fn fits<'a>(
+        &self,
+        made: Option<Timestamp>,
+        label: impl Fn(&str) -> Option<&'a str>,
+    ) -> bool {
+        let is_old = self.until.is_none_or(|until| made.is_none_or(|made| made < until));
+        let is_spared = self.filters.has("label!") && self.filters.labels("label!", &label);
+        is_old && !is_spared && self.filters.labels("label", &label)
+    }
 }
 
 /// Asks the person, who has to say yes.

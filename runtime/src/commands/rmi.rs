@@ -56,6 +56,6 @@ pub fn user_of(containers: &container::Store<'_>, image: &Digest) -> Result<Opti
 fn show(removed: &Removed) {
     match removed {
         Removed::Untagged(name) => output::line(format_args!("Untagged: {name}")),
-        Removed::Deleted(id) => output::line(format_args!("Deleted: {id}")),
+        Removed::Deleted { id, .. } => output::line(format_args!("Deleted: {id}")),
     }
 }

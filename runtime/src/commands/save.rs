@@ -13,7 +13,7 @@ use crate::{Paths, events};
   twill save -o web.tar web:1.0
   twill save web db | ssh other twill load
 
-Layers are packed anew: their files are the same, but an image that came from elsewhere may get another id.")]
+An image keeps its id, here, in Docker, podman and skopeo.")]
 pub struct Args {
     /// Write into a file instead of standard output
     #[arg(short, long, value_name = "FILE")]

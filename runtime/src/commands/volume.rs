@@ -6,7 +6,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::commands::prune::{confirmed, reclaimed};
+use crate::commands::prune::{Chosen, confirmed, reclaimed};
 use crate::commands::{Code, each};
 use crate::container::{id, size};
 use crate::error::{Error, FileContext as _, Result};
@@ -251,8 +251,8 @@ fn rm(args: &RmArgs, paths: &Paths) -> Code {
 }
 
 fn prune(args: &PruneArgs, paths: &Paths) -> anyhow::Result<Code> {
-    let filters = Filters::parse(&args.filter, &["all", "label", "label!"])?;
-    let all = args.all || filters.values("all").any(|wanted| matches!(wanted, "true" | "1"));
+    let chosen = Chosen::parse(&args.filter, &["all", "label", "label!"])?;
+    let all = args.all || chosen.filters.values("all").any(|wanted| matches!(wanted, "true" | "1"));
     let what = if all { "all local volumes" } else { "anonymous local volumes" };
     let warning = format!("This will remove {what} not used by at least one container.");
     if !args.force && !confirmed(&warning) {
@@ -260,9 +260,7 @@ fn prune(args: &PruneArgs, paths: &Paths) -> anyhow::Result<Code> {
     }
     let (removed, space) = prune_all(paths, |volume| {
         let label = |name: &str| volume.labels.get(name).map(String::as_str);
-        (all || volume.anonymous)
-            && filters.labels("label", label)
-            && !(filters.has("label!") && filters.labels("label!", label))
+        (all || volume.anonymous) && chosen.fits(Some(volume.created), label)
     })?;
     report(&removed);
     Ok(reclaimed(space))

@@ -17,7 +17,6 @@ pub mod changes;
 pub mod create;
 pub mod end;
 pub mod env_file;
-pub mod expose;
 pub mod health;
 pub mod id;
 pub mod isolation;

@@ -276,6 +276,10 @@ mod tests {
         assert_eq!(wanted, ["8080:80/tcp", ":53/udp", ":443/tcp"]);
         let text = serde_json::to_string(&ports).unwrap();
         assert_eq!(serde_json::from_str::<Ports>(&text).unwrap(), ports);
+        let range: ExposedRange = "8000-8001/UDP".parse().unwrap();
+        let each: Vec<String> = range.all().map(|port| port.to_string()).collect();
+        assert_eq!(each, ["8000/udp", "8001/udp"]);
+        assert_eq!("80/bogus".parse::<ExposedRange>().unwrap_err(), "invalid proto: bogus");
         for text in ["abc", "0", "99999", "9-8"] {
             let error = text.parse::<ExposedRange>().unwrap_err();
             assert_eq!(error, format!("invalid range format for --expose: {text}"));

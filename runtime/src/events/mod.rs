@@ -136,7 +136,7 @@ pub fn volume(paths: &Paths, name: &str, action: &str) {
 pub fn removed(paths: &Paths, id: &str, removed: &Removed) {
     match removed {
         Removed::Untagged(name) => image(paths, id, "untag", &name.to_string()),
-        Removed::Deleted(digest) => image(paths, &digest.to_string(), "delete", ""),
+        Removed::Deleted { id, .. } => image(paths, &id.to_string(), "delete", ""),
     }
 }
 

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::defect::Defect;
-use super::digest::Digest;
+use twill_archive::{Defect, Devices, Digest, Reference, Target, Unpacked};
+
 use super::error::Error;
-use super::records::{self, LayerRecord, References};
-use super::reference::Reference;
+use super::records::{self, LayerRecord, RECORD, References};
 use super::staging::Staging;
 use super::store::Store;
-use super::unpack::{self, Devices, Unpacked};
 use crate::durable::{self, Sharing};
 
 /// Unpacked layers that are not in the store yet.
@@ -21,6 +19,8 @@ use crate::durable::{self, Sharing};
 pub(super) struct Work {
     pub(super) staging: Staging,
     layers: BTreeMap<Digest, PathBuf>,
+    /// How many folders were begun.
+    begun: usize,
     devices: Devices,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Committed {
 impl Work {
     pub(super) fn new(store: &Store, devices: Devices) -> Result<Self, Error> {
         let staging = Staging::new(&store.layers)?;
-        Ok(Self { staging, layers: BTreeMap::new(), devices })
+        Ok(Self { staging, layers: BTreeMap::new(), begun: 0, devices })
     }
 
     /// Whether a layer need not be unpacked any more.
@@ -61,10 +61,37 @@ impl Work {
         stream: impl Read,
         expected: Option<&Digest>,
     ) -> Result<Unpacked, Trouble> {
-        let folder = self.staging.path().join(format!("layer-{}", self.layers.len()));
+        let folder = self.folders(1).remove(0);
+        let unpacked = self.unpack_into(&folder, stream, expected)?;
+        self.layers.insert(unpacked.diff_id, folder);
+        Ok(unpacked)
+    }
+
+    /// Names of folders for layers that are about to be unpacked.
+    pub(super) fn folders(&mut self, count: usize) -> Vec<PathBuf> {
+        let first = self.begun;
+        self.begun += count;
+        let name = |index| self.staging.path().join(format!("layer-{index}"));
+        (first..self.begun).map(name).collect()
+    }
+
+    /// A layer that was unpacked into one of those.
+    pub(super) fn keep(&mut self, diff_id: Digest, folder: PathBuf) {
+        self.layers.insert(diff_id, folder);
+    }
+
+    /// As [`Work::unpack`], and nobody knows of it yet.
+    pub(super) fn unpack_into(
+        &self,
+        folder: &Path,
+        stream: impl Read,
+        expected: Option<&Digest>,
+    ) -> Result<Unpacked, Trouble> {
         let root = folder.join("fs");
-        make_root(&folder, &root)?;
-        let unpacked = unpack::unpack(stream, &root, self.devices)?;
+        make_root(folder, &root)?;
+        let record = folder.join(RECORD);
+        let target = Target { root: &root, record: &record };
+        let unpacked = twill_archive::unpack(stream, &target, self.devices)?;
         match expected {
             Some(expected) if unpacked.diff_id != *expected => {
                 let (expected, actual) = (*expected, unpacked.diff_id);
@@ -73,8 +100,7 @@ impl Work {
             None if !unpacked.ended => return Err(Defect::NoEnd.into()),
             _ => {}
         }
-        LayerRecord { size: unpacked.size }.write(&folder)?;
-        self.layers.insert(unpacked.diff_id, folder);
+        LayerRecord { size: unpacked.size }.write(folder)?;
         Ok(unpacked)
     }
 
@@ -167,7 +193,7 @@ impl From<Error> for Trouble {
     }
 }
 
-fn make_root(folder: &PathBuf, root: &PathBuf) -> Result<(), Error> {
+fn make_root(folder: &Path, root: &Path) -> Result<(), Error> {
     for path in [folder, root] {
         let created = DirBuilder::new().mode(0o700).create(path);
         created.map_err(Error::file("create", path))?;

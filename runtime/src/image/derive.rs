@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use oci_spec::image::Config;
 use serde_json::{Map, Value, json};
 
+use twill_archive::{Devices, Digest};
+
 use super::changes;
 use super::commit::{Committed, Finished, Work};
-use super::digest::Digest;
 use super::error::Error;
 use super::records;
 use super::store::{self, Store};
-use super::unpack::Devices;
 
 /// What is laid over an image besides files.
 #[derive(Clone, Debug, Default)]

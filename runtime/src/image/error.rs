@@ -3,10 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use twill_archive::{Defect, Digest, InvalidReference};
+
 use super::changes;
-use super::defect::Defect;
-use super::digest::Digest;
-use super::reference;
 
 /// An operation on the image store that did not happen; the store is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +16,7 @@ pub enum Error {
     #[error("image id {prefix} is ambiguous: {} images start with it", .matches.len())]
     Ambiguous { prefix: String, matches: Vec<Digest> },
     #[error("invalid image name '{text}'")]
-    Name { text: String, source: reference::Invalid },
+    Name { text: String, source: InvalidReference },
     #[error("a digest cannot be given to an image: '{text}'")]
     Pinned { text: String },
     #[error("image {image} is being used by container {container}")]

@@ -1,21 +1,14 @@
 //! Makes an image of a plain root file system.
 
-use std::fs;
-use std::path::Path;
-
 use jiff::Timestamp;
 use oci_spec::image::{History, ImageConfiguration};
 
-use super::archive::Source;
+use twill_archive::{Defect, Devices, Digest, Source, is_image_archive};
+
 use super::changes;
 use super::commit::{Committed, Finished, Trouble, Work};
-use super::defect::Defect;
-use super::digest::Digest;
-use super::docker;
 use super::error::Error;
-use super::oci;
 use super::store::{self, Store};
-use super::unpack::Devices;
 
 /// What an import adds to the files.
 #[derive(Clone, Debug, Default)]
@@ -69,10 +62,4 @@ fn describe(image: &mut ImageConfiguration, layer: &Digest, comment: String) {
     history.set_created(Some(now.clone())).set_comment(Some(comment));
     image.set_created(Some(now)).set_history(Some(vec![history]));
     image.rootfs_mut().set_diff_ids(vec![layer.to_string()]);
-}
-
-/// Somebody gave `import` what is for `load`: the files would be an archive's, not a system's.
-fn is_image_archive(root: &Path) -> bool {
-    root.join(oci::LAYOUT).is_file()
-        || fs::read(root.join(docker::MANIFEST)).is_ok_and(|bytes| docker::is_manifest(&bytes))
 }

@@ -1,15 +1,14 @@
 //! Takes in image archives: all images of one, or none.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 
-use super::archive::{Archive, Source};
+use twill_archive::{Archive, Devices, Digest, Planned, PlannedLayer, Reference, Source};
+
 use super::commit::{Committed, Finished, Trouble, Work};
-use super::digest::Digest;
 use super::error::Error;
-use super::plan::{self, Planned};
-use super::reference::Reference;
 use super::store::Store;
-use super::unpack::Devices;
 
 /// An image that a load put into the store, or found there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,16 +29,15 @@ impl Store {
 
     fn try_load(&self, source: Source, devices: Devices) -> Result<Vec<Loaded>, Trouble> {
         let mut work = Work::new(self, devices)?;
-        let archive = Archive::open(source, &work.staging)?;
-        let images = plan::plan(&archive)?;
+        let archive = Archive::open(source, work.staging.path())?;
+        let images = twill_archive::plan(&archive)?;
         loop {
-            for layer in images.iter().flat_map(|image| &image.layers) {
-                if !work.has(self, &layer.diff_id) {
-                    work.unpack(archive.read(&layer.member)?, Some(&layer.diff_id))
-                        .map_err(|trouble| trouble.in_layer(&layer.member))?;
-                }
-            }
-            let finished: Vec<Finished<'_>> = images.iter().map(Planned::finished).collect();
+            let mut seen = BTreeSet::new();
+            let mut missing: Vec<&PlannedLayer> =
+                images.iter().flat_map(|image| &image.layers).collect();
+            missing.retain(|layer| seen.insert(layer.diff_id) && !work.has(self, &layer.diff_id));
+            work.unpack_all(&archive, &missing)?;
+            let finished: Vec<Finished<'_>> = images.iter().map(finished).collect();
             if work.commit(self, &finished)? == Committed::All {
                 break;
             }
@@ -48,15 +46,18 @@ impl Store {
     }
 }
 
-impl Planned {
-    fn finished(&self) -> Finished<'_> {
-        Finished {
-            id: self.id,
-            configuration: &self.configuration,
-            layers: self.layers.iter().map(|layer| layer.diff_id).collect(),
-            names: &self.names,
-        }
+fn finished(image: &Planned) -> Finished<'_> {
+    Finished {
+        id: image.id,
+        configuration: &image.configuration,
+        layers: image.layers.iter().map(|layer| layer.diff_id).collect(),
+        names: &image.names,
     }
+}
+
+/// The archive in a file, which is read in place when it can be.
+pub fn open(path: &Path) -> Result<Source, Error> {
+    Source::file(path).map_err(Error::file("open", path))
 }
 
 impl fmt::Display for Loaded {

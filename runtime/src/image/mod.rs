@@ -13,6 +13,7 @@
 //! ```text
 //! layers/<diff id>/fs          an unpacked layer as overlayfs wants it: a lower directory
 //! layers/<diff id>/layer.json  its size
+//! layers/<diff id>/stream.zst  the stream it came as, without the contents of its files
 //! layers/.staging/<unique>/    work in progress, locked by whoever works there; swept when not
 //! images/<image id>.json       the configuration, byte for byte: its SHA-256 is the image's id
 //! images/references.json       names → image ids
@@ -23,41 +24,28 @@
 //! all of its layers, a name after its configuration. So whatever is seen is whole, at any
 //! instant, also after a crash; leftovers are swept by the next command.
 
-mod archive;
 mod changes;
 mod commit;
-mod compression;
-mod defect;
 mod derive;
-mod digest;
-mod docker;
-mod entries;
 mod error;
-mod header;
 mod import;
 mod load;
-mod oci;
-mod pax;
-mod place;
-mod plan;
+mod parallel;
+mod pin;
 mod records;
-mod reference;
 mod remove;
-mod rootdir;
 mod save;
 mod staging;
 mod store;
-mod unpack;
 
-pub use archive::Source;
 pub use changes::Invalid as InvalidChange;
-pub use defect::{Defect, Problem};
 pub use derive::Derivation;
-pub use digest::{Digest, NotADigest};
 pub use error::Error;
 pub use import::ImportOptions;
-pub use load::Loaded;
-pub use reference::{Invalid as InvalidReference, Reference};
+pub use load::{Loaded, open};
 pub use remove::{Removal, Removed, UserOf};
 pub use store::{Hold, Image, Store};
-pub use unpack::{Devices, extract};
+pub use twill_archive::{
+    Defect, Devices, Digest, InvalidReference, NotADigest, Problem, Reference, Source, Step,
+    extract,
+};

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::Digest;
+use twill_archive::{Digest, Reference};
+
 use super::error::Error;
-use super::reference::Reference;
 use crate::durable;
 
 /// `images/references.json`: which image each name means.
@@ -50,6 +50,9 @@ impl References {
         self.references.remove(name);
     }
 }
+
+/// `layers/<diff id>/stream.zst`: the stream that the layer came as, without the contents of its files.
+pub(super) const RECORD: &str = "stream.zst";
 
 /// `layers/<diff id>/layer.json`: what would take a walk to find out.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

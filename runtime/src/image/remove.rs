@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
-use super::digest::Digest;
+use twill_archive::{Digest, Reference};
+
 use super::error::Error;
 use super::records::{self, References};
-use super::reference::Reference;
 use super::staging::Staging;
 use super::store::Store;
 use crate::durable::{self, Sharing};
@@ -37,8 +37,13 @@ impl std::fmt::Debug for Removal<'_> {
 pub enum Removed {
     /// A name means nothing any more.
     Untagged(Reference),
-    /// An image is gone.
-    Deleted(Digest),
+    /// An image is gone, and layers that no other has.
+    Deleted {
+        /// The image.
+        id: Digest,
+        /// Bytes in the files of those layers.
+        freed: u64,
+    },
 }
 
 impl Store {
@@ -69,7 +74,7 @@ impl Store {
         names.write(&self.images)?;
         if last && user.is_none() {
             let grave = self.delete(&id)?;
-            done.push(Removed::Deleted(id));
+            done.push(Removed::Deleted { id, freed: grave.freed });
             // Emptying it takes a while, and concerns nobody else.
             drop(lock);
             drop(grave);
@@ -77,7 +82,15 @@ impl Store {
         Ok(done)
     }
 
-    fn delete(&self, id: &Digest) -> Result<Option<Staging>, Error> {
+    /// Takes away layers of no image, which loads left that died before their end: the bytes in their files.
+    pub fn sweep_layers(&self) -> Result<u64, Error> {
+        let lock = self.lock(Sharing::Exclusive)?;
+        let grave = self.collect()?;
+        drop(lock);
+        Ok(grave.freed)
+    }
+
+    fn delete(&self, id: &Digest) -> Result<Grave, Error> {
         let path = records::configuration(&self.images, id);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -91,27 +104,40 @@ impl Store {
     }
 
     /// Moves layers of no image out of sight: those of a removed one, and of loads that died
-    /// before their end. The caller holds the lock alone, and lets it go before the result.
-    pub(super) fn collect(&self) -> Result<Option<Staging>, Error> {
+    /// before their end. What somebody still reads stays for the next time. The caller holds the lock
+    /// alone, and lets it go before the result.
+    pub(super) fn collect(&self) -> Result<Grave, Error> {
         let mut live = BTreeSet::new();
         for id in records::dump(&self.images)? {
             // A configuration that cannot be read stops us: it may need any of the layers.
             live.extend(self.diff_ids(&id)?);
         }
-        let mut grave = None;
-        let entries = fs::read_dir(&self.layers).map_err(Error::file("list", &self.layers))?;
-        for entry in entries {
-            let name = entry.map_err(Error::file("list", &self.layers))?.file_name();
-            let diff_id = name.to_str().and_then(Digest::from_hex);
-            let Some(diff_id) = diff_id.filter(|diff_id| !live.contains(diff_id)) else { continue };
-            let buried = match &mut grave {
-                Some(grave) => grave,
-                None => grave.insert(Staging::new(&self.layers)?),
+        let mut grave = Grave { staging: None, freed: 0 };
+        for diff_id in self.layers_there()? {
+            if live.contains(&diff_id) || self.is_pinned(&diff_id)? {
+                continue;
+            }
+            let buried = match &mut grave.staging {
+                Some(staging) => staging,
+                none => none.insert(Staging::new(&self.layers)?),
             };
+            // What cannot be counted can go all the same.
+            let size = self.layer_size(&diff_id).ok().flatten().unwrap_or(0);
+            grave.freed = grave.freed.saturating_add(size);
             // Gone in one step; the slow part happens in staging, where a sweep can finish it.
             let path = self.layer(&diff_id);
-            fs::rename(&path, buried.path().join(&name)).map_err(Error::file("remove", &path))?;
+            fs::rename(&path, buried.path().join(diff_id.hex()))
+                .map_err(Error::file("remove", &path))?;
         }
         Ok(grave)
     }
+}
+
+/// Layers on their way out: they go with it.
+#[derive(Debug)]
+pub(super) struct Grave {
+    /// Removed by its drop.
+    staging: Option<Staging>,
+    /// Bytes in their files.
+    pub(super) freed: u64,
 }

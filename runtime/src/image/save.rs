@@ -1,22 +1,24 @@
 //! Writes images as `docker save` does: an OCI layout, and beside it the files of Docker's older form.
 //!
-//! Layers are packed anew from what lies unpacked in the store. Their files are the same, the bytes of the archive
-//! need not be: a layer that came from elsewhere gets another digest, and its image another id.
+//! Layers are put together again from what lies unpacked in the store and from the record of the stream that they
+//! came as, to the last byte: digests and ids stay. A layer without a record, or whose archive was odd, is packed
+//! anew: its files are the same, its digest and the image's id are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tar::{Builder, EntryType, Header};
 
-use super::digest::Digest;
+use twill_archive::{Digest, Reference};
+
 use super::error::Error;
-use super::reference::Reference;
-use super::store::{Image, Store};
+use super::records::RECORD;
+use super::store::Store;
 use crate::copy;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -31,26 +33,32 @@ struct Archive<W: Write> {
     layers: BTreeMap<Digest, (Digest, u64)>,
 }
 
+/// An image that is written, and all that has to be known of it.
+struct Wanted {
+    id: Digest,
+    configuration: Vec<u8>,
+    /// The lowest first, and where each lies.
+    layers: Vec<(Digest, PathBuf)>,
+    /// Those that were used to ask for it.
+    names: Vec<Reference>,
+}
+
 impl Store {
     /// Writes images, by name or id. A name that was used is kept in the archive.
     pub fn save(&self, names: &[String], out: impl Write) -> Result<(), Error> {
-        let _hold = self.hold()?;
+        let hold = self.hold()?;
         // All of them are found before anything is written.
-        let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
-        for name in names {
-            let image = self.resolve(name)?;
-            let used = name.parse::<Reference>().ok().filter(|name| image.names.contains(name));
-            match images.iter_mut().find(|(other, _)| other.id == image.id) {
-                Some((_, names)) => names.extend(used.filter(|name| !names.contains(name))),
-                None => images.push((image, used.into_iter().collect())),
-            }
-        }
+        let images = self.wanted(names)?;
+        let layers: BTreeSet<Digest> = images.iter().flat_map(Wanted::diff_ids).collect();
+        let _pin = self.pin(layers)?;
+        // Whoever reads the archive may take as long as they like: the layers stay, and nobody waits.
+        drop(hold);
         let (written, layers) = (BTreeSet::new(), BTreeMap::new());
         let mut archive = Archive { out: Builder::new(out), written, layers };
         let (mut manifests, mut index, mut repositories) = (Vec::new(), Vec::new(), json!({}));
-        for (image, names) in &images {
-            let saved = self.put_image(&mut archive, image, names)?;
-            for name in names {
+        for image in &images {
+            let saved = self.put_image(&mut archive, image)?;
+            for name in &image.names {
                 let top =
                     saved.layers.last().map_or("", |path| path.rsplit('/').next().unwrap_or(path));
                 repositories[name.repository()][name.tag().unwrap_or("latest")] = top.into();
@@ -70,27 +78,44 @@ impl Store {
         written.map_err(failed)
     }
 
+    fn wanted(&self, names: &[String]) -> Result<Vec<Wanted>, Error> {
+        let mut images: Vec<Wanted> = Vec::new();
+        for name in names {
+            let image = self.resolve(name)?;
+            let used = name.parse::<Reference>().ok().filter(|name| image.names.contains(name));
+            match images.iter_mut().find(|other| other.id == image.id) {
+                Some(known) => known.names.extend(used.filter(|name| !known.names.contains(name))),
+                None => images.push(Wanted {
+                    id: image.id,
+                    configuration: self.configuration(&image.id)?,
+                    layers: self.diff_ids(&image.id)?.into_iter().zip(image.layers).collect(),
+                    names: used.into_iter().collect(),
+                }),
+            }
+        }
+        Ok(images)
+    }
+
     fn put_image<W: Write>(
         &self,
         archive: &mut Archive<W>,
-        image: &Image,
-        names: &[Reference],
+        image: &Wanted,
     ) -> Result<Saved, Error> {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-        for (diff_id, root) in self.diff_ids(&image.id)?.into_iter().zip(&image.layers) {
-            let (digest, size) = match archive.layers.get(&diff_id) {
+        for (diff_id, root) in &image.layers {
+            let (digest, size) = match archive.layers.get(diff_id) {
                 Some(known) => *known,
-                None => self.put_layer(archive, diff_id, root)?,
+                None => self.put_layer(archive, *diff_id, root)?,
             };
             layers.push(json!({"mediaType": LAYER, "digest": digest.to_string(), "size": size}));
             diff_ids.push(digest.to_string());
         }
-        let bytes = self.configuration(&image.id)?;
-        let mut config: Value = serde_json::from_slice(&bytes).map_err(Error::Configuration)?;
+        let bytes = &image.configuration;
+        let mut config: Value = serde_json::from_slice(bytes).map_err(Error::Configuration)?;
         // Where nothing is different, it stays byte for byte what it was.
         let same = config["rootfs"]["diff_ids"] == json!(diff_ids);
         config["rootfs"]["diff_ids"] = json!(diff_ids);
-        let bytes = if same { bytes } else { config.to_string().into_bytes() };
+        let bytes = if same { bytes.clone() } else { config.to_string().into_bytes() };
         let config = archive.put_blob(&bytes).map_err(failed)?;
         let manifest = json!({
             "schemaVersion": 2,
@@ -105,23 +130,30 @@ impl Store {
         let entry_of = |name: &Reference| {
             let mut entry = entry.clone();
             entry["annotations"] = json!({
-                "io.containerd.image.name": name.to_string(),
+                "io.containerd.image.name": name.in_full(),
                 "org.opencontainers.image.ref.name": name.tag().unwrap_or("latest"),
             });
             entry
         };
-        let index = if names.is_empty() {
+        let index = if image.names.is_empty() {
             vec![entry.clone()]
         } else {
-            names.iter().map(entry_of).collect()
+            image.names.iter().map(entry_of).collect()
         };
         let layers: Vec<String> = diff_ids
             .iter()
             .map(|id| format!("blobs/sha256/{}", id.trim_start_matches("sha256:")))
             .collect();
-        let names: Vec<String> = names.iter().map(Reference::to_string).collect();
+        let names: Vec<String> = image.names.iter().map(Reference::to_string).collect();
         let manifest = json!({"Config": blob(&config), "RepoTags": names, "Layers": layers});
         Ok(Saved { layers, index, manifest })
+    }
+
+    /// On the disk that holds the layers; it has no name.
+    fn spool(&self) -> Result<Hashing, Error> {
+        let file = tempfile::tempfile_in(&self.layers)
+            .map_err(Error::file("write below", &self.layers))?;
+        Ok(Hashing { file, hasher: sha2::Sha256::new(), size: 0 })
     }
 
     fn put_layer<W: Write>(
@@ -130,19 +162,27 @@ impl Store {
         diff_id: Digest,
         root: &Path,
     ) -> Result<(Digest, u64), Error> {
-        // On the disk that holds the layers; it has no name.
-        let spool = tempfile::tempfile_in(&self.layers)
-            .map_err(Error::file("write below", &self.layers))?;
-        let mut spool = Hashing { file: spool, hasher: sha2::Sha256::new(), size: 0 };
-        let open: OwnedFd = File::open(root).map_err(Error::file("open", root))?.into();
-        copy::pack_layer(&open, &mut spool, copy::MountPoints::Kept)
-            .map_err(Error::file("read", root))?;
-        let (digest, size) = (Digest::from(spool.hasher), spool.size);
+        let mut spool = self.spool()?;
+        let record = self.layer(&diff_id).join(RECORD);
+        let replayed = twill_archive::replay(&record, root, &mut spool);
+        if replayed.is_err() || spool.digest() != diff_id {
+            spool = self.spool()?;
+            let open: OwnedFd = File::open(root).map_err(Error::file("open", root))?.into();
+            copy::pack_layer(&open, &mut spool, copy::MountPoints::Kept)
+                .map_err(Error::file("read", root))?;
+        }
+        let (digest, size) = (spool.digest(), spool.size);
         let mut file = spool.file;
         file.rewind().map_err(failed)?;
         archive.put_stream(&digest, size, file).map_err(failed)?;
         archive.layers.insert(diff_id, (digest, size));
         Ok((digest, size))
+    }
+}
+
+impl Wanted {
+    fn diff_ids(&self) -> impl Iterator<Item = Digest> {
+        self.layers.iter().map(|(diff_id, _)| *diff_id)
     }
 }
 
@@ -196,6 +236,12 @@ struct Hashing {
     file: File,
     hasher: sha2::Sha256,
     size: u64,
+}
+
+impl Hashing {
+    fn digest(&self) -> Digest {
+        Digest::from(self.hasher.clone())
+    }
 }
 
 impl Write for Hashing {

@@ -1,5 +1,6 @@
 //! The store as a whole: what is in it, under which names, and holding it still.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,10 +9,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use oci_spec::image::ImageConfiguration;
 
-use super::digest::Digest;
+use twill_archive::{Digest, Reference};
+
 use super::error::Error;
 use super::records::{self, LayerRecord, References};
-use super::reference::Reference;
 use super::staging;
 use crate::Paths;
 use crate::durable::{self, Lock, Sharing};
@@ -128,6 +129,29 @@ impl Store {
             Some(_lock) => durable::sweep(images).map_err(Error::file("clean", images)),
             None => Ok(()),
         }
+    }
+
+    /// All layers that are there, also those of no image, and the bytes in the files of each.
+    pub fn usage(&self) -> Result<BTreeMap<PathBuf, u64>, Error> {
+        let _hold = self.hold()?;
+        let of = |layer: Digest| {
+            let size = self.layer_size(&layer)?.unwrap_or(0);
+            Ok((self.layer(&layer).join("fs"), size))
+        };
+        self.layers_there()?.into_iter().map(of).collect()
+    }
+
+    pub(super) fn layers_there(&self) -> Result<Vec<Digest>, Error> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.layers).map_err(Error::file("list", &self.layers))? {
+            let name = entry.map_err(Error::file("list", &self.layers))?.file_name();
+            found.extend(name.to_str().and_then(Digest::from_hex));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn layer_size(&self, layer: &Digest) -> Result<Option<u64>, Error> {
+        Ok(LayerRecord::read(&self.layer(layer))?.map(|record| record.size))
     }
 
     pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {

@@ -19,6 +19,7 @@ mod hostile;
 mod inside;
 mod ipv6;
 mod isolation;
+mod layers;
 mod limits;
 mod lists;
 mod logs;

@@ -1,24 +1,26 @@
 //! The commands as people type them.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::archives::{Tar, docker, gzip, picture};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+
+use crate::archives::{Picture, Tar, docker, gzip, picture};
 use crate::support::Lab;
 
 /// Starts `twill` on the store of the lab.
-#[expect(clippy::disallowed_methods, reason = "a test starts the program that it tests")]
 pub(crate) fn twill(lab: &Lab, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_twill"))
-        .env("TWILL_ROOT", lab.paths.root())
-        .env("TWILL_RUN_ROOT", lab.paths.run_root())
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    let mut command = command(lab, arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test starts the program that it tests")]
+fn command(lab: &Lab, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twill"));
+    command.env("TWILL_ROOT", lab.paths.root()).env("TWILL_RUN_ROOT", lab.paths.run_root());
+    command.args(arguments);
+    command
 }
 
 /// Waits for a program that should end well.
@@ -41,12 +43,12 @@ impl Printed for Output {
 }
 
 #[track_caller]
-fn run(lab: &Lab, arguments: &[&str]) -> String {
+pub(crate) fn run(lab: &Lab, arguments: &[&str]) -> String {
     finish(twill(lab, arguments)).text()
 }
 
 #[track_caller]
-fn fed(lab: &Lab, arguments: &[&str], input: &[u8]) -> Output {
+pub(crate) fn fed(lab: &Lab, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = twill(lab, arguments);
     let mut stdin = child.stdin.take().unwrap();
     // A refusal may come before everything is read.
@@ -87,6 +89,34 @@ fn images_come_are_listed_and_go() {
     assert_eq!(run(&lab, &["rmi", "web"]), "Untagged: web:latest\n");
     assert_eq!(run(&lab, &["rmi", "bb:1"]), format!("Untagged: bb:1\nDeleted: {id}\n"));
     assert_eq!(run(&lab, &["images"]).lines().count(), 1);
+}
+
+#[test]
+fn a_person_sees_how_far_a_load_has_come_and_a_program_does_not() {
+    let Some(lab) = Lab::new() else { return };
+    let file = lab.beside("bb.tar");
+    let layer = Tar::new().file("large", &vec![7; 3_000_000]).bytes();
+    let large = Picture { layers: vec![layer], names: vec!["bb:1"] };
+    fs::write(&file, docker(&[large])).unwrap();
+    let file = file.to_str().unwrap();
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    for (arguments, shown) in [(&["load", "-i", file][..], true), (&["load", "-qi", file], false)] {
+        let mut screen: fs::File = openpt(flags).unwrap().into();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let terminal = ioctl_tiocgptpeer(&screen, flags).unwrap();
+        let output =
+            command(&lab, arguments).env("TERM", "xterm").stderr(terminal).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "Loaded image: bb:1\n");
+        let mut seen = Vec::new();
+        // The end of a terminal that nobody has is an error.
+        drop(screen.read_to_end(&mut seen));
+        let seen = String::from_utf8_lossy(&seen).into_owned();
+        assert_eq!(seen.contains(": Loading [===") && seen.contains("3.00 MB"), shown, "{seen}");
+        run(&lab, &["rmi", "bb:1"]);
+    }
+    let output = finish(twill(&lab, &["load", "-i", file]));
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twill::image::{Devices, Error, Removal, Source};
+use twill::image::{Devices, Error, Removal};
 
 use crate::archives::{docker, picture};
 use crate::commands::{Printed as _, finish, twill};
@@ -108,6 +108,6 @@ fn names_given_at_once_are_all_kept() {
         }
     });
     assert_eq!(lab.store.resolve("bb:1").unwrap().names.len(), 21);
-    let missing = Source::file(&lab.beside("nosuch.tar")).unwrap_err();
+    let missing = twill::image::open(&lab.beside("nosuch.tar")).unwrap_err();
     assert!(missing.to_string().starts_with("cannot open "));
 }

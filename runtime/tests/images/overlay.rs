@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-
 use crate::archives::{Picture, Tar, docker};
 use crate::support::Lab;
+use crate::tree;
 
 #[test]
 fn whiteouts_hide_what_is_below_and_only_that() {
@@ -76,27 +74,13 @@ fn above() -> Tar {
         .file(".wh..wh.plnk/1.2", b"")
 }
 
-/// The files of an image as a container sees them, and their contents. The mount lives in a mount
-/// namespace of this thread, which ends with it.
+/// The files of an image as a container sees them, and their contents.
 fn mounted(lab: &Lab, name: &str) -> BTreeMap<String, String> {
-    let layers = lab.store.resolve(name).unwrap().layers;
-    let target = lab.beside("mnt");
-    fs::create_dir(&target).unwrap();
-    let lower: Vec<&str> = layers.iter().rev().map(|layer| layer.to_str().unwrap()).collect();
-    let options = format!("lowerdir={}", lower.join(":"));
-    std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-        let read_only = MsFlags::MS_RDONLY;
-        mount(Some("overlay"), &target, Some("overlay"), read_only, Some(options.as_str()))
-            .unwrap();
+    tree::seen(lab, name, |root| {
         let mut found = BTreeMap::new();
-        collect(&target, &target, &mut found);
+        collect(root, root, &mut found);
         found
     })
-    .join()
-    .unwrap()
 }
 
 fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {

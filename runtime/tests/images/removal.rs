@@ -27,7 +27,7 @@ fn the_last_name_takes_the_image_along() {
     let removed = lab.store.remove("bb:1", GENTLE).unwrap();
     assert_eq!((removed.len(), shown(&removed)), (1, false));
     let removed = lab.store.remove("other", GENTLE).unwrap();
-    assert_eq!(removed[1], Removed::Deleted(id));
+    assert_eq!(removed[1], Removed::Deleted { id, freed: 4 });
     let mut left = lab.contents();
     left.retain(|path| !empty.contains(path) && !path.ends_with("references.json"));
     assert!(left.is_empty(), "{left:?}");

@@ -2,6 +2,7 @@
 //!
 //! Each works on an open folder and a single name in it, so that nothing is followed.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -17,28 +18,30 @@ use super::defect::{Defect, Problem};
 
 /// A place for one name, inside the root.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     folder: OwnedFd,
     name: Vec<u8>,
     /// So that putting something in does not change the folder's own time.
     before: Stat,
     /// May a directory take the place of something else, and the reverse?
     replaces_kinds: bool,
+    /// Bytes of the file whose place was taken.
+    replaced: Cell<u64>,
 }
 
 /// Owner, permissions and times, as an archive gives them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attributes {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(super) modified: (i64, u32),
+    pub(crate) modified: (i64, u32),
 }
 
 /// Why something could not be put in its place.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The archive is to blame.
     Problem(Problem),
     /// The kernel said no.
@@ -47,18 +50,24 @@ pub(super) enum Fault {
 
 impl Place {
     /// The place called `name`, a single part of a path, in an open folder inside the root.
-    pub(super) fn new(folder: OwnedFd, name: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn new(folder: OwnedFd, name: &[u8]) -> Result<Self, Fault> {
         let before = rustix::fs::fstat(&folder)?;
-        Ok(Self { folder, name: name.to_vec(), before, replaces_kinds: true })
+        let replaced = Cell::new(0);
+        Ok(Self { folder, name: name.to_vec(), before, replaces_kinds: true, replaced })
     }
 
     /// The same, but a directory stays one, and nothing else becomes one.
-    pub(super) fn keeping_kinds(self) -> Self {
+    pub(crate) fn keeping_kinds(self) -> Self {
         Self { replaces_kinds: false, ..self }
     }
 
+    /// Bytes that nobody can read any more, since something else took the place of their file.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.get()
+    }
+
     /// Makes an empty file and opens it for writing.
-    pub(super) fn put_file(&self) -> Result<File, Fault> {
+    pub(crate) fn put_file(&self) -> Result<File, Fault> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -66,8 +75,17 @@ impl Place {
             .map(File::from)
     }
 
+    /// Opens a regular file that is here, to read it.
+    pub(crate) fn open_file(&self) -> io::Result<File> {
+        // To open a pipe would wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty())?;
+        let file = File::from(opened);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+
     /// Makes a directory, or takes the one that is there.
-    pub(super) fn put_directory(&self) -> Result<OwnedFd, Fault> {
+    pub(crate) fn put_directory(&self) -> Result<OwnedFd, Fault> {
         let mode = Mode::RWXU;
         match self.look()? {
             Some(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
@@ -86,14 +104,14 @@ impl Place {
     }
 
     /// Makes a symbolic link; its target is only text here.
-    pub(super) fn put_symlink(&self, target: &[u8], attributes: Attributes) -> Result<(), Fault> {
+    pub(crate) fn put_symlink(&self, target: &[u8], attributes: Attributes) -> Result<(), Fault> {
         let target = OsStr::from_bytes(target);
         self.replacing(|| rustix::fs::symlinkat(target, &self.folder, self.name()))?;
         describe(&self.open_made(FileType::Symlink, 0)?, attributes)
     }
 
     /// Makes another name of the file at `target`.
-    pub(super) fn put_link(&self, target: &Self) -> Result<(), Fault> {
+    pub(crate) fn put_link(&self, target: &Self) -> Result<(), Fault> {
         if self.is_same_as(target)? {
             return Ok(());
         }
@@ -104,7 +122,7 @@ impl Place {
     }
 
     /// Makes a fifo or a device node.
-    pub(super) fn put_node(
+    pub(crate) fn put_node(
         &self,
         kind: FileType,
         device: (u32, u32),
@@ -121,7 +139,7 @@ impl Place {
 
     /// Hides the name in the layers below, by overlayfs' mark: a character device 0/0. What this
     /// layer itself has by that name stays, and a directory then shows nothing from below.
-    pub(super) fn put_whiteout(&self) -> Result<(), Fault> {
+    pub(crate) fn put_whiteout(&self) -> Result<(), Fault> {
         match self.look()? {
             None => {
                 let kind = FileType::CharacterDevice;
@@ -136,19 +154,19 @@ impl Place {
     }
 
     /// Makes the folder of this place show nothing from the layers below.
-    pub(super) fn set_folder_opaque(&self) -> Result<(), Fault> {
+    pub(crate) fn set_folder_opaque(&self) -> Result<(), Fault> {
         set_opaque(&self.folder)
     }
 
     /// Whether a file, link or node is here that a hard link may lead to.
-    pub(super) fn is_linkable(&self) -> Result<bool, Fault> {
+    pub(crate) fn is_linkable(&self) -> Result<bool, Fault> {
         Ok(self.look()?.is_some_and(|found| {
             FileType::from_raw_mode(found.st_mode) != FileType::Directory && !is_whiteout(&found)
         }))
     }
 
     /// Gives the folder back the time it had before something was put in.
-    pub(super) fn settle(&self) -> Result<(), Fault> {
+    pub(crate) fn settle(&self) -> Result<(), Fault> {
         let modified =
             (self.before.st_mtime, u32::try_from(self.before.st_mtime_nsec).unwrap_or(0));
         Ok(rustix::fs::futimens(&self.folder, &times(modified))?)
@@ -176,8 +194,8 @@ impl Place {
     fn replacing<T>(&self, put: impl Fn() -> Result<T, Errno>) -> Result<T, Fault> {
         match put() {
             Err(Errno::EXIST) => {
-                let found = self.look()?.map(|found| FileType::from_raw_mode(found.st_mode));
-                let flags = match found {
+                let found = self.look()?;
+                let flags = match found.map(|found| FileType::from_raw_mode(found.st_mode)) {
                     Some(FileType::Directory) if !self.replaces_kinds => {
                         return Err(Problem::OtherOverDirectory.into());
                     }
@@ -187,7 +205,10 @@ impl Place {
                 match rustix::fs::unlinkat(&self.folder, self.name(), flags) {
                     Err(Errno::NOTEMPTY) => Err(Fault::Problem(Problem::ReplacesDirectory)),
                     Err(errno) => Err(errno.into()),
-                    Ok(()) => Ok(put()?),
+                    Ok(()) => {
+                        self.replaced.set(found.as_ref().map_or(0, own_bytes));
+                        Ok(put()?)
+                    }
                 }
             }
             other => Ok(other?),
@@ -195,7 +216,7 @@ impl Place {
     }
 
     /// A folder that no entry describes: root's, open to all, as Docker makes it.
-    pub(super) fn put_implied_folder(&self, path: &[Vec<u8>]) -> Result<OwnedFd, Fault> {
+    pub(crate) fn put_implied_folder(&self, path: &[Vec<u8>]) -> Result<OwnedFd, Fault> {
         match self.look()? {
             Some(found) if !is_whiteout(&found) => {
                 let path = path.join(&b'/');
@@ -244,7 +265,7 @@ fn magic_link(file: &OwnedFd) -> String {
 
 /// Sets owner, permissions, extended attributes and times of an open file or directory, in the
 /// order in which none undoes another: a change of owner drops setuid and file capabilities.
-pub(super) fn finish(
+pub(crate) fn finish(
     file: BorrowedFd<'_>,
     attributes: Attributes,
     extended: &[(String, Vec<u8>)],
@@ -273,6 +294,12 @@ fn belongs_to_the_image(name: &str) -> bool {
 fn set_opaque(directory: &OwnedFd) -> Result<(), Fault> {
     let name = "trusted.overlay.opaque";
     Ok(rustix::fs::fsetxattr(directory.as_fd(), name, b"y", XattrFlags::empty())?)
+}
+
+/// Of a file that has no other name.
+fn own_bytes(found: &Stat) -> u64 {
+    let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+    if is_file && found.st_nlink == 1 { u64::try_from(found.st_size).unwrap_or(0) } else { 0 }
 }
 
 fn is_whiteout(found: &Stat) -> bool {

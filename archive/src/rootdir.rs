@@ -18,17 +18,25 @@ use super::place::{Fault, Place};
 
 /// A directory that nothing gets out of.
 #[derive(Debug)]
-pub(super) struct RootDir {
+pub(crate) struct RootDir {
     fd: OwnedFd,
+}
+
+/// What a disk has left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Free {
+    pub(crate) bytes: u64,
+    /// `None` where they are not numbered.
+    pub(crate) files: Option<u64>,
 }
 
 /// A name of an entry, taken apart: no `..`, no empty parts; nothing at all for the root itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Parts(Vec<Vec<u8>>);
+pub(crate) struct Parts(Vec<Vec<u8>>);
 
 impl Parts {
     /// Leading slashes go, as `tar` does; `climbs` is the answer to `..`.
-    pub(super) fn parse(path: &[u8], climbs: impl FnOnce() -> Problem) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: &[u8], climbs: impl FnOnce() -> Problem) -> Result<Self, Problem> {
         if path.contains(&0) {
             return Err(Problem::ZeroByte);
         }
@@ -38,11 +46,11 @@ impl Parts {
     }
 
     /// The name again, in its plain form.
-    pub(super) fn join(&self) -> Vec<u8> {
+    pub(crate) fn join(&self) -> Vec<u8> {
         self.0.join(&b'/')
     }
 
-    pub(super) fn split_last(&self) -> Option<(&[u8], &[Vec<u8>])> {
+    pub(crate) fn split_last(&self) -> Option<(&[u8], &[Vec<u8>])> {
         self.0.split_last().map(|(name, folders)| (name.as_slice(), folders))
     }
 }
@@ -54,22 +62,23 @@ impl From<OwnedFd> for RootDir {
 }
 
 impl RootDir {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { fd: rustix::fs::open(path, flags, Mode::empty())? })
     }
 
     /// The place of a name; missing folders on the way are made.
-    pub(super) fn place(&self, folders: &[Vec<u8>], name: &[u8]) -> Result<Place, Fault> {
+    pub(crate) fn place(&self, folders: &[Vec<u8>], name: &[u8]) -> Result<Place, Fault> {
         let folder = match self.folder(folders) {
             Err(Errno::NOENT | Errno::NOTDIR) => self.make_folders(folders)?,
+            Err(Errno::LOOP) => return Err(Problem::Circle.into()),
             other => other.map_err(Fault::from)?,
         };
         Place::new(folder, name)
     }
 
     /// The place of a name whose folders are there; `None` when they are not.
-    pub(super) fn find(&self, folders: &[Vec<u8>], name: &[u8]) -> Result<Option<Place>, Fault> {
+    pub(crate) fn find(&self, folders: &[Vec<u8>], name: &[u8]) -> Result<Option<Place>, Fault> {
         let folder = match self.folder(folders) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             other => other?,
@@ -78,14 +87,17 @@ impl RootDir {
     }
 
     /// The root itself, to set its attributes.
-    pub(super) fn itself(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn itself(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 
-    /// Bytes that are free for files here.
-    pub(super) fn free(&self) -> io::Result<u64> {
+    /// What is free here.
+    pub(crate) fn free(&self) -> io::Result<Free> {
         let figures = rustix::fs::fstatvfs(&self.fd)?;
-        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+        let bytes = figures.f_bavail.saturating_mul(figures.f_frsize);
+        // btrfs counts no files.
+        let files = (figures.f_files > 0).then_some(figures.f_favail);
+        Ok(Free { bytes, files })
     }
 
     fn folder(&self, parts: &[Vec<u8>]) -> Result<OwnedFd, Errno> {

@@ -10,23 +10,23 @@ use super::plan::Planned;
 use super::reference::Reference;
 
 /// The list of images.
-pub(super) const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// One image of manifest.json.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Image {
+pub(crate) struct Image {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Option<Vec<String>>,
 }
 
-pub(super) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
+pub(crate) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
     archive.json::<Vec<Image>>(MANIFEST)?.into_iter().map(|image| planned(archive, image)).collect()
 }
 
 /// Whether this is a list of images, not some manifest of a web site.
-pub(super) fn is_manifest(bytes: &[u8]) -> bool {
+pub(crate) fn is_manifest(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Vec<Image>>(bytes).is_ok_and(|images| !images.is_empty())
 }
 

@@ -9,45 +9,45 @@ use super::pax::Extended;
 
 /// One entry, without its data.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) kind: EntryType,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) link: Vec<u8>,
+    pub(crate) kind: EntryType,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(super) modified: (i64, u32),
-    pub(super) device: (u32, u32),
-    pub(super) attributes: Vec<(String, Vec<u8>)>,
+    pub(crate) modified: (i64, u32),
+    pub(crate) device: (u32, u32),
+    pub(crate) attributes: Vec<(String, Vec<u8>)>,
     /// Length of the file; of a sparse one, with its holes.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Bytes of data that follow in the stream.
-    pub(super) stored: u64,
+    pub(crate) stored: u64,
     /// Where the data of a sparse file goes, in order.
-    pub(super) pieces: Option<Vec<Piece>>,
+    pub(crate) pieces: Option<Vec<Piece>>,
     /// Where its data begins in the stream.
-    pub(super) position: u64,
+    pub(crate) position: u64,
 }
 
 /// Part of a sparse file that is no hole.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Piece {
-    pub(super) offset: u64,
-    pub(super) length: u64,
+pub(crate) struct Piece {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// What precedes the header of an entry and belongs to it.
 #[derive(Default)]
-pub(super) struct Prefix {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) link: Option<Vec<u8>>,
-    pub(super) extended: Extended,
+pub(crate) struct Prefix {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) extended: Extended,
 }
 
 impl Prefix {
     /// The name of the entry: an extended header's, a long name's, or its own.
-    pub(super) fn path(&self, header: &Header) -> Vec<u8> {
+    pub(crate) fn path(&self, header: &Header) -> Vec<u8> {
         let long = self.extended.path.as_ref().or(self.path.as_ref());
         long.cloned().unwrap_or_else(|| header.path_bytes().into_owned())
     }
@@ -60,7 +60,7 @@ impl Prefix {
 }
 
 /// Puts the headers of an entry together.
-pub(super) fn decode(header: &Header, prefix: Prefix) -> Result<Entry, Problem> {
+pub(crate) fn decode(header: &Header, prefix: Prefix) -> Result<Entry, Problem> {
     let path = prefix.path(header);
     let link = prefix.link(header);
     let extended = prefix.extended;
@@ -104,7 +104,7 @@ fn or_blank<N: Default>(field: &[u8], read: std::io::Result<N>) -> std::io::Resu
 }
 
 /// Whether the header's sum is right: anything that is no header fails here.
-pub(super) fn sum_is_right(header: &Header) -> bool {
+pub(crate) fn sum_is_right(header: &Header) -> bool {
     let bytes = header.as_bytes();
     let others = bytes[..148].iter().chain(&bytes[156..]);
     // Some old writers summed signed bytes.
@@ -114,7 +114,7 @@ pub(super) fn sum_is_right(header: &Header) -> bool {
 }
 
 /// Adds the pieces of one sparse header; `None` when a number in it cannot be read.
-pub(super) fn add_pieces(pieces: &mut Vec<Piece>, more: &[GnuSparseHeader]) -> Option<()> {
+pub(crate) fn add_pieces(pieces: &mut Vec<Piece>, more: &[GnuSparseHeader]) -> Option<()> {
     for piece in more.iter().filter(|piece| !piece.is_empty()) {
         pieces.push(Piece { offset: piece.offset().ok()?, length: piece.length().ok()? });
     }
@@ -122,7 +122,7 @@ pub(super) fn add_pieces(pieces: &mut Vec<Piece>, more: &[GnuSparseHeader]) -> O
 }
 
 /// Whether the pieces are in order, lie within the file, and need as many bytes as are stored.
-pub(super) fn pieces_fit(pieces: &[Piece], size: u64, stored: u64) -> bool {
+pub(crate) fn pieces_fit(pieces: &[Piece], size: u64, stored: u64) -> bool {
     let mut end = 0_u64;
     let mut sum = 0_u64;
     for Piece { offset, length } in pieces {

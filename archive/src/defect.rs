@@ -11,6 +11,8 @@ use super::reference;
 pub enum Defect {
     #[error("it cannot be read")]
     Read(#[source] io::Error),
+    #[error("what is known of it cannot be written down")]
+    Record(#[source] io::Error),
     #[error("it is empty")]
     Empty,
     #[error("it is cut off after {at} bytes")]
@@ -85,8 +87,12 @@ pub enum Problem {
     Number,
     #[error("says it is {size} bytes long, but only {free} are free on the disk")]
     TooLarge { size: u64, free: u64 },
+    #[error("would fill the disk: only {free} bytes are left")]
+    NoRoom { free: u64 },
     #[error("lies below '{0}', which is not a directory")]
     BelowFile(String),
+    #[error("lies below links that lead in a circle")]
+    Circle,
     #[error("replaces a directory that is not empty")]
     ReplacesDirectory,
     #[error("is a directory and cannot overwrite a non-directory")]
@@ -116,7 +122,9 @@ impl Defect {
             }
             Self::Entry { problem, .. } => problem.hint(),
             Self::Layer { source, .. } => source.hint(),
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Write { source, .. } | Self::Record(source)
+                if source.kind() == io::ErrorKind::StorageFull =>
+            {
                 Some("free some space, or give --root another disk")
             }
             _ => None,
@@ -124,7 +132,8 @@ impl Defect {
     }
 
     /// A name of an entry as it may be shown: on one line, without control characters.
-    pub(super) fn shown(name: &[u8]) -> String {
+    #[must_use]
+    pub fn shown(name: &[u8]) -> String {
         String::from_utf8_lossy(name).escape_debug().to_string()
     }
 }
@@ -142,7 +151,9 @@ impl Problem {
                 "containers get their own /dev; leave it out, or take it with --allow-devices if you trust the archive",
             ),
             Self::Sparse => Some("pack it again without --sparse"),
-            Self::TooLarge { .. } => Some("free some space, or give --root another disk"),
+            Self::TooLarge { .. } | Self::NoRoom { .. } => {
+                Some("free some space, or give --root another disk")
+            }
             _ => None,
         }
     }

@@ -10,28 +10,29 @@ use super::{docker, oci};
 
 /// One image of an archive.
 #[derive(Clone, Debug)]
-pub(super) struct Planned {
+pub struct Planned {
     /// SHA-256 of the configuration.
-    pub(super) id: Digest,
+    pub id: Digest,
     /// Byte for byte as it came.
-    pub(super) configuration: Vec<u8>,
+    pub configuration: Vec<u8>,
     /// The lowest first.
-    pub(super) layers: Vec<PlannedLayer>,
-    pub(super) names: Vec<Reference>,
+    pub layers: Vec<PlannedLayer>,
+    /// The names it is to get.
+    pub names: Vec<Reference>,
 }
 
 /// One layer of an image.
 #[derive(Clone, Debug)]
-pub(super) struct PlannedLayer {
+pub struct PlannedLayer {
     /// SHA-256 of the tar stream, unpacked.
-    pub(super) diff_id: Digest,
+    pub diff_id: Digest,
     /// Its place in the archive.
-    pub(super) member: String,
+    pub member: String,
 }
 
 /// All images of an archive. Docker 25 and later write both formats into one; manifest.json has
 /// the names then.
-pub(super) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
+pub fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
     let planned = if archive.has(docker::MANIFEST) {
         docker::plan(archive)?
     } else if archive.has(oci::INDEX) {
@@ -50,7 +51,7 @@ pub(super) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
 
 impl Planned {
     /// Joins a configuration with the members that hold its layers.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &str,
         configuration: Vec<u8>,
         members: Vec<String>,

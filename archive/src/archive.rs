@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -12,11 +12,12 @@ use serde::de::DeserializeOwned;
 use super::compression::{Packing, Plain, packing};
 use super::defect::{Defect, Problem};
 use super::digest::Digest;
-use super::entries::{Entries, Next, Stream};
-use super::error::Error;
+use super::entries::{Entries, Next};
 use super::header::Entry;
+use super::plan::PlannedLayer;
 use super::rootdir::Parts;
-use super::staging::Staging;
+use super::slice::{Seekable, Slice};
+use super::watch::{Step, Watch, Watched};
 
 /// Three members for each of 127 layers, for hundreds of images.
 const MEMBER_LIMIT: u64 = 1 << 17;
@@ -29,23 +30,30 @@ const LINK_LIMIT: usize = 8;
 pub struct Source {
     name: String,
     input: Input,
+    watch: Watch,
 }
 
 enum Input {
     File(File),
-    Stream(Box<dyn Read>),
+    Stream(Box<dyn Read + Send>),
 }
 
 impl Source {
     /// A file, which is read in place when it can be.
-    pub fn file(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::file("open", path))?;
-        Ok(Self { name: path.display().to_string(), input: Input::File(file) })
+    pub fn file(path: &Path) -> io::Result<Self> {
+        let input = Input::File(File::open(path)?);
+        Ok(Self { name: path.display().to_string(), input, watch: Watch::default() })
     }
 
     /// Whatever can be read once, from its beginning; `name` is for messages.
-    pub fn stream(name: impl Into<String>, stream: impl Read + 'static) -> Self {
-        Self { name: name.into(), input: Input::Stream(Box::new(stream)) }
+    pub fn stream(name: impl Into<String>, stream: impl Read + Send + 'static) -> Self {
+        Self { name: name.into(), input: Input::Stream(Box::new(stream)), watch: Watch::default() }
+    }
+
+    /// The same, and somebody is told how far the reading has come.
+    #[must_use]
+    pub fn watched(self, by: impl Fn(Step<'_>) + Send + Sync + 'static) -> Self {
+        Self { watch: Watch::new(by), ..self }
     }
 
     /// How messages call it.
@@ -54,11 +62,12 @@ impl Source {
     }
 
     /// Its bytes, in order.
-    pub(super) fn into_reader(self) -> Box<dyn Read> {
-        match self.input {
-            Input::File(file) => Box::new(file),
-            Input::Stream(stream) => stream,
-        }
+    pub fn into_reader(self) -> impl Read + Send {
+        let (of, stream): (_, Box<dyn Read + Send>) = match self.input {
+            Input::File(file) => (length(&file), Box::new(file)),
+            Input::Stream(stream) => (None, stream),
+        };
+        Watched::new(stream, self.name, of, self.watch)
     }
 }
 
@@ -70,8 +79,9 @@ impl fmt::Debug for Source {
 
 /// A tar archive on disk and the places of its members.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub struct Archive {
     file: File,
+    watch: Watch,
     members: HashMap<Vec<u8>, Member>,
 }
 
@@ -89,16 +99,14 @@ struct Span {
 }
 
 impl Archive {
-    /// Reads all headers. A stream, or a compressed file, is copied into `staging` first.
-    pub(super) fn open(source: Source, staging: &Staging) -> Result<Self, Defect> {
+    /// Reads all headers. A stream, or a compressed file, is copied to the disk of `folder` first.
+    pub fn open(source: Source, folder: &Path) -> Result<Self, Defect> {
+        let watch = source.watch.clone();
         let file = match source.input {
             Input::File(file) if is_plain(&file)? => file,
-            Input::File(file) => spool(file, staging)?,
-            Input::Stream(stream) => spool(stream, staging)?,
+            _ => spool(source.into_reader(), folder)?,
         };
-        let length = file.metadata()?.len();
-        let stream = Seekable { file: BufReader::new(file.try_clone()?), length, position: 0 };
-        let mut entries = Entries::new(stream, MEMBER_LIMIT);
+        let mut entries = Entries::new(Seekable::new(file.try_clone()?)?, MEMBER_LIMIT);
         let mut members = HashMap::new();
         loop {
             match entries.next()? {
@@ -107,24 +115,31 @@ impl Archive {
                         members.insert(name, member);
                     }
                 }
-                Next::End => return Ok(Self { file, members }),
-                Next::Stop => return Err(Defect::CutOff { at: length }),
+                Next::End => return Ok(Self { file, watch, members }),
+                Next::Stop => return Err(Defect::CutOff { at: entries.position() }),
             }
         }
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.find(name).is_ok()
     }
 
     /// The bytes of a member.
-    pub(super) fn read(&self, name: &str) -> Result<impl Read + use<>, Defect> {
+    pub(crate) fn read(&self, name: &str) -> Result<Slice, Defect> {
         let Span { offset, length } = self.find(name)?;
         Ok(Slice { file: self.file.try_clone()?, position: offset, end: offset + length })
     }
 
+    /// The bytes of a layer, as it is packed.
+    pub fn layer(&self, layer: &PlannedLayer) -> Result<impl Read + Send + use<>, Defect> {
+        let of = self.find(&layer.member)?.length;
+        let stream = self.read(&layer.member)?;
+        Ok(Watched::new(stream, layer.diff_id.short(), Some(of), self.watch.clone()))
+    }
+
     /// A whole document.
-    pub(super) fn document(&self, name: &str) -> Result<Vec<u8>, Defect> {
+    pub(crate) fn document(&self, name: &str) -> Result<Vec<u8>, Defect> {
         let Span { length: size, .. } = self.find(name)?;
         if size > DOCUMENT_LIMIT {
             let member = shown(name);
@@ -136,13 +151,13 @@ impl Archive {
     }
 
     /// A whole document, understood.
-    pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Defect> {
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Defect> {
         parse(name, &self.document(name)?)
     }
 
     /// A document of an OCI layout, checked against the digest that is its name and the size that
     /// somebody said it has.
-    pub(super) fn blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, Defect> {
+    pub(crate) fn blob(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, Defect> {
         let member = blob_name(digest);
         let bytes = self.document(&member)?;
         if bytes.len() as u64 != size {
@@ -171,17 +186,21 @@ impl Archive {
 }
 
 /// Where an OCI layout keeps what has this digest.
-pub(super) fn blob_name(digest: &Digest) -> String {
+pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
 /// Understands a document of the archive.
-pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Defect> {
+pub(crate) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Defect> {
     serde_json::from_slice(bytes).map_err(|source| Defect::Json { member: shown(name), source })
 }
 
 fn shown(name: &str) -> String {
     Defect::shown(name.as_bytes())
+}
+
+fn length(file: &File) -> Option<u64> {
+    file.metadata().ok().filter(fs::Metadata::is_file).map(|met| met.len())
 }
 
 /// Whether members can be read where they are.
@@ -201,8 +220,8 @@ fn is_plain(file: &File) -> Result<bool, Defect> {
 }
 
 /// Copies a stream, unpacked, to a file without a name.
-fn spool(stream: impl Read, staging: &Staging) -> Result<File, Defect> {
-    let mut file = tempfile::tempfile_in(staging.path())?;
+fn spool(stream: impl Read, folder: &Path) -> Result<File, Defect> {
+    let mut file = tempfile::tempfile_in(folder)?;
     let mut stream = Plain::new(stream)?;
     let copied = io::copy(&mut stream, &mut file);
     copied.map_err(|error| match error.kind() {
@@ -251,49 +270,4 @@ fn normal(path: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(parts.join(&b'/'))
-}
-
-/// Part of a file, from its own position: clones of a descriptor would share one.
-struct Slice {
-    file: File,
-    position: u64,
-    end: u64,
-}
-
-impl Read for Slice {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
-        let wanted = rest.min(buffer.len());
-        let read = self.file.read_at(&mut buffer[..wanted], self.position)?;
-        if read == 0 && wanted > 0 {
-            // The file got shorter since its headers were read.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.position += read as u64;
-        Ok(read)
-    }
-}
-
-/// A file that is not read where nobody looks.
-struct Seekable {
-    file: BufReader<File>,
-    length: u64,
-    position: u64,
-}
-
-impl Read for Seekable {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.position += read as u64;
-        Ok(read)
-    }
-}
-
-impl Stream for Seekable {
-    fn forward(&mut self, count: u64) -> io::Result<u64> {
-        let count = count.min(self.length - self.position);
-        self.file.seek_relative(i64::try_from(count).map_err(io::Error::other)?)?;
-        self.position += count;
-        Ok(count)
-    }
 }

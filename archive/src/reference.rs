@@ -47,6 +47,15 @@ impl Reference {
         &self.repository
     }
 
+    /// With all that the short form leaves out, as other programs understand it without asking back.
+    pub fn in_full(&self) -> String {
+        match self.repository.split_once('/') {
+            None => format!("docker.io/library/{self}"),
+            Some((first, _)) if looks_like_a_registry(first) => self.to_string(),
+            Some(_) => format!("docker.io/{self}"),
+        }
+    }
+
     /// The tag; `None` only for a name that has a digest instead.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
@@ -194,6 +203,10 @@ mod tests {
     fn names_are_kept_in_their_short_form() {
         check("a bare name means latest", "bb", "bb:latest");
         check("a tag is kept", "bb:1.2-rc_3", "bb:1.2-rc_3");
+        let full = |text: &str| text.parse::<Reference>().unwrap().in_full();
+        assert_eq!(full("bb"), "docker.io/library/bb:latest");
+        assert_eq!(full("me/bb:1"), "docker.io/me/bb:1");
+        assert_eq!(full("localhost/bb:1"), "localhost/bb:1");
         check("the default registry goes", "docker.io/library/bb", "bb:latest");
         check("so does its old name", "index.docker.io/library/bb:x", "bb:x");
         check("so does 'library' alone", "library/bb", "bb:latest");

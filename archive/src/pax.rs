@@ -5,22 +5,22 @@
 
 /// What the records before an entry say about it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Extended {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) link: Option<Vec<u8>>,
-    pub(super) size: Option<u64>,
-    pub(super) uid: Option<u64>,
-    pub(super) gid: Option<u64>,
+pub(crate) struct Extended {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<u64>,
+    pub(crate) gid: Option<u64>,
     /// Seconds and nanoseconds since 1970.
-    pub(super) modified: Option<(i64, u32)>,
+    pub(crate) modified: Option<(i64, u32)>,
     /// Names and values of extended attributes, in their order.
-    pub(super) attributes: Vec<(String, Vec<u8>)>,
+    pub(crate) attributes: Vec<(String, Vec<u8>)>,
     /// The file is sparse in one of GNU's three ways to say so here.
-    pub(super) sparse: bool,
+    pub(crate) sparse: bool,
 }
 
 /// The records of one extended header; `None` when they are malformed.
-pub(super) fn parse(mut records: &[u8]) -> Option<Extended> {
+pub(crate) fn parse(mut records: &[u8]) -> Option<Extended> {
     let mut extended = Extended::default();
     while !records.is_empty() {
         let (key, value, rest) = record(records)?;
@@ -41,6 +41,8 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 fn put(extended: &mut Extended, key: &[u8], value: &[u8]) -> Option<()> {
     match key {
+        // Nothing is said: what the plain header says counts, as in Go's archive/tar.
+        b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime" if value.is_empty() => {}
         b"path" => extended.path = Some(value.to_vec()),
         b"linkpath" => extended.link = Some(value.to_vec()),
         b"size" => extended.size = Some(decimal(value)?),

@@ -19,16 +19,21 @@ const HEADER_LIMIT: u64 = 1 << 20;
 const PIECES_LIMIT: usize = 1 << 16;
 
 /// A stream that can get past bytes nobody wants.
-pub(super) trait Stream: Read + Sized {
+pub(crate) trait Stream: Read + Sized {
     /// Goes forward by `count` bytes, or by fewer when the stream ends; says by how many.
     fn forward(&mut self, count: u64) -> io::Result<u64> {
         io::copy(&mut Read::take(&mut *self, count), &mut io::sink())
+    }
+
+    /// The next so many bytes are all that is in a file.
+    fn contents_of(&mut self, _path: &[u8], _count: u64) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// Walks through the entries; [`Entries::read`] gives the data of the one that came last.
 #[derive(Debug)]
-pub(super) struct Entries<S> {
+pub(crate) struct Entries<S> {
     stream: S,
     position: u64,
     /// Data of the current entry that nobody has read yet.
@@ -41,7 +46,7 @@ pub(super) struct Entries<S> {
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Entry(Box<Entry>),
     /// The archive says that this was all.
     End,
@@ -51,17 +56,17 @@ pub(super) enum Next {
 
 impl<S: Stream> Entries<S> {
     /// At most `limit` entries are taken from the stream.
-    pub(super) fn new(stream: S, limit: u64) -> Self {
+    pub(crate) fn new(stream: S, limit: u64) -> Self {
         Self { stream, position: 0, unread: 0, padding: 0, count: 0, limit }
     }
 
     /// Bytes read so far.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
     /// Reads what follows the last entry, to the very end, and gives the stream back.
-    pub(super) fn drain(mut self) -> Result<S, Defect> {
+    pub(crate) fn drain(mut self) -> Result<S, Defect> {
         match io::copy(&mut self.stream, &mut io::sink()) {
             Ok(_) => Ok(self.stream),
             Err(error) => Err(self.failure(error)),
@@ -69,7 +74,7 @@ impl<S: Stream> Entries<S> {
     }
 
     /// Goes to the next entry, past the data of this one.
-    pub(super) fn next(&mut self) -> Result<Next, Defect> {
+    pub(crate) fn next(&mut self) -> Result<Next, Defect> {
         let mut prefix = Prefix::default();
         let mut spent = 0;
         loop {
@@ -110,8 +115,13 @@ impl<S: Stream> Entries<S> {
         }
     }
 
+    /// Says that the data of the entry that came last is what is in this file.
+    pub(crate) fn contents_of(&mut self, path: &[u8]) -> io::Result<()> {
+        self.stream.contents_of(path, self.unread)
+    }
+
     /// Reads the data of the entry that came last; it fails rather than end early.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Defect> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Defect> {
         let wanted = usize::try_from(self.unread).unwrap_or(usize::MAX).min(buffer.len());
         if wanted == 0 {
             return Ok(0);

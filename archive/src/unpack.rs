@@ -5,7 +5,7 @@
 //! nothing here follows them out of the layer. Hard links must lead to a file of the same layer.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -16,14 +16,15 @@ use super::compression::Plain;
 use super::defect::{Defect, Problem};
 use super::digest::Digest;
 use super::entries::{Entries, Next, Stream};
+use super::hashing::Hashing;
 use super::header::{Entry, Piece};
 use super::place::{self, Attributes, Fault, Place};
+use super::record::Recording;
+use super::room::Room;
 use super::rootdir::{Parts, RootDir};
 
 /// More than any distribution has files; enough to stop a bomb of empty ones.
 const ENTRY_LIMIT: u64 = 8 << 20;
-/// Below this a file is written without asking whether it fits.
-const SMALL: u64 = 64 << 20;
 
 const CHARACTER: FileType = FileType::CharacterDevice;
 const BLOCK: FileType = FileType::BlockDevice;
@@ -42,38 +43,45 @@ pub enum Devices {
     All,
 }
 
-/// What came out of a layer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Unpacked {
-    /// SHA-256 of the whole stream, decompressed.
-    pub(super) diff_id: Digest,
-    /// Bytes in regular files.
-    pub(super) size: u64,
-    /// The stream had an end marker; without one only the digest can tell that it is whole.
-    pub(super) ended: bool,
+/// Where a layer goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// An empty directory for its files.
+    pub root: &'a Path,
+    /// A file that is not there yet, for what [`replay`](super::replay) needs besides.
+    pub record: &'a Path,
 }
 
-/// Unpacks a layer, compressed or not, into the directory at `root`, which is empty.
-pub(super) fn unpack(layer: impl Read, root: &Path, devices: Devices) -> Result<Unpacked, Defect> {
-    let mut entries = Entries::new(Hashing::new(Plain::new(layer)?), ENTRY_LIMIT);
-    let mut unpacking =
-        Unpacking { root: RootDir::open(root)?, devices, marks: true, buffer: vec![0; 128 * 1024] };
-    let mut size = 0_u64;
+/// What came out of a layer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unpacked {
+    /// SHA-256 of the whole stream, decompressed.
+    pub diff_id: Digest,
+    /// Bytes in regular files, each once, whatever names it has.
+    pub size: u64,
+    /// The stream had an end marker; without one only the digest can tell that it is whole.
+    pub ended: bool,
+}
+
+/// Unpacks a layer, compressed or not, into the directory at `to.root`, which is empty.
+pub fn unpack(layer: impl Read, to: &Target<'_>, devices: Devices) -> Result<Unpacked, Defect> {
+    let record = File::create_new(to.record).map_err(Defect::Record)?;
+    let stream =
+        Recording::new(Hashing::new(Plain::new(layer)?), record).map_err(Defect::Record)?;
+    let mut entries = Entries::new(stream, ENTRY_LIMIT);
+    let mut unpacking = Unpacking::new(RootDir::open(to.root)?, devices);
     let ended = loop {
         match entries.next()? {
             Next::Entry(entry) => {
                 unpacking.put(&entry, &mut entries).map_err(|fault| describe(&entry, fault))?;
-                if entry.is_file() {
-                    size = size.saturating_add(entry.size);
-                }
             }
             Next::End => break true,
             Next::Stop => break false,
         }
     };
     // The digest covers what is after the end marker as well.
-    let stream = entries.drain()?;
-    Ok(Unpacked { diff_id: Digest::from(stream.hasher), size, ended })
+    let stream = entries.drain()?.finish().map_err(Defect::Record)?;
+    Ok(Unpacked { diff_id: stream.digest(), size: unpacking.size, ended })
 }
 
 /// Unpacks an archive, compressed or not, into a directory that has contents already. Names that mark
@@ -81,8 +89,7 @@ pub(super) fn unpack(layer: impl Read, root: &Path, devices: Devices) -> Result<
 /// something else, nor the reverse.
 pub fn extract(archive: impl Read, root: OwnedFd, devices: Devices) -> Result<(), Defect> {
     let mut entries = Entries::new(Plain::new(archive)?, ENTRY_LIMIT);
-    let root = RootDir::from(root);
-    let mut unpacking = Unpacking { root, devices, marks: false, buffer: vec![0; 128 * 1024] };
+    let mut unpacking = Unpacking { marks: false, ..Unpacking::new(RootDir::from(root), devices) };
     loop {
         match entries.next()? {
             Next::Entry(entry) => {
@@ -117,10 +124,18 @@ struct Unpacking {
     devices: Devices,
     /// Do some names mark deletions?
     marks: bool,
+    room: Room,
+    /// Bytes in the files that are there.
+    size: u64,
     buffer: Vec<u8>,
 }
 
 impl Unpacking {
+    fn new(root: RootDir, devices: Devices) -> Self {
+        let buffer = vec![0; 128 * 1024];
+        Self { root, devices, marks: true, room: Room::default(), size: 0, buffer }
+    }
+
     fn put<S: Stream>(&mut self, entry: &Entry, entries: &mut Entries<S>) -> Result<(), Stopped> {
         if entry.kind.as_byte() == b'V' {
             // GNU's label of a whole archive.
@@ -173,8 +188,10 @@ impl Unpacking {
             _ => {
                 let file = self.put_file(place, entry, entries)?;
                 place::finish(file.as_fd(), attributes, &entry.attributes)?;
+                self.size = self.size.saturating_add(entry.size);
             }
         }
+        self.size = self.size.saturating_sub(place.replaced());
         Ok(())
     }
 
@@ -186,7 +203,12 @@ impl Unpacking {
     ) -> Result<File, Stopped> {
         let mut file = place.put_file()?;
         match &entry.pieces {
-            None => self.copy(&mut file, entry.size, entries)?,
+            None => {
+                if entry.size > 0 {
+                    entries.contents_of(&entry.path)?;
+                }
+                self.copy(&mut file, entry.size, entries)?;
+            }
             Some(pieces) => {
                 for Piece { offset, length } in pieces {
                     file.seek(SeekFrom::Start(*offset))?;
@@ -207,6 +229,7 @@ impl Unpacking {
         while rest > 0 {
             let wanted = usize::try_from(rest).unwrap_or(usize::MAX).min(self.buffer.len());
             let read = entries.read(&mut self.buffer[..wanted]).map_err(Stopped::Stream)?;
+            self.room.take(&self.root, read as u64)?;
             file.write_all(&self.buffer[..read])?;
             rest -= read as u64;
         }
@@ -222,19 +245,13 @@ impl Unpacking {
     }
 
     /// What can be said about the entry before anything is written.
-    fn check(&self, entry: &Entry) -> Result<(), Stopped> {
+    fn check(&mut self, entry: &Entry) -> Result<(), Stopped> {
         match entry.kind {
             EntryType::Char | EntryType::Block => self.check_device(entry),
-            _ if entry.is_file() => {
-                if entry.size > SMALL {
-                    let free = self.root.free()?;
-                    if entry.size > free {
-                        return Err(Problem::TooLarge { size: entry.size, free }.into());
-                    }
-                }
-                Ok(())
+            _ if entry.is_file() => Ok(self.room.enter(&self.root, entry.size)?),
+            EntryType::Directory | EntryType::Symlink | EntryType::Link | EntryType::Fifo => {
+                Ok(self.room.enter(&self.root, 0)?)
             }
-            EntryType::Directory | EntryType::Symlink | EntryType::Link | EntryType::Fifo => Ok(()),
             other => Err(Problem::Type(char::from(other.as_byte())).into()),
         }
     }
@@ -277,25 +294,3 @@ impl<F: Into<Fault>> From<F> for Stopped {
         Self::Here(fault.into())
     }
 }
-
-/// Passes a stream on and keeps its digest.
-struct Hashing<S> {
-    stream: S,
-    hasher: sha2::Sha256,
-}
-
-impl<S> Hashing<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, hasher: <sha2::Sha256 as sha2::Digest>::new() }
-    }
-}
-
-impl<S: Read> Read for Hashing<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(buffer)?;
-        sha2::Digest::update(&mut self.hasher, &buffer[..read]);
-        Ok(read)
-    }
-}
-
-impl<S: Read> Stream for Hashing<S> {}

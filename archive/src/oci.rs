@@ -12,9 +12,9 @@ use super::plan::Planned;
 use super::reference::Reference;
 
 /// Says that this is a layout.
-pub(super) const LAYOUT: &str = "oci-layout";
+pub(crate) const LAYOUT: &str = "oci-layout";
 /// Where the layout begins.
-pub(super) const INDEX: &str = "index.json";
+pub(crate) const INDEX: &str = "index.json";
 /// containerd and docker write the whole name here and only the tag in `ref.name`.
 const WHOLE_NAME: &str = "io.containerd.image.name";
 /// buildkit's provenance records stand among the images.
@@ -22,7 +22,7 @@ const NOT_AN_IMAGE: &str = "vnd.docker.reference.type";
 /// An index in an index occurs; deeper nesting is a loop or a joke.
 const DEPTH_LIMIT: usize = 3;
 
-pub(super) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
+pub(crate) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
     let index: ImageIndex = archive.json(INDEX)?;
     let mut images: Vec<Planned> = Vec::new();
     let mut other_platforms = false;

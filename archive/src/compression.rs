@@ -14,7 +14,7 @@ const WINDOW_LOG_MAX: u32 = 27;
 type Buffered<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 /// A stream of plain bytes, whatever it was packed in.
-pub(super) enum Plain<R: Read> {
+pub(crate) enum Plain<R: Read> {
     /// It came so.
     Bare(Buffered<R>),
     /// One or several gzip members.
@@ -25,7 +25,7 @@ pub(super) enum Plain<R: Read> {
 
 impl<R: Read> Plain<R> {
     /// Looks at the first bytes of `stream` and unpacks the rest as it is read.
-    pub(super) fn new(mut stream: R) -> Result<Self, Defect> {
+    pub(crate) fn new(mut stream: R) -> Result<Self, Defect> {
         let mut first = Vec::with_capacity(6);
         // To the end of six bytes: a pipe may hand them over one at a time.
         stream.by_ref().take(6).read_to_end(&mut first)?;
@@ -45,18 +45,19 @@ impl<R: Read> Plain<R> {
 
 /// How a stream is packed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Packing {
+pub(crate) enum Packing {
     None,
     Gzip,
     Zstd,
 }
 
 /// Tells from the first six bytes of a stream.
-pub(super) fn packing(first: &[u8]) -> Result<Packing, Defect> {
+pub(crate) fn packing(first: &[u8]) -> Result<Packing, Defect> {
     match first {
         [] => Err(Defect::Empty),
         [0x1f, 0x8b, ..] => Ok(Packing::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Packing::Zstd),
+        // A frame, or one to be skipped, with which pzstd begins.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Packing::Zstd),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err(Defect::Compression("xz")),
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => Err(Defect::Compression("bzip2")),
         _ => Ok(Packing::None),
