@@ -11,8 +11,8 @@
 set -eu
 
 # Building: cc and headers for the C parts of crates (C++ for the fuzzer), libseccomp for the runtime, protoc and Google's
-# .proto files for the etcd client.
-BUILD="ca-certificates gcc g++ libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
+# .proto files for the etcd client, clang and libbpf's headers for the kernel's part of the data path.
+BUILD="ca-certificates clang gcc g++ libbpf-dev libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev"
 # Running: etcd and its client, both engines of the firewall, the tools that the demo shows, an image's only content.
 RUN="etcd-server etcd-client iptables nftables iproute2 iputils-ping busybox-static"
 # Checking. podman and skopeo read our archives, and we read theirs.

@@ -22,6 +22,7 @@ pub mod pick;
 pub mod picture;
 pub mod plan;
 pub mod serving;
+pub mod shortcut;
 pub mod status;
 pub mod subnet_env;
 pub mod trace;

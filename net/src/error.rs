@@ -75,6 +75,12 @@ pub enum Error {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A program stays where it was.
+    #[error("cannot take a program of the udp shortcut away")]
+    DropProgram {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// An interface of the wrong shape cannot be taken away.
     #[error("cannot delete interface {name}")]
     DeleteInterface {

@@ -19,6 +19,8 @@ mod error;
 #[cfg(feature = "agent")]
 pub mod firewall;
 #[cfg(feature = "agent")]
+pub mod ipsec;
+#[cfg(feature = "agent")]
 pub mod kernel;
 mod netfilter;
 mod netlink;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -68,6 +69,28 @@ pub fn ensure_loopback_routed(device: &str, on: bool) -> Result<bool, Error> {
             Ok(false)
         }
         other => other,
+    }
+}
+
+/// Lets in nothing through `device`, as far as settings go: no IPv6, no packets for others, none whose way back
+/// does not lead there.
+pub fn ensure_shut(device: &str) -> Result<(), Error> {
+    ensure(of_device("ipv4", device, "rp_filter"), "1")?;
+    ensure(of_device("ipv4", device, "forwarding"), "0")?;
+    match ensure(of_device("ipv6", device, "disable_ipv6"), "1") {
+        Err(Error::ReadSysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// The ports that the kernel gives to whoever asks for any.
+pub fn local_ports() -> Result<RangeInclusive<u16>, Error> {
+    let path = PathBuf::from("/proc/sys/net/ipv4/ip_local_port_range");
+    let text = read(&path)?;
+    let mut ends = text.split_ascii_whitespace().map(str::parse);
+    match (ends.next(), ends.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => Ok(first..=last),
+        _other => Err(Error::ReadSysctl { path, source: io::ErrorKind::InvalidData.into() }),
     }
 }
 

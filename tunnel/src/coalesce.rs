@@ -52,6 +52,8 @@ pub(crate) struct Group {
     follower: Option<Follower>,
     /// Has a packet of the flow passed that did not join?
     closed: bool,
+    /// What is left to do with it.
+    unfinished: Option<Vnet>,
 }
 
 impl Batch {
@@ -80,11 +82,28 @@ impl Batch {
         }
         let (head, len) = (*head, range.len());
         let payloads = Vec::new();
-        self.begin(Group { head, first: range, payloads, len, follower, closed: false });
+        let unfinished = None;
+        self.begin(Group {
+            head,
+            first: range,
+            payloads,
+            len,
+            follower,
+            closed: false,
+            unfinished,
+        });
         if head.part != Part::Whole {
             // It may be of any of these flows, and none of them may overtake it.
             self.floor = self.used;
         }
+    }
+
+    /// Adds a packet that stays alone, and that no other overtakes, with what is left to do.
+    pub(crate) fn push_unfinished(&mut self, (range, head): (Range<usize>, &Head), vnet: Vnet) {
+        let (head, len, unfinished) = (*head, range.len(), Some(vnet));
+        let (payloads, follower, closed) = (Vec::new(), None, true);
+        self.begin(Group { head, first: range, payloads, len, follower, closed, unfinished });
+        self.floor = self.used;
     }
 
     /// What to write, in this order.
@@ -148,7 +167,7 @@ impl Group {
     /// Makes the first packet's headers those of all, and says what the device has to know.
     pub(crate) fn seal(&self, buffer: &mut [u8]) -> Vnet {
         let first = &mut buffer[self.first.clone()];
-        let Some(own) = &self.follower else { return Vnet::default() };
+        let Some(own) = &self.follower else { return self.unfinished.unwrap_or_default() };
         if self.payloads.is_empty() {
             return Vnet::valid();
         }

@@ -1,6 +1,9 @@
 //! What became of the packets, one number per reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::shortcut::{Tally, Totals};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -64,6 +67,8 @@ events! {
     DeviceRefused = "device_refused",
     /// Any other error of the socket.
     SocketError = "socket_error",
+    /// The kernel had no room for a packet on the shortcut.
+    ShortcutLost = "shortcut_lost",
 }
 
 /// The numbers of one tunnel since it started.
@@ -72,30 +77,67 @@ pub struct Counters {
     events: [AtomicU64; Event::ALL.len()],
     bytes_sent: AtomicU64,
     bytes_received: AtomicU64,
+    /// Of the programs that carry packets beside us, and what those before them counted.
+    shortcut: Mutex<(Totals, Option<Arc<Tally>>)>,
 }
 
 impl Counters {
     /// How often `event` happened.
     #[must_use]
     pub fn count(&self, event: Event) -> u64 {
-        self.events[event as usize].load(Ordering::Relaxed)
+        let beside = match event {
+            Event::Sent => self.shortcut().sent,
+            Event::Received => self.shortcut().received,
+            Event::ShortcutLost => self.shortcut().lost,
+            _other => 0,
+        };
+        self.events[event as usize].load(Ordering::Relaxed) + beside
+    }
+
+    /// Of the packets that were sent and received, so many took the shortcut.
+    #[must_use]
+    pub fn by_shortcut(&self) -> (u64, u64) {
+        let Totals { sent, received, .. } = self.shortcut();
+        (sent, received)
+    }
+
+    /// The bytes of those packets.
+    #[must_use]
+    pub fn bytes_by_shortcut(&self) -> (u64, u64) {
+        let Totals { bytes_sent, bytes_received, .. } = self.shortcut();
+        (bytes_sent, bytes_received)
     }
 
     /// The bytes of all packets that were sent to peers, without what the underlay puts in front.
     #[must_use]
     pub fn bytes_sent(&self) -> u64 {
-        self.bytes_sent.load(Ordering::Relaxed)
+        self.bytes_sent.load(Ordering::Relaxed) + self.shortcut().bytes_sent
     }
 
     /// The bytes of all packets that were received from peers.
     #[must_use]
     pub fn bytes_received(&self) -> u64 {
-        self.bytes_received.load(Ordering::Relaxed)
+        self.bytes_received.load(Ordering::Relaxed) + self.shortcut().bytes_received
     }
 
     /// Every event with its number.
     pub fn iter(&self) -> impl Iterator<Item = (Event, u64)> {
         Event::ALL.into_iter().map(|event| (event, self.count(event)))
+    }
+
+    fn shortcut(&self) -> Totals {
+        let shortcut = self.shortcut.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, tally) = &*shortcut;
+        before.and(tally.as_ref().map(|tally| tally.totals()).unwrap_or_default())
+    }
+
+    /// From now on these programs count, too; what those before them counted stays.
+    pub(crate) fn beside(&self, tally: Option<Arc<Tally>>) {
+        let mut shortcut = self.shortcut.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, last) = &mut *shortcut;
+        if let Some(last) = std::mem::replace(last, tally) {
+            *before = before.and(last.totals());
+        }
     }
 
     pub(crate) fn add(&self, event: Event) {

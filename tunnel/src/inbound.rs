@@ -7,6 +7,7 @@ use crate::path;
 use crate::peers::Peers;
 use crate::socket::{Arrival, ROOM, Socket, TRAINS};
 use crate::tunnel::Shared;
+use crate::{segment, unfinished};
 
 pub(crate) struct Inbound<'a> {
     shared: &'a Shared,
@@ -72,7 +73,19 @@ impl<'a> Inbound<'a> {
             match path::inbound(&local, peers, (arrival.sender, arrival.class, packet)) {
                 Ok(head) => {
                     (count, bytes) = (count + 1, bytes + packet.len());
-                    self.batch.push(&self.buffer, (range, &head));
+                    match unfinished::of(&head, packet, local.mtu) {
+                        None => self.batch.push(&self.buffer, (range, &head)),
+                        Some(vnet) if self.queue.header() > 0 => {
+                            self.batch.push_unfinished((range, &head), vnet);
+                        }
+                        // A device that does nothing for us.
+                        Some(vnet) => {
+                            if let Some(place) = vnet.checksum() {
+                                segment::complete(packet, place);
+                            }
+                            self.batch.push(&self.buffer, (range, &head));
+                        }
+                    }
                 }
                 Err(why) => self.shared.counters.add(why),
             }

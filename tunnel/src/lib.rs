@@ -1,4 +1,5 @@
-//! The user-space data path: TUN to UDP and back, in the wire format of flannel's `udp` backend.
+//! The data path of the `udp` backend: TUN to UDP and back in user space, in flannel's wire format, and
+//! programs in the kernel beside it, which carry what is ordinary in the same format (see [`shortcut`]).
 //!
 //! A datagram is one bare IP packet and nothing else, from port to the same port on every host. But the
 //! kernel is asked as seldom as possible: it hands over up to 64 KiB of a stream behind one set of
@@ -31,9 +32,11 @@ mod packet;
 mod path;
 mod peers;
 mod segment;
+pub mod shortcut;
 mod socket;
 mod train;
 mod tunnel;
+mod unfinished;
 mod vnet;
 mod wait;
 

@@ -1,8 +1,9 @@
 //! The threads, and the handle that their owner keeps.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::{io, thread};
 
@@ -14,6 +15,7 @@ use crate::blocks::Blocks;
 use crate::counters::Counters;
 use crate::marks::Marks;
 use crate::path::Local;
+use crate::shortcut::{Claim, Ground, Refused, Shortcut};
 use crate::socket::Socket;
 use crate::{Device, Error, Peers, carrier};
 
@@ -46,11 +48,22 @@ pub enum Accept {
 }
 
 /// A running tunnel, a thread for each queue of its device. Dropping it stops them; the device stays, see
-/// [`Device`].
+/// [`Device`], and so does the shortcut.
 #[derive(Debug)]
 pub struct Tunnel {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    beside: Mutex<Beside>,
+}
+
+/// What carries packets beside the threads, and what it is to know.
+#[derive(Debug, Default)]
+struct Beside {
+    shortcut: Option<Shortcut>,
+    /// Before there is one.
+    claim: Option<Claim>,
+    blocks: Vec<(Subnet, IpAddr)>,
+    able: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -82,7 +95,8 @@ impl Tunnel {
         let cannot = |source| Error::Start { name: name.clone(), source };
         let shared = Arc::new(Shared::new(device, sockets, endpoint).map_err(cannot)?);
         let queues = shared.device.queues();
-        let mut tunnel = Self { shared, threads: Vec::with_capacity(queues) };
+        let threads = Vec::with_capacity(queues);
+        let mut tunnel = Self { shared, threads, beside: Mutex::default() };
         let lost = Arc::new(Mutex::new(Some(lost)));
         // If a thread cannot start, dropping the tunnel stops those before it.
         for queue in 0..queues {
@@ -93,7 +107,82 @@ impl Tunnel {
 
     /// Replaces the table of peers; no packet waits for it.
     pub fn set_peers(&self, blocks: Vec<(Subnet, IpAddr)>) {
-        self.shared.peers.store(Arc::new(Peers::new(blocks)));
+        self.set_peers_with(blocks, BTreeSet::new());
+    }
+
+    /// The same, and says which of the hosts are `able` to take packets by the shortcut: where the underlay is
+    /// made by the same kernel, checksums and cuts are left to whoever receives them.
+    pub fn set_peers_with(&self, blocks: Vec<(Subnet, IpAddr)>, able: BTreeSet<IpAddr>) {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = Arc::new(Peers::new(blocks.clone()));
+        (beside.blocks, beside.able) = (blocks, able);
+        let swap = || self.shared.peers.store(peers);
+        let Beside { shortcut, blocks, able, .. } = &mut *beside;
+        let Some(shortcut) = shortcut else { return swap() };
+        if let Err(error) = shortcut.follow(blocks, able, swap) {
+            // What it knows may be wrong.
+            tracing::warn!(device = self.shared.device.name(), %error, "packets take no shortcut");
+            self.leave(&mut beside);
+        }
+    }
+
+    /// Lets the kernel carry what is ordinary between these interfaces, and mends what somebody took away;
+    /// tells whether there was anything to do. To be said again and again: see [`LEAD`](crate::shortcut::LEAD).
+    ///
+    /// After an error there is no shortcut of this tunnel, but programs of an earlier process may be
+    /// there, and the lift is.
+    pub fn ensure_shortcut(&self, ground: &Ground) -> Result<bool, Refused> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let led = self.lead(&mut beside, ground);
+        if led.is_err() {
+            self.leave(&mut beside);
+        }
+        led
+    }
+
+    fn lead(&self, beside: &mut Beside, ground: &Ground) -> Result<bool, Refused> {
+        if let Some(shortcut) = &mut beside.shortcut
+            && shortcut.ground == *ground
+        {
+            return shortcut.lead();
+        }
+        let Shared { endpoint, counters, .. } = &*self.shared;
+        let port = endpoint.port;
+        if beside.claim.is_none() {
+            let claim = Claim::take(port).map_err(|source| Refused::Claim { port, source })?;
+            beside.claim = Some(claim.ok_or(Refused::Taken { port })?);
+        }
+        let mut shortcut = Shortcut::load(endpoint, ground.clone())?;
+        shortcut.follow(&beside.blocks, &beside.able, || {})?;
+        if let Err(error) = shortcut.lead() {
+            shortcut.unhook();
+            return Err(error);
+        }
+        if let Some(before) = &beside.shortcut {
+            before.give_way_to(&shortcut);
+        }
+        counters.beside(Some(shortcut.tally()));
+        beside.shortcut = Some(shortcut);
+        Ok(true)
+    }
+
+    /// Has the threads carry all packets again.
+    pub fn drop_shortcut(&self) {
+        self.leave(&mut self.beside.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Do some packets take the shortcut?
+    #[must_use]
+    pub fn has_shortcut(&self) -> bool {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).shortcut.is_some()
+    }
+
+    fn leave(&self, beside: &mut Beside) {
+        if let Some(shortcut) = beside.shortcut.take() {
+            shortcut.unhook();
+            self.shared.counters.beside(None);
+        }
+        beside.claim = None;
     }
 
     /// What became of the packets so far.

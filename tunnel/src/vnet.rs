@@ -57,6 +57,12 @@ impl Vnet {
         Self { flags: VALID, ..Self::default() }
     }
 
+    /// The checksum is left to do, whose field holds the sum of the pseudo header: where what it covers begins, and
+    /// its place from there.
+    pub(crate) fn unfinished(start: u16, offset: u16) -> Self {
+        Self { flags: NEEDS_CHECKSUM, start, offset, ..Self::default() }
+    }
+
     /// A super-packet, whose checksum field holds the sum of the pseudo header.
     pub(crate) fn train(
         train: (Train, Family),

@@ -5,6 +5,10 @@
 //!   lo 10.5.1.1  flannel0 10.5.1.0 ─ u0 192.0.2.1 ═══ u0 192.0.2.2 ─ flannel0 10.5.2.0  lo 10.5.2.1
 //! ```
 
+#[path = "two_hosts/extraordinary.rs"]
+mod extraordinary;
+
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroUsize;
@@ -17,6 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, gettid};
 use twill_core::ids::{Mtu, Subnet};
+use twill_tunnel::shortcut::{Ground, Interface, Lift};
 use twill_tunnel::{Accept, Device, Endpoint, Error, Event, Marks, Tunnel};
 
 const DEVICE: &str = "flannel0";
@@ -29,13 +34,36 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn packets_cross_and_only_those_that_may() {
+    meet([Way::UserSpace, Way::UserSpace]);
+}
+
+#[test]
+fn by_the_shortcut_alike() {
+    meet([Way::Shortcut, Way::Shortcut]);
+}
+
+#[test]
+fn what_comes_by_the_shortcut_is_finished_in_user_space() {
+    meet([Way::Shortcut, Way::UserSpace]);
+}
+
+/// What carries packets on a host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    UserSpace,
+    /// The kernel, where it can.
+    Shortcut,
+}
+
+fn meet([one, other]: [Way; 2]) {
     if skipped() {
         return;
     }
     let (tell_near, far_says) = channel();
     let (tell_far, near_says) = channel();
-    let far = thread::spawn(move || far(&near_says, &tell_near));
-    thread::spawn(move || near(&far_says, &tell_far)).join().expect("the near host");
+    let far = thread::spawn(move || far(other, &near_says, &tell_near));
+    let near = thread::spawn(move || near([one, other], &far_says, &tell_far));
+    near.join().expect("the near host");
     far.join().expect("the far host");
 }
 
@@ -45,14 +73,14 @@ enum Word {
     Ready,
 }
 
-fn near(far: &Receiver<Word>, tell: &Sender<Word>) {
+fn near([way, theirs]: [Way; 2], far: &Receiver<Word>, tell: &Sender<Word>) {
     let Word::Namespace(peer) = new_namespace(far, tell) else {
         panic!("the far host's namespace")
     };
     ip(&format!("link add u0 type veth peer name u0 netns {peer}"));
     tell.send(Word::Ready).expect("the far host listens");
     let (lost, losses) = channel();
-    let tunnel = host(1, move |error| lost.send(error).expect("the test listens"));
+    let tunnel = host((1, way), move |error| lost.send(error).expect("the test listens"));
     far.recv_timeout(LIMIT).expect("the far host is ready");
 
     full_size_datagrams_come_back();
@@ -69,16 +97,32 @@ fn near(far: &Receiver<Word>, tell: &Sender<Word>) {
         "held by ourselves"
     );
 
-    // Stopped: the device stays, with its address and its route, and takes packets to nowhere.
+    let (by_shortcut, _back) = counters.by_shortcut();
+    assert_eq!(by_shortcut > 100, way == Way::Shortcut, "{by_shortcut} packets");
+    if way == Way::Shortcut {
+        extraordinary::all(&tunnel);
+    }
+
+    // Stopped: the device stays, with its address and its route, and takes packets to nowhere; but the
+    // kernel goes on.
     drop(tunnel);
+    if theirs == Way::Shortcut {
+        full_size_datagrams_come_back();
+        bytes_come_back_over_tcp();
+    }
     assert!(ip("addr show dev flannel0").contains("10.5.1.0/32"));
     assert!(ip("route show 10.5.0.0/16").contains(DEVICE));
-    let tunnel = start(1, again(), |_error| {});
+    let tunnel = start((1, way), again(), |_error| {});
+    if way == Way::Shortcut {
+        assert!(!shorten(&tunnel), "its own programs are in place");
+        tc(&format!("filter delete dev {DEVICE} egress"));
+        assert!(shorten(&tunnel), "somebody took one away");
+    }
     full_size_datagrams_come_back();
     drop(tunnel);
 
     let (lost, losses_again) = channel();
-    let tunnel = start(1, again(), move |error| lost.send(error).expect("the test listens"));
+    let tunnel = start((1, way), again(), move |error| lost.send(error).expect("the test listens"));
     ip("link delete flannel0");
     assert!(matches!(losses_again.recv_timeout(LIMIT), Ok(Error::Lost { .. })));
     drop(tunnel);
@@ -86,17 +130,19 @@ fn near(far: &Receiver<Word>, tell: &Sender<Word>) {
 }
 
 /// Echoes until the near host hangs up.
-fn far(near: &Receiver<Word>, tell: &Sender<Word>) {
+fn far(way: Way, near: &Receiver<Word>, tell: &Sender<Word>) {
     new_namespace(near, tell);
     near.recv_timeout(LIMIT).expect("the wire is there");
-    let tunnel = host(2, |error| panic!("the far device is lost: {error}"));
+    let tunnel = host((2, way), |error| panic!("the far device is lost: {error}"));
     let datagrams = UdpSocket::bind((Ipv4Addr::new(10, 5, 2, 1), ECHO)).expect("udp echo");
     let streams = TcpListener::bind((Ipv4Addr::new(10, 5, 2, 1), ECHO)).expect("tcp echo");
     tell.send(Word::Ready).expect("the near host listens");
     thread::spawn(move || {
-        let (mut stream, _near) = streams.accept().expect("a stream");
-        let mut back = stream.try_clone().expect("the other half");
-        std::io::copy(&mut stream, &mut back).expect("an echo");
+        for stream in streams.incoming() {
+            let mut stream = stream.expect("a stream");
+            let mut back = stream.try_clone().expect("the other half");
+            std::io::copy(&mut stream, &mut back).expect("an echo");
+        }
     });
     datagrams.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
     let mut buffer = [0; 2048];
@@ -185,7 +231,7 @@ fn datagram(source: [u8; 4]) -> Vec<u8> {
 }
 
 /// Everything but the wire itself, which is there already.
-fn host(n: u8, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
+fn host((n, way): (u8, Way), lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
     ip("link set lo up");
     ip(&format!("addr add 192.0.2.{n}/24 dev u0"));
     ip("link set u0 up");
@@ -194,26 +240,52 @@ fn host(n: u8, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
     ip(&format!("link set {DEVICE} mtu {MTU} up"));
     ip(&format!("route add 10.5.0.0/16 dev {DEVICE}"));
     ip(&format!("addr add 10.5.{n}.1/32 dev lo"));
-    start(n, device, lost)
+    start((n, way), device, lost)
 }
 
-fn start(n: u8, device: Device, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
-    let [near, far] = [1, 2].map(|n: u8| {
-        let subnet = Subnet::new([10, 5, n, 0].into(), 24).expect("aligned");
-        (subnet, [192, 0, 2, n].into())
-    });
-    let (own, peer) = if n == 1 { (near, far) } else { (far, near) };
-    let endpoint = Endpoint {
-        underlay: own.1,
+fn start((n, way): (u8, Way), device: Device, lost: impl FnOnce(Error) + Send + 'static) -> Tunnel {
+    let other = 3 - n;
+    let peer = (subnet(other), [192, 0, 2, other].into());
+    let endpoint = endpoint(n, [192, 0, 2, n]);
+    let tunnel = Tunnel::start(device, endpoint, lost).expect("a tunnel");
+    tunnel.set_peers_with(vec![peer], [peer.1].into());
+    if way == Way::Shortcut {
+        if nix::net::if_::if_nametoindex("flannel0-lift").is_err() {
+            ip("link add flannel0-lift up type vxlan external gpe dstport 40000");
+        }
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("packets are forwarded");
+        assert!(shorten(&tunnel), "it leads from now on");
+    }
+    tunnel
+}
+
+fn endpoint(n: u8, underlay: [u8; 4]) -> Endpoint {
+    Endpoint {
+        underlay: underlay.into(),
         port: PORT,
-        subnet: own.0.into(),
+        subnet: subnet(n).into(),
         mtu: Mtu::new(MTU).expect("in range"),
         accept: Accept::Peers,
         marks: Marks::None,
+    }
+}
+
+fn subnet(n: u8) -> Subnet {
+    Subnet::new([10, 5, n, 0].into(), 24).expect("aligned")
+}
+
+/// Tells whether anything was to do.
+fn shorten(tunnel: &Tunnel) -> bool {
+    tunnel.ensure_shortcut(&ground(DEVICE, "u0")).expect("the kernel takes the programs")
+}
+
+fn ground(device: &str, uplink: &str) -> Ground {
+    let interface = |name: &str| {
+        let index = nix::net::if_::if_nametoindex(name).expect("an interface");
+        Interface { name: name.to_owned(), index }
     };
-    let tunnel = Tunnel::start(device, endpoint, lost).expect("a tunnel");
-    tunnel.set_peers(vec![peer]);
-    tunnel
+    let lift = Lift { name: "flannel0-lift".to_owned(), port: 40000 };
+    Ground { device: interface(device), uplink: interface(uplink), lift: Some(lift) }
 }
 
 /// The device that an earlier tunnel left.
@@ -228,11 +300,19 @@ fn new_namespace(other: &Receiver<Word>, tell: &Sender<Word>) -> Word {
     other.recv_timeout(LIMIT).expect("the other host's namespace")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test's own view of the kernel")]
 fn ip(words: &str) -> String {
-    let output = Command::new("ip").args(words.split(' ')).output().expect("iproute2");
+    run("ip", words)
+}
+
+fn tc(words: &str) -> String {
+    run("tc", words)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own view of the kernel")]
+fn run(program: &str, words: &str) -> String {
+    let output = Command::new(program).args(words.split(' ')).output().expect("iproute2");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "ip {words}: {text}");
+    assert!(output.status.success(), "{program} {words}: {text}");
     text
 }
 

@@ -1,5 +1,6 @@
 //! Makes the tunnel device, or mends the one that is there, with as little disturbance as it takes.
 
+mod lift;
 mod vxlan;
 
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ use super::family::address_family;
 use super::link::{Kind, Link};
 use super::{Kernel, reason, unless};
 use crate::Error;
+
+pub use lift::{lift_of, lifts_for};
 
 /// The port that Linux gives a VXLAN device which asks for none. It predates the one that IANA
 /// assigned, 4789, and is what flannel uses.

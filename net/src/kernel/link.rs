@@ -37,6 +37,7 @@ pub(super) enum Kind {
 
 /// What makes one VXLAN device differ from another, apart from MTU, address and state.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the kernel has as many attributes")]
 pub(super) struct Shape {
     pub(super) vni: u32,
     pub(super) link: u32,
@@ -46,9 +47,12 @@ pub(super) struct Shape {
     pub(super) gbp: bool,
     /// Whether routers may cut its packets: 0 is yes (`IFLA_VXLAN_DF`).
     pub(super) df: u8,
-    /// Anything that a device of ours never has: a default destination, misses reported to user space,
+    /// Anything that a tunnel device of ours never has: a default destination, misses reported to user space,
     /// metadata mode.
     pub(super) alien: bool,
+    /// Metadata mode, and any protocol inside: what a lift has.
+    pub(super) metadata: bool,
+    pub(super) gpe: bool,
 }
 
 /// One address of an interface.
@@ -163,9 +167,9 @@ fn shape(attributes: &[InfoVxlan]) -> Shape {
             InfoVxlan::Group(_)
             | InfoVxlan::Group6(_)
             | InfoVxlan::L2Miss(true)
-            | InfoVxlan::L3Miss(true)
-            | InfoVxlan::CollectMetadata(true)
-            | InfoVxlan::Gpe => shape.alien = true,
+            | InfoVxlan::L3Miss(true) => shape.alien = true,
+            InfoVxlan::CollectMetadata(true) => (shape.alien, shape.metadata) = (true, true),
+            InfoVxlan::Gpe => (shape.alien, shape.gpe) = (true, true),
             _other => {}
         }
     }

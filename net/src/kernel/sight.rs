@@ -110,7 +110,7 @@ fn seen(message: &LinkMessage) -> Seen {
 }
 
 fn tunnelled(shape: &Shape) -> Tunnelled {
-    let Shape { vni, link, local, port, learning, gbp, df, alien } = *shape;
+    let Shape { vni, link, local, port, learning, gbp, df, alien, .. } = *shape;
     let alien = alien || df != 0;
     Tunnelled { vni, port, local, link, learning, gbp, alien }
 }

@@ -110,7 +110,7 @@ fn wanted(spec: &Vxlan) -> Shape {
         learning: spec.learning,
         gbp: spec.gbp,
         df: VxlanDf::Unset.into(),
-        alien: false,
+        ..Shape::default()
     }
 }
 

@@ -1,0 +1,130 @@
+//! The device that the shortcut of `udp` lifts super-packets through: it takes the marks of a tunnel off
+//! them, and does nothing else. Anybody can send to its port, so that it is up only while a program looks at
+//! what comes in; its settings let nothing pass without one.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rtnetlink::{LinkMessageBuilder, LinkVxlan};
+
+use super::super::link::{Kind, Link};
+use super::super::{Kernel, reason};
+use crate::{Error, sysctl};
+
+/// Behind the name of the device that it belongs to.
+const SUFFIX: &str = "-lift";
+/// No interface has a longer name (`IFNAMSIZ`).
+const LONGEST_NAME: usize = 15;
+/// So many ports are tried before there is none.
+const ATTEMPTS: u16 = 64;
+/// The first that is nobody's by custom.
+const FIRST: u16 = 1024;
+
+/// The name of the lift of a tunnel device, if that leaves room for one.
+#[must_use]
+pub fn lift_of(device: &str) -> Option<String> {
+    let name = format!("{device}{SUFFIX}");
+    (name.len() <= LONGEST_NAME).then_some(name)
+}
+
+/// The device that an interface would be the lift of.
+#[must_use]
+pub fn lifts_for(name: &str) -> Option<&str> {
+    name.strip_suffix(SUFFIX)
+}
+
+impl Kernel {
+    /// Makes the lift, or takes the one that is there, and returns its port: one that nobody gets who asks for
+    /// any. A new one is down, until somebody looks at what it takes.
+    pub async fn ensure_lift(&self, name: &str) -> Result<u16, Error> {
+        let given = sysctl::local_ports()?;
+        let port = match self.link(name).await? {
+            Some(Link { kind: Kind::Vxlan(shape), .. })
+                if shape.gpe && shape.metadata && !given.contains(&shape.port) =>
+            {
+                shape.port
+            }
+            Some(link @ Link { kind: Kind::Vxlan(_), .. }) => {
+                self.delete(&link).await?;
+                self.create_lift(name, &given).await?
+            }
+            Some(link) => {
+                return Err(Error::ForeignInterface { name: link.name, wanted: "a VXLAN device" });
+            }
+            None => self.create_lift(name, &given).await?,
+        };
+        sysctl::ensure_shut(name)?;
+        Ok(port)
+    }
+
+    /// Lets packets in by it.
+    pub async fn raise_lift(&self, name: &str) -> Result<(), Error> {
+        match self.link(name).await? {
+            Some(link) => self.ensure_up(&link).await,
+            None => Err(Error::NoInterface { name: name.to_owned() }),
+        }
+    }
+
+    /// Has the interface Ethernet's addresses? One that is not there has none.
+    pub async fn is_ethernet(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.link(name).await?.is_some_and(|link| link.mac.is_some()))
+    }
+
+    async fn create_lift(&self, name: &str, given: &RangeInclusive<u16>) -> Result<u16, Error> {
+        self.mended.devices.fetch_add(1, Relaxed);
+        let cannot = |source| Error::CreateInterface { name: name.to_owned(), source };
+        let port = free_port(given).ok_or_else(|| cannot(std::io::ErrorKind::AddrInUse.into()))?;
+        let message = LinkMessageBuilder::<LinkVxlan>::new(name);
+        let message = message.collect_metadata(true).learning(false).port(port).gpe();
+        let created = self.handle.link().add(message.build()).execute().await;
+        created.map_err(reason).map_err(cannot)?;
+        Ok(port)
+    }
+}
+
+fn free_port(given: &RangeInclusive<u16>) -> Option<u16> {
+    let start = rand::random::<u16>();
+    let candidates = (0..ATTEMPTS).filter_map(|step| outside(given, start.wrapping_add(step)));
+    let mut free =
+        candidates.filter(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok());
+    free.next()
+}
+
+/// One of the ports that are not given away, the same for the same number. Above those there are no customs.
+fn outside(given: &RangeInclusive<u16>, number: u16) -> Option<u16> {
+    let above = given.end().checked_add(1).map(|first| first..=u16::MAX);
+    let below = given.start().checked_sub(1).map(|last| FIRST..=last);
+    let ports = above.into_iter().chain(below).find(|ports| !ports.is_empty())?;
+    // As a count it would not fit if there were all of them.
+    let last = ports.end() - ports.start();
+    Some(ports.start() + last.checked_add(1).map_or(number, |count| number % count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_one_that_is_not_given_away() {
+        for (given, number, port) in [
+            (32768..=60999, 0, Some(61000)),
+            (32768..=60999, 4535, Some(65535)),
+            (32768..=60999, 4536, Some(61000)),
+            (32768..=65535, 1, Some(1025)),
+            (1025..=65535, 7, Some(1024)),
+            (1024..=65535, 7, None),
+            (1..=65535, 7, None),
+        ] {
+            assert_eq!(outside(&given, number), port, "{given:?} {number}");
+        }
+    }
+
+    #[test]
+    fn a_lift_has_the_name_of_its_device() {
+        assert_eq!(lift_of("flannel0").as_deref(), Some("flannel0-lift"));
+        assert_eq!(lifts_for("flannel0-lift"), Some("flannel0"));
+        assert_eq!(lift_of("flannel65535").as_deref(), None, "too long");
+        assert_eq!(lifts_for("flannel0"), None);
+    }
+}

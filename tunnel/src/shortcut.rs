@@ -1,0 +1,270 @@
+//! The kernel's own way beside the tunnel: programs at its device and at the uplink carry what is ordinary,
+//! in the same format, and leave the rest to the threads (`bpf/shortcut.c`).
+//!
+//! They are hooked in as filters of traffic control, which stay when this process dies: so packets go on
+//! between hosts while an agent is away for a moment. Whoever comes next puts its own in their place, in one
+//! step. If nobody does they end by themselves ([`LEAD`]), because nobody tells them then of peers that
+//! come and go.
+
+mod claim;
+mod hook;
+mod table;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::{Ebpf, EbpfLoader};
+use nix::time::{ClockId, clock_gettime};
+use twill_core::ids::{Family, Subnet};
+
+use crate::tunnel::Endpoint;
+pub use claim::Claim;
+use hook::Hook;
+use table::Table;
+
+/// So long programs go on that nobody leads any more: an upgrade and a reboot of everything but the kernel
+/// take less.
+pub const LEAD: Duration = Duration::from_mins(15);
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shortcut.o"));
+
+/// Between which interfaces the shortcut leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ground {
+    /// The tunnel's device.
+    pub device: Interface,
+    /// The interface to the other hosts. It must be one of Ethernet.
+    pub uplink: Interface,
+    /// What mends super-packets, if there is such a thing.
+    pub lift: Option<Lift>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub index: u32,
+}
+
+/// A VXLAN device for any protocol (`external gpe`) through which super-packets come, because it takes the
+/// marks of a tunnel off them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lift {
+    /// Its name.
+    pub name: String,
+    /// Its UDP port, which nobody sends to.
+    pub port: u16,
+}
+
+/// Why packets do not take the shortcut.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The programs carry IPv4 in IPv4 alone.
+    #[error("it leads between addresses of IPv4 only")]
+    Family,
+    /// Two of one port would each take the other's programs for an earlier process's.
+    #[error("another tunnel of port {port} on this host has it")]
+    Taken {
+        /// The port.
+        port: u16,
+    },
+    /// Who has it cannot be found out.
+    #[error("cannot claim the shortcut of port {port}")]
+    Claim {
+        /// The port.
+        port: u16,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel does not know such programs, or does not let us load them.
+    #[error("the kernel does not take the program {name}")]
+    Load {
+        /// Which one; all of them without a name of one.
+        name: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Cause,
+    },
+    /// The table of peers is not what it should be.
+    #[error("the kernel does not take a row of the table {name}")]
+    Table {
+        /// The table.
+        name: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Cause,
+    },
+    /// A filter cannot be put in.
+    #[error("cannot hook a program into {interface}")]
+    Hook {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        #[source]
+        source: Cause,
+    },
+}
+
+/// What the kernel said, in the words of the loader.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Programs that carry packets.
+pub(crate) struct Shortcut {
+    pub(crate) ground: Ground,
+    programs: Ebpf,
+    table: Table,
+    tally: Arc<Tally>,
+    until: Array<MapData, u64>,
+    hooks: Vec<Hook>,
+}
+
+/// What the programs counted.
+pub(crate) struct Tally(PerCpuArray<MapData, u64>);
+
+/// So many packets and bytes, and packets that were lost on the way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) sent: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) received: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) lost: u64,
+}
+
+impl Shortcut {
+    /// Loads the programs, which carry nothing yet.
+    pub(crate) fn load(endpoint: &Endpoint, ground: Ground) -> Result<Self, Refused> {
+        let (IpAddr::V4(underlay), Some((base, mask))) =
+            (endpoint.underlay, endpoint.subnet.of(Family::V4).and_then(base_and_mask))
+        else {
+            return Err(Refused::Family);
+        };
+        let word = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
+        let on_the_wire = |port: u16| u32::from(port.to_be());
+        let lift_port = ground.lift.as_ref().map_or(0, |lift| on_the_wire(lift.port));
+        // Others than any that a type of service gives, and than none.
+        let [network, secret] =
+            [(rand::random::<u32>() >> 8).max(1), rand::random::<u32>() | 1 << 31];
+        let constants = [
+            ("underlay", word(underlay)),
+            ("port", on_the_wire(endpoint.port)),
+            ("device", ground.device.index),
+            ("uplink", ground.uplink.index),
+            ("mtu", endpoint.mtu.bytes()),
+            ("own_base", word(base)),
+            ("own_mask", word(mask)),
+            ("shown_class", u32::from(endpoint.marks.outside(0xff))),
+            ("lift_port", lift_port),
+            ("lift_network", network),
+            ("lift_secret", secret),
+        ];
+        let mut loader = EbpfLoader::new();
+        for (name, value) in &constants {
+            loader.override_global(name, value, true);
+        }
+        let refused = |source| Refused::Load { name: "shortcut", source };
+        let mut programs = loader.load(OBJECT).map_err(|error| refused(error.into()))?;
+        let numbers = table::map(&mut programs, "numbers")?;
+        let until = table::map(&mut programs, "until")?;
+        let table = Table::of(&mut programs)?;
+        let mut hooks = Hook::all(&ground, endpoint.port);
+        for hook in &mut hooks {
+            hook.load(&mut programs)?;
+        }
+        Ok(Self { ground, programs, table, tally: Arc::new(Tally(numbers)), until, hooks })
+    }
+
+    /// Says that somebody is here, and puts in what is not; tells whether anything was not.
+    pub(crate) fn lead(&mut self) -> Result<bool, Refused> {
+        let name = "until";
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+            .map_err(|errno| Refused::Table { name, source: errno.into() })?;
+        let until = u64::try_from((Duration::from(now) + LEAD).as_nanos()).unwrap_or(u64::MAX);
+        self.until
+            .set(0, until, 0)
+            .map_err(|error| Refused::Table { name, source: error.into() })?;
+        let mut any = false;
+        for hook in &mut self.hooks {
+            any |= hook.ensure(&mut self.programs)?;
+        }
+        Ok(any)
+    }
+
+    /// Takes out what was put in, but for what looks after the lift: that goes with it, and nothing may come by it
+    /// unseen.
+    pub(crate) fn unhook(&self) {
+        self.hooks.iter().filter(|hook| !hook.is_at_lift()).for_each(Hook::drop);
+    }
+
+    /// The same, where another has not put its own in.
+    pub(crate) fn give_way_to(&self, other: &Self) {
+        let taken = |hook: &Hook| other.hooks.iter().any(|theirs| theirs.is_where(hook));
+        let left = |hook: &&Hook| !hook.is_at_lift() && !taken(hook);
+        self.hooks.iter().filter(left).for_each(Hook::drop);
+    }
+
+    /// Follows the peers. What a peer loses, it loses here before `swap` replaces the table of user space, and
+    /// what it gets, it gets here after that: never does the kernel take what user space would refuse.
+    pub(crate) fn follow(
+        &mut self,
+        blocks: &[(Subnet, IpAddr)],
+        able: &BTreeSet<IpAddr>,
+        swap: impl FnOnce(),
+    ) -> Result<(), Refused> {
+        self.table.follow(blocks, able, swap)
+    }
+
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+}
+
+impl Totals {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            bytes_sent: self.bytes_sent + other.bytes_sent,
+            received: self.received + other.received,
+            bytes_received: self.bytes_received + other.bytes_received,
+            lost: self.lost + other.lost,
+        }
+    }
+}
+
+impl Tally {
+    pub(crate) fn totals(&self) -> Totals {
+        let [sent, bytes_sent, received, bytes_received, lost] =
+            [0, 1, 2, 3, 4].map(|number| match self.0.get(&number, 0) {
+                Ok(values) => values.iter().sum(),
+                Err(_never) => 0,
+            });
+        Totals { sent, bytes_sent, received, bytes_received, lost }
+    }
+}
+
+fn base_and_mask(block: Subnet) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let IpAddr::V4(base) = block.base() else { return None };
+    let mask = u32::MAX.checked_shl(32 - u32::from(block.len())).unwrap_or(0);
+    Some((base, mask.into()))
+}
+
+impl fmt::Debug for Shortcut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shortcut").field("ground", &self.ground).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tally").field(&self.totals()).finish()
+    }
+}
