@@ -20,7 +20,7 @@ use twill_net::Kernel;
 use twill_net::blocking::{self, Link};
 use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Programs;
-use twill_net::kernel::MarkedRoute;
+use twill_net::kernel::{MarkedRoute, Program, lifts_for};
 use twill_net::ports::{Writer, is_ipv6_there};
 
 use crate::departed;
@@ -74,6 +74,8 @@ struct Found {
     routes: Vec<MarkedRoute>,
     devices: Vec<Link>,
     joined: Joined,
+    /// Of the shortcut of `udp`.
+    programs: Vec<Program>,
     files: Vec<PathBuf>,
     /// These go when nothing is left in them.
     directories: Vec<PathBuf>,
@@ -146,8 +148,9 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
         link.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
     };
     let tunnel = |link: &&Link| {
-        is_tunnel(&link.name)
-            && served.contains(&link.name)
+        let name = lifts_for(&link.name).unwrap_or(&link.name);
+        is_tunnel(name)
+            && served.iter().any(|served| served == name)
             && of_kind(link, &["vxlan", "tun", "wireguard"])
     };
     let devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
@@ -166,6 +169,7 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     let (mut firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
     firewall.extend(ports()?.leftovers()?);
     Ok(Found {
+        programs: kernel.programs().await?,
         firewall,
         routes,
         devices,
@@ -226,13 +230,14 @@ fn of_networks(files: &Files) -> Vec<Files> {
 
 impl Found {
     fn names(&self) -> Vec<String> {
-        let Self { firewall, routes, devices, joined, files, directories: _ } = self;
+        let Self { firewall, routes, devices, joined, programs, files, directories: _ } = self;
         let routes = routes.iter().map(ToString::to_string);
         let pairs = joined.containers.iter().map(|record| &record.host_interface);
         let devices = devices.iter().chain(&joined.bridges).map(|link| &link.name);
         let devices = pairs.chain(devices).map(|name| format!("interface {name}"));
+        let programs = programs.iter().map(ToString::to_string);
         let files = files.iter().map(|file| file.display().to_string());
-        firewall.iter().cloned().chain(routes).chain(devices).chain(files).collect()
+        firewall.iter().cloned().chain(routes).chain(devices).chain(programs).chain(files).collect()
     }
 }
 
@@ -250,6 +255,10 @@ async fn remove(
     errors.extend(found.joined.part());
     for link in found.devices.into_iter().chain(found.joined.bridges) {
         errors.extend(kernel.drop_device(&link.name).await.err().map(Failure::from));
+    }
+    // After the lift, at which they look after what comes in.
+    for program in &found.programs {
+        errors.extend(kernel.drop_program(program).await.err().map(Failure::from));
     }
     errors.extend(programs.clear().await.err().map(Failure::from));
     errors.extend(ports().and_then(|ports| ports.clear()).err().map(Failure::from));

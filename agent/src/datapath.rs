@@ -1,6 +1,10 @@
 //! The tunnel devices, as many as there are backends to serve, and the threads behind those of `udp`.
 
-use std::collections::BTreeMap;
+mod shortcut;
+
+pub(crate) use shortcut::{drop_lift, forget};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -11,7 +15,7 @@ use twill_core::extension::{Extension, Hosts};
 use twill_core::firewall::gate::{Accept, Sources};
 use twill_core::ids::Family;
 use twill_core::peers::Peer;
-use twill_core::plan::tunnel_peers;
+use twill_core::plan::{finishing_peers, tunnel_peers};
 use twill_core::serving::{Served, Way};
 use twill_net::{Kernel, sysctl};
 use twill_tunnel::{Counters, Device, Endpoint, Tunnel, check_port};
@@ -19,6 +23,7 @@ use twill_tunnel::{Counters, Device, Endpoint, Tunnel, check_port};
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
 use crate::setup::Half;
+use shortcut::{Place, Tried};
 
 /// What carries packets between this host and the others. Dropping it stops the threads of `udp`
 /// and leaves the devices.
@@ -31,6 +36,8 @@ pub(crate) struct DataPaths {
     extension: Option<Runner>,
     hosts: Hosts,
     ends: Ends,
+    /// Those of `udp` that were served; none are known before the first look.
+    ports: Option<BTreeSet<u16>>,
     /// Had a setting of the kernel to be switched since somebody asked?
     switched: bool,
 }
@@ -43,6 +50,8 @@ struct Path {
     /// Only `udp` has one.
     tunnel: Option<(Endpoint, Tunnel)>,
     gone: Arc<AtomicBool>,
+    /// How it went to have the kernel carry what it can.
+    shortcut: Tried,
 }
 
 /// What stands after a look at everything.
@@ -87,6 +96,9 @@ impl DataPaths {
         let served: BTreeMap<Way, &Served> =
             setup.serving.all().map(|served| (served.backend.way(), served)).collect();
         self.take_away_all_but(&served, kernel).await?;
+        if setup.family() == Family::V4 {
+            self.forget_all_but(&served, kernel).await?;
+        }
         self.make_room(&served, (kernel, setup)).await?;
         let current = setup.serving.current().backend.way();
         for (way, served) in served {
@@ -117,7 +129,7 @@ impl DataPaths {
         if self.peers != peers {
             peers.clone_into(&mut self.peers);
             for (_endpoint, tunnel) in self.paths.values().filter_map(|path| path.tunnel.as_ref()) {
-                tunnel.set_peers(tunnel_peers(peers));
+                tunnel.set_peers_with(tunnel_peers(peers), finishing_peers(peers));
             }
         }
     }
@@ -178,8 +190,10 @@ impl DataPaths {
         });
         if let (false, Some(endpoint)) = (runs, endpoint) {
             // The threads of the one before hold device and port.
-            if let Some(path) = self.paths.get_mut(&way) {
-                path.tunnel = None;
+            if let Some(path) = self.paths.get_mut(&way)
+                && path.stop()
+            {
+                drop_lift(kernel, &path.name).await?;
             }
             // An address that is not here is found out before a device comes and goes.
             check_port(endpoint.underlay, endpoint.port)?;
@@ -201,8 +215,12 @@ impl DataPaths {
                 (index, _before) => index?,
             };
             let (name, gone) = (spec.name().to_owned(), Arc::default());
-            let path = self.paths.entry(way).or_insert(Path { name, index, tunnel: None, gone });
-            path.index = index;
+            let shortcut = Tried::default();
+            let path = Path { name, index, tunnel: None, gone, shortcut };
+            self.paths.entry(way).or_insert(path).index = index;
+        }
+        if let Some(path) = self.paths.get_mut(&way) {
+            path.shorten(kernel, setup).await?;
         }
         self.ensure_settings(spec.name(), setup.family())
     }
@@ -240,11 +258,32 @@ impl DataPaths {
             self.paths.keys().filter(|way| !served.contains_key(*way)).copied().collect();
         for way in gone {
             let Some(path) = self.paths.get_mut(&way) else { continue };
-            path.tunnel = None;
+            if path.stop() {
+                drop_lift(kernel, &path.name).await?;
+            }
             kernel.drop_device(&path.name).await?;
             tracing::info!(device = path.name, "nobody uses {way} any more, its device is gone");
             self.paths.remove(&way);
         }
+        Ok(())
+    }
+
+    /// The shortcut of what is served no more goes, whoever put it in.
+    async fn forget_all_but(
+        &mut self,
+        served: &BTreeMap<Way, &Served>,
+        kernel: &Kernel,
+    ) -> Result<(), Failure> {
+        let port = |way: &Way| if let Way::Udp(port) = way { Some(*port) } else { None };
+        let ports: BTreeSet<u16> = served.keys().filter_map(port).collect();
+        let before = match &self.ports {
+            Some(before) => before.clone(),
+            None => shortcut::orphans(kernel).await?,
+        };
+        for port in before.difference(&ports) {
+            forget(kernel, *port).await?;
+        }
+        self.ports = Some(ports);
         Ok(())
     }
 
@@ -256,9 +295,26 @@ impl DataPaths {
             flag.store(true, Relaxed);
             lost.wake.notify_one();
         })?;
-        tunnel.set_peers(tunnel_peers(&self.peers));
+        tunnel.set_peers_with(tunnel_peers(&self.peers), finishing_peers(&self.peers));
         tracing::debug!(address = %endpoint.underlay, port = endpoint.port, "the tunnel carries packets");
-        Ok(Path { name, index, tunnel: Some((endpoint, tunnel)), gone })
+        let shortcut = Tried::default();
+        Ok(Path { name, index, tunnel: Some((endpoint, tunnel)), gone, shortcut })
+    }
+}
+
+impl Path {
+    /// Ends its threads, and has the kernel carry nothing; tells whether there was anything.
+    fn stop(&mut self) -> bool {
+        let Some((_endpoint, tunnel)) = self.tunnel.take() else { return false };
+        tunnel.drop_shortcut();
+        self.shortcut = Tried::default();
+        true
+    }
+
+    async fn shorten(&mut self, kernel: &Kernel, setup: &Half) -> Result<(), Failure> {
+        let Some((endpoint, tunnel)) = &self.tunnel else { return Ok(()) };
+        let place = Place { device: (&self.name, self.index), endpoint, tunnel };
+        self.shortcut.ensure(place, (kernel, setup)).await
     }
 }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Context;
+use twill_core::config::Backend;
 use twill_core::firewall::gate::Table;
 use twill_core::ids::{Family, NetworkName, Subnet};
 use twill_core::picture::Picture;
@@ -16,6 +17,7 @@ use twill_net::blocking;
 use twill_net::firewall::Programs;
 
 use crate::blueprint::Whole;
+use crate::datapath::{drop_lift, forget};
 use crate::extension;
 use crate::failure::Failure;
 use crate::files;
@@ -171,7 +173,13 @@ impl Departed {
         let devices = serving.into_iter().flat_map(Serving::all);
         let of_both =
             |served: &Served| [Family::V4, Family::V6].map(|family| served.device_of(family));
-        for device in devices.flat_map(of_both).flatten() {
+        for (served, device) in devices.flat_map(|served| of_both(served).map(|one| (served, one)))
+        {
+            let Some(device) = device else { continue };
+            // Its programs are also at the uplink, whichever that was, and without the device.
+            if let Backend::Udp(udp) = &served.backend {
+                forget(kernel, udp.port).await?;
+            }
             let is_one = |link: &&blocking::Link| {
                 link.name == device
                     && matches!(link.kind.as_deref(), Some("vxlan" | "tun" | "wireguard"))
@@ -180,6 +188,7 @@ impl Departed {
                 continue;
             }
             let Ok(lock) = Lock::device(&device) else { continue };
+            drop_lift(kernel, &device).await?;
             kernel.drop_device(&device).await?;
             lock.remove()?;
         }

@@ -26,7 +26,7 @@ use crate::hook;
 pub(crate) use argv::hide_password;
 pub(crate) use etcd::Etcd;
 pub(crate) use networks::networks_in;
-pub(crate) use value::{AcceptFrom, Engine, LogFormat, Shown};
+pub(crate) use value::{AcceptFrom, Engine, LogFormat, Shortcut, Shown};
 use value::{go_bool, lease_ttl, queues, renew_margin, seconds};
 
 /// Agent of the Twill overlay network: leases a subnet for this host from etcd and keeps the
@@ -55,7 +55,7 @@ pub(crate) struct Flags {
     /// Minutes before its end at which the lease is written again at the latest, 1 to 1439
     #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin)]
     pub(crate) subnet_lease_renew_margin: Duration,
-    /// Seconds between two looks at the kernel when nothing happens
+    /// Seconds between two looks at the kernel when nothing happens; more than 300 are 300
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) resync: Duration,
     /// Address of /healthz, /readyz and /metrics for the network
@@ -154,6 +154,10 @@ pub(crate) struct Udp {
     /// whether it can be told of congestion (ECN), which flanneld would lose
     #[arg(long = "udp-marks", value_enum, value_name = "WHAT", default_value_t = Shown::Nothing)]
     pub(crate) marks: Shown,
+    /// Let the kernel itself carry the ordinary packets of `udp` to and from hosts that run Twill, in the same
+    /// format: where it can, or never
+    #[arg(long = "udp-shortcut", value_enum, value_name = "WHETHER", default_value_t = Shortcut::Auto)]
+    pub(crate) shortcut: Shortcut,
 }
 
 /// Where things are kept.

@@ -18,8 +18,8 @@ const EXTENSION: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","
 const EXTENSION_PEER: &str =
     r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"extension","BackendData":""}"#;
 
-/// `CAP_NET_ADMIN`, `CAP_NET_RAW` and `CAP_NET_BIND_SERVICE`.
-const LEAST: u64 = 1 << 12 | 1 << 13 | 1 << 10;
+/// `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_NET_BIND_SERVICE` and `CAP_BPF`.
+const LEAST: u64 = 1 << 12 | 1 << 13 | 1 << 10 | 1 << 39;
 /// The same: nothing more is kept where more is given.
 const BY_HAND: u64 = LEAST;
 

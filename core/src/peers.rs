@@ -26,6 +26,8 @@ pub struct Peer {
     pub contact: Option<Contact>,
     /// How it is reached: one of the ways that this host serves.
     pub by: Way,
+    /// Is it Twill that runs there? It finishes packets which a kernel left unfinished.
+    pub twill: bool,
 }
 
 /// What tells this host's lease from the others', and what it can send to.
@@ -330,7 +332,9 @@ impl Own {
         } else {
             let Key { subnet, .. } = *key;
             let (underlay, by) = (value.public_ip, served.backend.way());
-            return Verdict::Usable(Peer { subnet, underlay, mac, contact, by }, served.since);
+            let twill = value.node.is_some();
+            let peer = Peer { subnet, underlay, mac, contact, by, twill };
+            return Verdict::Usable(peer, served.since);
         };
         Verdict::Unusable(reason, why.to_owned())
     }

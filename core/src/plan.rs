@@ -206,6 +206,12 @@ pub fn tunnel_peers(peers: &[Peer]) -> Vec<(Subnet, IpAddr)> {
     peers.iter().map(|peer| (peer.subnet, peer.underlay.0)).collect()
 }
 
+/// Those of them that packets may leave for unfinished, with checksums and cuts left to whoever takes them up.
+#[must_use]
+pub fn finishing_peers(peers: &[Peer]) -> BTreeSet<IpAddr> {
+    peers.iter().filter(|peer| peer.twill).map(|peer| peer.underlay.0).collect()
+}
+
 /// The shortest list of writes that turns `actual` into `desired`.
 ///
 /// Order is part of the answer: a row is written after the row it points at and dropped before

@@ -39,6 +39,8 @@ pub struct Fabric {
     agents: BTreeMap<String, Daemon>,
     /// What every agent is told besides where etcd is.
     options: Vec<String>,
+    /// Which of the rights of their unit they lack.
+    denied: Option<&'static str>,
     /// What systemd is to the hooks of the agents, a process for each host that had one.
     managers: Mutex<BTreeMap<String, Daemon>>,
     etcd: Option<Daemon>,
@@ -59,7 +61,8 @@ impl Fabric {
         image::write(&lab.share().join("busybox.tar"))?;
         lab.hosts().try_for_each(drop_forwarded)?;
         let (agents, options) = (BTreeMap::new(), Vec::new());
-        Ok(Self { agents, options, managers: Mutex::default(), etcd: None, cluster: None, lab })
+        let (managers, denied) = (Mutex::default(), None);
+        Ok(Self { agents, options, denied, managers, etcd: None, cluster: None, lab })
     }
 
     /// The same, of hosts that know each other by IPv6 as well: the first one is `fd00:140::1`.
@@ -91,7 +94,16 @@ impl Fabric {
     /// # Errors
     /// When a part does not come up.
     pub fn with_agents(hosts: usize, backend: Backend) -> Result<Self> {
+        Self::with_agents_told(hosts, backend, &[])
+    }
+
+    /// The same, with options for the agents.
+    ///
+    /// # Errors
+    /// When one of them does not get ready.
+    pub fn with_agents_told(hosts: usize, backend: Backend, options: &[&str]) -> Result<Self> {
         let mut fabric = Self::bare(hosts)?;
+        fabric.give_agents(options);
         fabric.start_etcd()?;
         fabric.init_network(backend)?;
         for number in 1..=hosts {

@@ -6,9 +6,13 @@ use nix::sys::prctl::set_no_new_privs;
 use crate::Error;
 
 /// Every backend needs the first; echoes and the older of the two kinds of iptables the second; a port
-/// below 1024 the third, which is kept where it was given.
-const NEEDED: [Capability; 3] =
-    [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_NET_BIND_SERVICE];
+/// below 1024 the third, and the shortcut of `udp` the fourth, which are kept where they were given.
+const NEEDED: [Capability; 4] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_BPF,
+];
 
 /// Was this thread given more than it needs?
 #[must_use]

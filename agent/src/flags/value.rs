@@ -47,6 +47,15 @@ impl FromStr for List {
     }
 }
 
+/// Whether the kernel carries packets of `udp`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Shortcut {
+    /// Where it can
+    Auto,
+    /// Never
+    Off,
+}
+
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub(crate) enum LogFormat {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -12,7 +13,7 @@ use twill_core::firewall::gate::{Refusal, Table};
 use twill_core::ids::NetworkName;
 use twill_core::status::{EtcdState, Reason, Status};
 use twill_net::firewall;
-use twill_tunnel::Event;
+use twill_tunnel::{Counters, Event};
 
 use super::labels::Labels;
 use crate::status::{Board, Boards};
@@ -99,7 +100,7 @@ fn tunnels(to: &mut DescriptorEncoder<'_>, all: &[(Option<NetworkName>, Board)])
     if tunnels.is_empty() {
         return Ok(());
     }
-    let help = "Packets that a tunnel in user space carried";
+    let help = "Packets that a tunnel carried, in user space or by the shortcut";
     let mut rows = to.encode_descriptor("tunnel_packets", help, None, MetricType::Counter)?;
     for (device, counters) in &tunnels {
         for (event, direction) in [(Event::Sent, "out"), (Event::Received, "in")] {
@@ -108,7 +109,8 @@ fn tunnels(to: &mut DescriptorEncoder<'_>, all: &[(Option<NetworkName>, Board)])
             count.encode(rows.encode_family(&labels)?)?;
         }
     }
-    let help = "Bytes of the packets that a tunnel in user space carried";
+    by_shortcut(to, &tunnels)?;
+    let help = "Bytes of the packets that a tunnel carried";
     let mut rows = to.encode_descriptor("tunnel_bytes", help, None, MetricType::Counter)?;
     for (device, counters) in &tunnels {
         for (bytes, direction) in
@@ -118,7 +120,7 @@ fn tunnels(to: &mut DescriptorEncoder<'_>, all: &[(Option<NetworkName>, Board)])
             ConstCounter::new(bytes).encode(rows.encode_family(&labels)?)?;
         }
     }
-    let help = "Packets that a tunnel in user space did not carry, by reason";
+    let help = "Packets that a tunnel did not carry, by reason";
     let mut rows = to.encode_descriptor("tunnel_drops", help, None, MetricType::Counter)?;
     for (device, counters) in &tunnels {
         for (event, count) in counters.iter() {
@@ -126,6 +128,21 @@ fn tunnels(to: &mut DescriptorEncoder<'_>, all: &[(Option<NetworkName>, Board)])
                 let labels = device.clone().and("reason", event.name());
                 ConstCounter::new(count).encode(rows.encode_family(&labels)?)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Of the packets of the tunnels, those that the kernel carried by itself.
+fn by_shortcut(to: &mut DescriptorEncoder<'_>, tunnels: &[(Labels, Arc<Counters>)]) -> fmt::Result {
+    let help = "Of the packets that a tunnel carried, those that took the shortcut";
+    let mut rows =
+        to.encode_descriptor("tunnel_shortcut_packets", help, None, MetricType::Counter)?;
+    for (device, counters) in tunnels {
+        let (sent, received) = counters.by_shortcut();
+        for (count, direction) in [(sent, "out"), (received, "in")] {
+            let labels = device.clone().and("direction", direction);
+            ConstCounter::new(count).encode(rows.encode_family(&labels)?)?;
         }
     }
     Ok(())

@@ -96,9 +96,10 @@ impl Part {
         // Somebody may have renamed it.
         half.uplink.name.clone_from(&self.uplink.name);
         self.paths.reach(hosts);
+        // A tunnel that takes over from an earlier one's is to know them from the beginning.
+        self.paths.set_peers(&peers);
         let Standing { devices, unready } = self.paths.ensure(kernel, &half).await?;
         self.devices = devices.values().copied().collect();
-        self.paths.set_peers(&peers);
         let found = Found { before, after: kernel.mended(), switched: self.paths.switched() };
         self.last.count_mended(board.meters(), &found, &half);
         if unready.is_none() {

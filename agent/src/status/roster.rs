@@ -101,6 +101,7 @@ mod tests {
             mac: None,
             contact: None,
             by: Way::Udp(8285),
+            twill: true,
         }
     }
 }

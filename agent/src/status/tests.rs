@@ -71,6 +71,7 @@ fn peer(number: u16) -> peers::Peer {
         mac: None,
         contact: None,
         by: twill_core::serving::Way::Udp(8285),
+        twill: true,
     }
 }
 

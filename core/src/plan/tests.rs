@@ -439,7 +439,8 @@ fn block(base: [u8; 4], len: u8) -> Subnet {
 }
 
 fn peer(n: u8, last: u8) -> Peer {
-    Peer { subnet: subnet(n), underlay: host(n), mac: Some(mac(last)), contact: None, by: VXLAN }
+    let (subnet, underlay, mac) = (subnet(n), host(n), Some(mac(last)));
+    Peer { subnet, underlay, mac, contact: None, by: VXLAN, twill: true }
 }
 
 fn by(way: Way, n: u8) -> Peer {

@@ -63,7 +63,11 @@ impl Fabric {
         let hook = format!("TWILLD_SUBNET_HOOK={}", rights::HOOK);
         let command = ["env", &hook, "twilld", "--etcd-endpoints", &endpoints];
         self.ensure_manager(host)?;
-        let bounds = rights::of_unit(rights::AGENT)?;
+        let mut bounds = rights::of_unit(rights::AGENT)?;
+        if let Some(denied) = self.denied {
+            let last = bounds.len() - 1;
+            bounds[last] = bounds[last].replace(&format!(",+{denied}"), "");
+        }
         let bounded = bounds.iter().map(String::as_str).chain(command);
         host.spawn("twilld", bounded.chain(self.options.iter().map(String::as_str)))
     }
@@ -80,6 +84,11 @@ impl Fabric {
     /// Agents that are started from now on get these options.
     pub fn give_agents(&mut self, options: &[impl ToString]) {
         self.options = options.iter().map(ToString::to_string).collect();
+    }
+
+    /// Agents that are started from now on lack one of the rights of their unit, in the words of `setpriv`.
+    pub fn deny_agents(&mut self, right: Option<&'static str>) {
+        self.denied = right;
     }
 
     /// The running agent of a host.

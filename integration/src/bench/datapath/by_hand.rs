@@ -60,7 +60,7 @@ impl Bare {
             Path::Naive => &NAIVE,
             Path::Tinc if self.lab.node(1).run(["which", "tincd"])?.code == 0 => &TINC,
             Path::Tinc => return Ok(None),
-            Path::Raw | Path::Routed | Path::Vxlan | Path::Twill => {
+            Path::Raw | Path::Routed | Path::Vxlan | Path::Twill | Path::TwillUser => {
                 let ends = [1, 2].map(|number| End::host(self.lab.node(number), address(number)));
                 return Lane::new(Path::Raw, ends, (1500, Vec::new())).map(Some);
             }

@@ -25,8 +25,10 @@ pub(super) enum Path {
     Naive,
     /// Through tinc 1.0, without encryption and authentication, if it is installed
     Tinc,
-    /// Through twilld: Twill's backend udp
+    /// Through twilld: Twill's backend udp, by the kernel's shortcut where it can
     Twill,
+    /// Through twilld: Twill's backend udp, all of it in user space
+    TwillUser,
 }
 
 /// A network namespace and its address.
@@ -60,6 +62,7 @@ impl Path {
             Self::Naive => "naive",
             Self::Tinc => "tinc",
             Self::Twill => "twill udp",
+            Self::TwillUser => "in user space",
         }
     }
 
@@ -68,8 +71,16 @@ impl Path {
         match self {
             Self::Routed => Some(Backend::HostGw),
             Self::Vxlan => Some(Backend::Vxlan),
-            Self::Twill => Some(Backend::Udp),
+            Self::Twill | Self::TwillUser => Some(Backend::Udp),
             Self::Raw | Self::Naive | Self::Tinc => None,
+        }
+    }
+
+    /// What its agents are told.
+    pub(super) fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::TwillUser => &["--udp-shortcut=off"],
+            _other => &[],
         }
     }
 }

@@ -158,7 +158,7 @@ impl Report<'_> {
                     (ours, before) = (Some(mebibytes(end.peak)), mebibytes(ready.resident));
                 }
                 Path::Vxlan => without = Some(mebibytes(end.peak)),
-                Path::Raw | Path::Routed | Path::Naive | Path::Tinc => {}
+                Path::Raw | Path::Routed | Path::Naive | Path::Tinc | Path::TwillUser => {}
             }
         }
         let of_data_path = ours.map(|ours| ours - without.unwrap_or(before));

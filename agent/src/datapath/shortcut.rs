@@ -1,0 +1,242 @@
+//! Has the kernel carry what it can of `udp`.
+//!
+//! Its programs stay when a process ends. So whoever ends a look at them without a shortcut has taken away
+//! what an earlier process left as well, and the lift with it: see [`forget`].
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use twill_core::device::IfIndex;
+use twill_core::serving::is_tunnel;
+use twill_net::kernel::lift_of;
+use twill_net::{Kernel, ipsec};
+use twill_tunnel::shortcut::{Claim, Ground, Interface, Lift};
+use twill_tunnel::{Endpoint, Tunnel};
+
+use crate::failure::Failure;
+use crate::flags::Shortcut;
+use crate::setup::Half;
+
+/// When a kernel that refused is asked again; sooner if the interfaces are others.
+const AGAIN: Duration = Duration::from_mins(5);
+
+/// How it went the last time.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    state: State,
+    /// When a lift could not be had.
+    liftless: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// What is there is an earlier process's.
+    #[default]
+    Unknown,
+    Led(Ground),
+    /// Nothing is there.
+    Out(Ground, Obstacle, Instant),
+}
+
+/// Why there is no shortcut.
+#[derive(Debug, Eq, PartialEq)]
+enum Obstacle {
+    NotWanted,
+    NotEthernet,
+    Encrypted,
+    Refused(String),
+}
+
+/// A tunnel, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) device: (&'a str, IfIndex),
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) tunnel: &'a Tunnel,
+}
+
+impl Tried {
+    /// Sees to it that packets take the shortcut if they can; that they cannot is no failure.
+    pub(super) async fn ensure(
+        &mut self,
+        place: Place<'_>,
+        (kernel, setup): (&Kernel, &Half),
+    ) -> Result<(), Failure> {
+        // One of IPv6 has the same port as the one beside it, and never had programs.
+        if !place.endpoint.underlay.is_ipv4() {
+            return Ok(());
+        }
+        let mut ground = ground(place.device, setup);
+        if let Some(obstacle) = obstacle(kernel, (setup, &ground)).await? {
+            return self.leave(place, kernel, (ground, obstacle)).await;
+        }
+        if matches!(&self.state, State::Out(before, Obstacle::Refused(_), when)
+            if *before == ground && when.elapsed() < AGAIN)
+        {
+            return Ok(());
+        }
+        ground.lift = self.lift(kernel, place.device.0).await;
+        match place.tunnel.ensure_shortcut(&ground) {
+            Ok(changed) => self.follow(place, kernel, (ground, changed)).await,
+            Err(error) => {
+                ground.lift = None;
+                let obstacle = Obstacle::Refused(Failure::refused(error).line());
+                self.leave(place, kernel, (ground, obstacle)).await
+            }
+        }
+    }
+
+    /// The programs are in.
+    async fn follow(
+        &mut self,
+        place: Place<'_>,
+        kernel: &Kernel,
+        (ground, changed): (Ground, bool),
+    ) -> Result<(), Failure> {
+        let device = place.device.0;
+        if !matches!(&self.state, State::Led(before) if *before == ground) {
+            let lift = ground.lift.as_ref().map(|lift| lift.name.as_str());
+            // An earlier process may have had another uplink.
+            let keep = [&ground.device.name, &ground.uplink.name].map(String::as_str);
+            let keep: Vec<&str> = keep.into_iter().chain(lift).collect();
+            kernel.drop_programs(place.endpoint.port, &keep).await?;
+            if lift.is_none() {
+                drop_lift(kernel, device).await?;
+            }
+            tracing::info!(device, lift, "the kernel carries what is ordinary");
+        } else if changed {
+            tracing::info!(device, "somebody took the shortcut away, it is back");
+        }
+        // Not before somebody looks at what comes in by it.
+        if let Some(lift) = &ground.lift
+            && let Err(error) = kernel.raise_lift(&lift.name).await
+        {
+            tracing::debug!(%error, "streams are not lifted");
+            (self.state, self.liftless) = (State::Unknown, Some(Instant::now()));
+            return drop_lift(kernel, device).await;
+        }
+        self.state = State::Led(ground);
+        Ok(())
+    }
+
+    async fn leave(
+        &mut self,
+        place: Place<'_>,
+        kernel: &Kernel,
+        (ground, obstacle): (Ground, Obstacle),
+    ) -> Result<(), Failure> {
+        let known = matches!(&self.state, State::Out(before, last, _when)
+            if *before == ground && *last == obstacle);
+        if known && !matches!(obstacle, Obstacle::Refused(_)) {
+            return Ok(());
+        }
+        place.tunnel.drop_shortcut();
+        let device = place.device.0;
+        forget(kernel, place.endpoint.port).await?;
+        drop_lift(kernel, device).await?;
+        if !known {
+            obstacle.tell(device);
+        }
+        self.state = State::Out(ground, obstacle, Instant::now());
+        Ok(())
+    }
+
+    /// Without it streams are slower, and that is all.
+    async fn lift(&mut self, kernel: &Kernel, device: &str) -> Option<Lift> {
+        if self.liftless.is_some_and(|when| when.elapsed() < AGAIN) {
+            return None;
+        }
+        let name = lift_of(device)?;
+        match kernel.ensure_lift(&name).await {
+            Ok(port) => {
+                self.liftless = None;
+                Some(Lift { name, port })
+            }
+            Err(error) => {
+                tracing::debug!(%error, "streams are not lifted");
+                self.liftless = Some(Instant::now());
+                None
+            }
+        }
+    }
+}
+
+async fn obstacle(
+    kernel: &Kernel,
+    (setup, ground): (&Half, &Ground),
+) -> Result<Option<Obstacle>, Failure> {
+    if setup.udp.shortcut == Shortcut::Off {
+        return Ok(Some(Obstacle::NotWanted));
+    }
+    if !kernel.is_ethernet(&ground.uplink.name).await? {
+        return Ok(Some(Obstacle::NotEthernet));
+    }
+    Ok(match ipsec::policies() {
+        Ok(0) => None,
+        Ok(_some) => Some(Obstacle::Encrypted),
+        Err(error) => Some(Obstacle::Refused(Failure::from(error).line())),
+    })
+}
+
+impl Obstacle {
+    fn tell(&self, device: &str) {
+        match self {
+            Self::NotWanted => tracing::debug!(device, "{self}"),
+            Self::NotEthernet => tracing::info!(device, "{self}"),
+            Self::Encrypted | Self::Refused(_) => tracing::warn!(device, "{self}"),
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let begin = "no shortcut for udp, all goes through user space:";
+        match self {
+            Self::NotWanted => write!(f, "{begin} --udp-shortcut=off"),
+            Self::NotEthernet => write!(f, "{begin} the uplink is not one of Ethernet"),
+            Self::Encrypted => {
+                write!(f, "{begin} there are policies of IPsec, which it would pass by")
+            }
+            Self::Refused(why) => write!(f, "{begin} {why}"),
+        }
+    }
+}
+
+/// Takes away what an earlier process put in for the tunnel of this port, wherever it is; nothing while a
+/// tunnel of that port has the shortcut.
+pub(crate) async fn forget(kernel: &Kernel, port: u16) -> Result<(), Failure> {
+    let claim = Claim::take(port).context("cannot see who has the shortcut of udp")?;
+    if claim.is_some() {
+        kernel.drop_programs(port, &[]).await?;
+    }
+    Ok(())
+}
+
+/// The ports of programs without a tunnel's device, which somebody took away.
+pub(super) async fn orphans(kernel: &Kernel) -> Result<BTreeSet<u16>, Failure> {
+    let (mut ports, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    for program in kernel.programs().await? {
+        let has_device = program.is_at_exit() && is_tunnel(&program.interface);
+        let known = if has_device { &mut kept } else { &mut ports };
+        known.insert(program.port);
+    }
+    ports.retain(|port| !kept.contains(port));
+    Ok(ports)
+}
+
+/// Takes the lift of a device away, if it has one.
+pub(crate) async fn drop_lift(kernel: &Kernel, device: &str) -> Result<(), Failure> {
+    match lift_of(device) {
+        Some(name) => Ok(kernel.drop_device(&name).await?),
+        None => Ok(()),
+    }
+}
+
+fn ground((device, index): (&str, IfIndex), setup: &Half) -> Ground {
+    let interface =
+        |name: &str, index: IfIndex| Interface { name: name.to_owned(), index: index.0 };
+    let uplink = interface(&setup.uplink.name, setup.uplink.index);
+    Ground { device: interface(device, index), uplink, lift: None }
+}
