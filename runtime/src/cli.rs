@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Code};
 use crate::paths::{DEFAULT_ROOT, DEFAULT_RUN_ROOT};
-use crate::{Error, Paths, output};
+use crate::{Error, Paths, output, usage};
 
 /// Runs containers on this host's subnet of the overlay network.
 #[derive(Debug, Parser)]
@@ -16,6 +17,7 @@ use crate::{Error, Paths, output};
     name = "twill",
     version,
     disable_help_subcommand = true,
+    args_override_self = true,
     after_help = "Examples:
   twill load -i web.tar                   take an image in
   twill run -d --name web web httpd -f    start it, get its id
@@ -85,26 +87,26 @@ enum Command {
 }
 
 impl Command {
-    /// Has it Docker's codes of `run`?
+    /// Is it `run`, whose own failures have a code of their own?
     fn is_run(&self) -> bool {
         use commands::container::{Common, Group};
         let (Self::OfContainers(command) | Self::Container(Group::Common(command))) = self else {
             return false;
         };
-        matches!(command, Common::Run(_) | Common::Create(_))
+        matches!(command, Common::Run(_))
     }
 }
 
 /// All that the command line accepts.
 pub(crate) fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    Cli::command()
 }
 
 /// The whole program: parse, run, say once what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return explain_usage(&error, &arguments),
     };
@@ -152,19 +154,49 @@ fn report(error: &anyhow::Error, of_run: bool) -> u8 {
     }
     match known {
         Some(Error::Start { code, .. }) => *code,
+        Some(Error::NotATerminal) => 1,
         _ if of_run => 125,
         Some(known) => known.exit_code(),
         None => 1,
     }
 }
 
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    match Cli::try_parse_from(arguments) {
+        Err(error) if error.kind() == ErrorKind::TooManyValues => {
+            let mut matches = with_values(command()).try_get_matches_from(arguments)?;
+            Cli::from_arg_matches_mut(&mut matches)
+        }
+        parsed => parsed,
+    }
+}
+
+/// The same commands with flags that may be told `true` and `false`, as in `--rm=true`.
+fn with_values(command: clap::Command) -> clap::Command {
+    let told = |arg: clap::Arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .value_parser(usage::truth),
+        _ => arg,
+    };
+    command.mut_args(told).mut_subcommands(with_values)
+}
+
 fn explain_usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    if let Some(wrong) = usage::explain(error, &command(), arguments) {
+        output::note(format_args!("twill: {}\nhint: {}", wrong.message, wrong.hint));
+        return wrong.code.into();
+    }
     let printed = error.print();
     drop(printed);
     match (error.use_stderr(), is_run(arguments)) {
         (false, _) => ExitCode::SUCCESS,
         (true, true) => 125.into(),
-        (true, false) => 2.into(),
+        (true, false) => 1.into(),
     }
 }
 
@@ -184,8 +216,6 @@ fn is_run(arguments: &[OsString]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
     use crate::commands::container::Common;
 

@@ -75,6 +75,15 @@ pub enum Error {
     /// A value on the command line that no command can use.
     #[error("{0}")]
     Usage(String),
+    /// The same, of a flag.
+    #[error("{0}")]
+    BadFlag(String),
+    /// Somebody asked for a terminal and has none.
+    #[error("the input device is not a TTY")]
+    NotATerminal,
+    /// Nobody can be attached to what has ended.
+    #[error("You cannot attach to a stopped container, start it first")]
+    AttachToResting,
     /// No list can be filtered by that.
     #[error("invalid filter '{0}'")]
     InvalidFilter(String),
@@ -229,7 +238,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Start { code, .. } => *code,
-            Self::Usage(_) => 2,
+            Self::BadFlag(_) => 125,
             _ => 1,
         }
     }

@@ -1,8 +1,8 @@
 //! All that is known about a container or an image, in Docker's field names. Pure.
 //!
-//! A field that Docker has and Twill does not (yet) is left out rather than made up.
+//! What Docker can limit and Twill cannot is shown as not limited, which is true.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -42,11 +42,14 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
         "RestartCount": state.restarts,
         "Driver": "overlay2",
         "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
         "HostConfig": host_config(record),
         "GraphDriver": {
             "Name": "overlay2",
             "Data": {
-                "LowerDir": layers(record),
+                "LowerDir": layers(&record.image.layers),
                 "UpperDir": directory.join("upper"),
                 "WorkDir": directory.join("work"),
             },
@@ -57,9 +60,9 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
     })
 }
 
-fn layers(record: &Record) -> String {
+fn layers(layers: &[PathBuf]) -> String {
     let top_first: Vec<String> =
-        record.image.layers.iter().rev().map(|layer| layer.display().to_string()).collect();
+        layers.iter().rev().map(|layer| layer.display().to_string()).collect();
     top_first.join(":")
 }
 
@@ -95,11 +98,11 @@ fn host_config(record: &Record) -> Value {
         "Binds": listed(&record.mounts.iter().filter_map(Mount::bind_text).collect::<Vec<_>>()),
         "LogConfig": {"Type": "json-file", "Config": record.log_options},
         "NetworkMode": record.network_mode(),
-        "Links": links(record),
+        "Links": listed(&links(record)),
         "Dns": record.wiring.dns,
         "DnsOptions": record.wiring.dns_options,
         "DnsSearch": record.wiring.dns_search,
-        "ExtraHosts": record.wiring.hosts.iter().map(ExtraHost::text).collect::<Vec<_>>(),
+        "ExtraHosts": listed(&record.wiring.hosts.iter().map(ExtraHost::text).collect::<Vec<_>>()),
         "PortBindings": bindings(record),
         "PublishAllPorts": record.ports.publish_all,
         "RestartPolicy": {
@@ -118,8 +121,6 @@ fn host_config(record: &Record) -> Value {
         "ReadonlyRootfs": isolation.read_only,
         "SecurityOpt": listed(&security.options),
         "ShmSize": isolation.shm(),
-        "Sysctls": isolation.sysctls,
-        "Init": isolation.init,
         "Devices": isolation.devices.iter().map(device).collect::<Vec<_>>(),
         "Ulimits": isolation.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
         "CgroupParent": record.cgroup_parent,
@@ -134,12 +135,47 @@ fn host_config(record: &Record) -> Value {
         "MaskedPaths": security.masked_paths(),
         "ReadonlyPaths": security.readonly_paths(),
     });
-    put_tmpfs(&mut config, record);
+    put_unlimited(&mut config);
+    put_asked_for(&mut config, record);
     config
 }
 
-fn put_tmpfs(config: &mut Value, record: &Record) {
-    config["Tmpfs"] = Value::Null;
+/// What nothing here limits, and what is the same for all.
+fn put_unlimited(config: &mut Value) {
+    for name in ["BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime"]
+    {
+        config[name] = json!(0);
+    }
+    for name in ["CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"] {
+        config[name] = json!(0);
+    }
+    for name in ["BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps"] {
+        config[name] = Value::Null;
+    }
+    for name in ["BlkioDeviceWriteIOps", "DeviceCgroupRules", "DeviceRequests", "MemorySwappiness"]
+    {
+        config[name] = Value::Null;
+    }
+    for name in ["Cgroup", "Isolation", "UsernsMode", "VolumeDriver"] {
+        config[name] = json!("");
+    }
+    config["VolumesFrom"] = Value::Null;
+    config["CgroupnsMode"] = json!("private");
+    config["Runtime"] = json!("twill");
+    config["OomScoreAdj"] = json!(0);
+    config["ConsoleSize"] = json!([0, 0]);
+    config["BlkioWeightDevice"] = json!([]);
+    config["OomKillDisable"] = json!(false);
+}
+
+/// What Docker shows only where somebody asked for it.
+fn put_asked_for(config: &mut Value, record: &Record) {
+    if !record.isolation.sysctls.is_empty() {
+        config["Sysctls"] = json!(record.isolation.sysctls);
+    }
+    if record.isolation.init {
+        config["Init"] = json!(true);
+    }
     for mount in &record.mounts {
         if let Written::Tmpfs(options) = &mount.written {
             config["Tmpfs"][mount.target.display().to_string()] = options.as_str().into();
@@ -161,7 +197,7 @@ fn device(device: &Device) -> Value {
 }
 
 fn ulimit(limit: &Ulimit) -> Value {
-    json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard})
+    json!({"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft})
 }
 
 fn config(record: &Record) -> Value {
@@ -174,16 +210,17 @@ fn config(record: &Record) -> Value {
         "Tty": record.tty,
         "OpenStdin": record.open_stdin,
         "StdinOnce": record.open_stdin,
-        "Env": record.env,
-        "Cmd": arguments,
+        "Env": listed(&record.env),
+        "Cmd": listed(arguments),
         "Image": record.image.name,
         "WorkingDir": record.workdir,
         "Entrypoint": if entrypoint.is_empty() { Value::Null } else { json!(entrypoint) },
+        "OnBuild": null,
         "Labels": record.labels,
         "StopSignal": crate::signals::Signal::from_number(record.stop_signal).map(crate::signals::Signal::name),
     });
     if let Some(check) = &record.health {
-        config["Healthcheck"] = json!(check);
+        config["Healthcheck"] = check.configured();
     }
     if let Some(seconds) = record.stop_timeout {
         config["StopTimeout"] = seconds.into();
@@ -245,16 +282,28 @@ fn network(record: &Record, state: &State) -> Value {
     let mut settings = Map::new();
     let bridge = address.map_or("", |address| address.bridge.as_str());
     settings.insert("Bridge".into(), json!(bridge));
-    settings.insert("SandboxKey".into(), json!(sandbox));
+    // One container has one place on the network: its id is that of both.
+    let own = process.map_or("", |_| record.id.as_str());
+    settings.insert("SandboxID".into(), json!(own));
+    settings.insert("HairpinMode".into(), json!(false));
+    settings.insert("LinkLocalIPv6Address".into(), json!(""));
+    settings.insert("LinkLocalIPv6PrefixLen".into(), json!(0));
     settings.insert("Ports".into(), ports(record, state));
-    if record.network == Network::Bridge {
-        settings.extend(endpoint.clone());
-    }
+    settings.insert("SandboxKey".into(), json!(sandbox));
+    settings.insert("SecondaryIPAddresses".into(), Value::Null);
+    settings.insert("SecondaryIPv6Addresses".into(), Value::Null);
+    endpoint.insert("EndpointID".into(), json!(own));
+    settings.extend(endpoint.clone());
     if record.network == Network::Container {
         settings.insert("Networks".into(), json!({}));
         return Value::Object(settings);
     }
-    endpoint.insert("Aliases".into(), json!(record.wiring.aliases));
+    endpoint.insert("IPAMConfig".into(), Value::Null);
+    endpoint.insert("Links".into(), Value::Null);
+    endpoint.insert("Aliases".into(), listed(&record.wiring.aliases));
+    endpoint
+        .insert("NetworkID".into(), json!(crate::commands::network_list::id_of(record.network)));
+    endpoint.insert("DriverOpts".into(), Value::Null);
     settings.insert("Networks".into(), json!({record.network.as_str(): endpoint}));
     Value::Object(settings)
 }
@@ -283,14 +332,52 @@ pub fn image(image: &Image) -> Value {
         "Id": image.id.to_string(),
         "RepoTags": image.names.iter().map(Reference::to_string).collect::<Vec<_>>(),
         "RepoDigests": [],
+        "Parent": "",
+        "Comment": comment(image),
         "Created": time(image.created),
+        "DockerVersion": "",
         "Author": config.author().clone().unwrap_or_default(),
-        "Config": config.config(),
+        "Config": of_image(image),
         "Architecture": config.architecture().to_string(),
         "Os": config.os().to_string(),
         "Size": image.size,
+        "VirtualSize": image.size,
+        "GraphDriver": {"Name": "overlay2", "Data": {"LowerDir": layers(&image.layers)}},
         "RootFS": {"Type": "layers", "Layers": config.rootfs().diff_ids()},
     })
+}
+
+/// What was said when it was made.
+fn comment(image: &Image) -> String {
+    let last = image.config.history().iter().flatten().next_back();
+    last.and_then(|step| step.comment().clone()).unwrap_or_default()
+}
+
+/// What containers of it begin with; `null` where it says nothing.
+fn of_image(image: &Image) -> Value {
+    let mut said = json!(image.config.config());
+    said.sort_all_objects();
+    let text = |name: &str| said.get(name).cloned().unwrap_or_else(|| json!(""));
+    let other = |name: &str| said.get(name).cloned().unwrap_or(Value::Null);
+    let mut config = json!({"Hostname": "", "Domainname": "", "User": text("User")});
+    for name in ["AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"] {
+        config[name] = json!(false);
+    }
+    for name in ["Env", "Cmd"] {
+        config[name] = other(name);
+    }
+    config["Image"] = json!("");
+    config["Volumes"] = other("Volumes");
+    config["WorkingDir"] = text("WorkingDir");
+    for name in ["Entrypoint", "OnBuild", "Labels"] {
+        config[name] = other(name);
+    }
+    for name in ["ExposedPorts", "StopSignal"] {
+        if let Some(value) = said.get(name) {
+            config[name] = value.clone();
+        }
+    }
+    config
 }
 
 #[cfg(test)]
@@ -369,7 +456,7 @@ mod tests {
         assert_eq!(got.pointer("/State/Pid"), Some(&json!(0)));
         let none = Record { network: Network::None, ..record() };
         let got = container(&paths, &Container { record: none, state: State::default() });
-        assert_eq!(got.pointer("/NetworkSettings/IPAddress"), None);
+        assert_eq!(got.pointer("/NetworkSettings/IPAddress"), Some(&json!("")));
         assert!(got.pointer("/NetworkSettings/Networks/none").is_some());
     }
 }

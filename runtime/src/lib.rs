@@ -38,6 +38,7 @@ pub mod signals;
 pub mod table;
 pub mod template;
 pub mod terminal;
+mod usage;
 pub mod volume;
 pub mod when;
 

@@ -3,9 +3,22 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use serde::Serialize as _;
+
 /// One line of data. A reader that left early (`twill ps | head -1`) is no failure.
 pub fn line(text: impl Display) {
     ignore_closed(writeln!(io::stdout().lock(), "{text}"));
+}
+
+/// JSON for people: four blanks for each level, as Docker has it.
+pub fn pretty(value: &serde_json::Value) {
+    let style = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut bytes = Vec::new();
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, style));
+    bytes.push(b'\n');
+    if written.is_ok() {
+        raw(&bytes);
+    }
 }
 
 /// Data as it is, without a line end of ours.

@@ -77,7 +77,7 @@ pub fn write_hosts(
 ) -> Result<()> {
     let mut entries = extra(record, Some(address.first.gateway));
     entries.extend_from_slice(links);
-    let names = own_names(&record.hostname);
+    let names = own_names(&record.hostname, &record.isolation.domainname);
     entries.extend(address.all().map(|ip| HostEntry { address: ip.ip, names: names.clone() }));
     put(&directory.join("hosts"), &twill_endpoint::hosts(&entries))
 }
@@ -96,7 +96,10 @@ pub fn move_resolver(directory: &Path, before: &Address, after: &Address) -> Res
 }
 
 /// `web.example` is known as `web` as well.
-fn own_names(hostname: &str) -> Vec<String> {
+fn own_names(hostname: &str, domain: &str) -> Vec<String> {
+    if !domain.is_empty() {
+        return vec![format!("{hostname}.{domain}"), hostname.to_owned()];
+    }
     let short = hostname.split_once('.').map(|(short, _domain)| short.to_owned());
     [hostname.to_owned()].into_iter().chain(short).collect()
 }
@@ -157,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_host_name_with_a_domain_has_two_names() {
-        assert_eq!(own_names("web"), ["web"]);
-        assert_eq!(own_names("web.example"), ["web.example", "web"]);
+        assert_eq!(own_names("web", ""), ["web"]);
+        assert_eq!(own_names("web.example", ""), ["web.example", "web"]);
+        assert_eq!(own_names("web", "example"), ["web.example", "web"]);
     }
 }

@@ -9,7 +9,7 @@ pub struct Identity {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Further groups, without the first.
+    /// All groups, the first one among them: a file that its group may not read stays closed to those who drop it.
     pub groups: Vec<u32>,
     /// Where `HOME` points.
     pub home: String,
@@ -57,8 +57,10 @@ pub fn resolve(wish: &str, files: Databases<'_>) -> Result<Identity> {
         };
         groups =
             entries(files.group).filter(lists).filter_map(|fields| number(&fields, 2)).collect();
-        groups.retain(|other| *other != gid);
         groups.dedup();
+    }
+    if !groups.contains(&gid) {
+        groups.insert(0, gid);
     }
     let home = entry.as_ref().and_then(|fields| fields.get(5)).filter(|home| !home.is_empty());
     Ok(Identity { uid, gid, groups, home: (*home.unwrap_or(&"/")).to_owned() })
@@ -101,24 +103,24 @@ mod tests {
 
     #[test]
     fn users() {
-        check("", Some((0, 0, &[], "/root")));
-        check("root", Some((0, 0, &[], "/root")));
-        check("0", Some((0, 0, &[], "/root")));
-        check("www", Some((33, 33, &[4, 5], "/var/www")));
-        check("33", Some((33, 33, &[4, 5], "/var/www")));
-        check("www:tty", Some((33, 5, &[], "/var/www")));
-        check("www:7", Some((33, 7, &[], "/var/www")));
-        check("1234", Some((1234, 0, &[], "/")));
-        check("1234:www", Some((1234, 33, &[], "/")));
-        check(":adm", Some((0, 4, &[], "/root")));
-        check("nohome", Some((40, 40, &[], "/")));
+        check("", Some((0, 0, &[0], "/root")));
+        check("root", Some((0, 0, &[0], "/root")));
+        check("0", Some((0, 0, &[0], "/root")));
+        check("www", Some((33, 33, &[33, 4, 5], "/var/www")));
+        check("33", Some((33, 33, &[33, 4, 5], "/var/www")));
+        check("www:tty", Some((33, 5, &[5], "/var/www")));
+        check("www:7", Some((33, 7, &[7], "/var/www")));
+        check("1234", Some((1234, 0, &[0], "/")));
+        check("1234:www", Some((1234, 33, &[33], "/")));
+        check(":adm", Some((0, 4, &[4], "/root")));
+        check("nohome", Some((40, 40, &[40], "/")));
         check("nobody", None);
         check("www:nobody", None);
         check("-1", None);
         check("4294967296", None);
         check("4294967295", None);
         check("2147483648", None);
-        check("2147483647", Some((2_147_483_647, 0, &[], "/")));
+        check("2147483647", Some((2_147_483_647, 0, &[0], "/")));
         check("www:4294967295", None);
         check("rogue", None);
     }

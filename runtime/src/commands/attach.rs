@@ -3,7 +3,7 @@
 use crate::commands::{Code, each};
 use crate::container::{Container, Store};
 use crate::monitor::session::{Ending, Session, Signals, Wishes};
-use crate::{Paths, events};
+use crate::{Error, Paths, events};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,7 +18,11 @@ pub struct Args {
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
-    let Container { record, .. } = each::active(&store, &args.container, "attach")?;
+    let Container { record, .. } =
+        each::active(&store, &args.container, "attach").map_err(|error| match error {
+            Error::NotRunning(_) => Error::AttachToResting,
+            error => error,
+        })?;
     events::container(paths, &record, "attach", &[]);
     let signals = Signals::take()?;
     let wishes = Wishes { input: record.open_stdin && !args.no_stdin, tty: record.tty };

@@ -8,7 +8,7 @@ use super::isolation::{self, Pull};
 use crate::commands::Code;
 use crate::container::create::{self, Wishes};
 use crate::container::ports::ExposedRange;
-use crate::container::{Record, Store, env_file, wiring};
+use crate::container::{Network, Record, Store, env_file, wiring};
 use crate::error::{Error, FileContext as _, Result};
 use crate::{Paths, output};
 
@@ -81,6 +81,10 @@ pub struct Args {
 }
 
 impl Args {
+    fn network_is_the_hosts(&self) -> bool {
+        self.network == wiring::Mode::Own(Network::Host)
+    }
+
     /// For the library; files that are named are read here and now.
     pub fn wishes(&self) -> Result<Wishes> {
         // Clap has seen to it that there is an image.
@@ -139,6 +143,9 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 
 /// Writes a new container down, and its id where that was asked for.
 pub fn create(store: &Store<'_>, args: &Args, wishes: &Wishes) -> Result<Record> {
+    if args.network_is_the_hosts() && wishes.network.publishes {
+        output::note("WARNING: Published ports are discarded when using host network mode");
+    }
     let pull = args.isolation.pull;
     if pull == Pull::Always {
         let reason = "there is no registry to pull from yet: load or import the image, and leave --pull always out";

@@ -65,7 +65,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         privileged: args.privileged,
     };
     if wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
-        return Err(Error::Usage("the input device is not a TTY".into()).into());
+        return Err(Error::NotATerminal.into());
     }
     sealed::enter()?;
     let store = Store::new(paths);

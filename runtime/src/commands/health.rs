@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long, value_name = "SPAN", value_parser = health::span)]
     pub health_interval: Option<u64>,
     /// As many failures in a row make it unhealthy; 3 if not given
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = retries, allow_negative_numbers = true)]
     pub health_retries: Option<u32>,
     /// Most time that one may take; 30s if not given
     #[arg(long, value_name = "SPAN", value_parser = health::span)]
@@ -29,6 +29,13 @@ pub struct Args {
     /// Ask for nothing, whatever the image says
     #[arg(long)]
     pub no_healthcheck: bool,
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_unlike| match text.parse::<i64>() {
+        Ok(..0) => "--health-retries cannot be negative".to_owned(),
+        _ => format!("strconv.ParseInt: parsing {text:?}: invalid syntax"),
+    })
 }
 
 impl Args {

@@ -7,7 +7,7 @@ use crate::image::{Reference, Store};
 use crate::listing::images::{self, LISTING, Row, WITH_DIGESTS};
 use crate::listing::{FORMAT_HELP, Filters, Format};
 use crate::template::Data;
-use crate::{Paths, output};
+use crate::{Paths, output, usage};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,8 +46,15 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let wanted = args.name.as_deref().map(Wanted::parse).transpose()?;
-    let filters = Filters::parse(&args.filter, &images::FILTERS)?;
+    let mut wishes = args.filter.clone();
+    let pattern = args.name.as_deref().filter(|name| name.contains(['*', '?']));
+    wishes.extend(pattern.map(|pattern| format!("reference={pattern}")));
+    let name = args.name.as_deref().filter(|_| pattern.is_none());
+    let wanted = name.map(Wanted::parse).transpose()?;
+    let filters = Filters::parse(&wishes, &images::FILTERS)?;
+    if let Some(wish) = filters.values("dangling").find(|wish| usage::truth(wish).is_err()) {
+        return Err(crate::Error::InvalidFilter(format!("dangling=[{wish}]")).into());
+    }
     let store = Store::open(paths)?;
     let images = store.list()?;
     let made = |key| {
@@ -59,7 +66,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     rows.retain(|row| {
         wanted.as_ref().is_none_or(|wanted| wanted.fits(row)) && row.fits(&filters, (before, since))
     });
-    if args.quiet {
+    if args.quiet && !args.format.is_own() {
         let mut ids: Vec<String> = rows.iter().map(|row| row.id(args.no_trunc)).collect();
         ids.dedup();
         ids.iter().for_each(output::line);

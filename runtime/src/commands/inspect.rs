@@ -67,7 +67,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         }
     }
     let Some(template) = template else {
-        output::line(format_args!("{:#}", Value::Array(found)));
+        output::pretty(&Value::Array(found));
         return Ok(code);
     };
     for one in found {

@@ -80,7 +80,7 @@ pub fn list(args: &List, paths: &Paths) -> anyhow::Result<Code> {
         let own = id_of(*network);
         if args.no_trunc { own } else { id::short(&own).to_owned() }
     };
-    if args.quiet {
+    if args.quiet && !args.format.is_own() {
         for network in &all {
             output::line(shown(network));
         }
@@ -120,7 +120,7 @@ pub fn inspect(args: &Inspect, paths: &Paths) -> anyhow::Result<Code> {
         }
     }
     let Some(template) = &args.format else {
-        output::line(format_args!("{:#}", Value::Array(found)));
+        output::pretty(&Value::Array(found));
         return Ok(code);
     };
     for one in found {
@@ -130,7 +130,8 @@ pub fn inspect(args: &Inspect, paths: &Paths) -> anyhow::Result<Code> {
 }
 
 /// The same on every host, as long as the name is.
-fn id_of(network: Network) -> String {
+#[must_use]
+pub fn id_of(network: Network) -> String {
     let digest = Sha256::digest(format!("twill network {}", network.as_str()));
     digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -157,6 +158,11 @@ fn show(paths: &Paths, network: Network, containers: &[Container]) -> Value {
         .collect();
     let mut options = Map::new();
     if let Some(env) = &env {
+        options.insert("com.docker.network.bridge.default_bridge".into(), json!("true"));
+        options.insert("com.docker.network.bridge.enable_icc".into(), json!("true"));
+        let masquerades = env.ip_masq.to_string();
+        options.insert("com.docker.network.bridge.enable_ip_masquerade".into(), json!(masquerades));
+        options.insert("com.docker.network.bridge.host_binding_ipv4".into(), json!("0.0.0.0"));
         options.insert("com.docker.network.bridge.name".into(), json!(BRIDGE));
         options.insert("com.docker.network.driver.mtu".into(), json!(env.mtu.to_string()));
     }

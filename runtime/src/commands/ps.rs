@@ -62,7 +62,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let everyone = args.all || last.is_some() || wanted.asks_for_all();
     all.retain(|container| (everyone || runs(container)) && wanted.fits(container));
     all.truncate(last.unwrap_or(usize::MAX));
-    if args.quiet {
+    if args.quiet && !args.format.is_own() {
         for Container { record, .. } in &all {
             output::line(if args.no_trunc { &record.id } else { record.short_id() });
         }

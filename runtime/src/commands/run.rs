@@ -46,7 +46,7 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let wishes = args.create.wishes()?;
     if !args.detach && wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
-        return Err(Error::Usage("the input device is not a TTY".into()).into());
+        return Err(Error::NotATerminal.into());
     }
     // Before there is a container that a signal could leave alone.
     let signals = (!args.detach).then(Signals::take).transpose()?;

@@ -39,13 +39,13 @@ pub struct Limits {
     #[arg(long, value_name = "BYTES", value_parser = resources::parse_bytes)]
     pub memory_reservation: Option<i64>,
     /// Most processors, as in `0.5`
-    #[arg(long, value_name = "NUMBER", value_parser = resources::parse_cpus)]
+    #[arg(long, value_name = "NUMBER", value_parser = resources::parse_cpus, allow_negative_numbers = true)]
     pub cpus: Option<u64>,
     /// Weight among others when processors are scarce; 1024 is the usual one
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..=262_144))]
     pub cpu_shares: Option<u64>,
     /// Only these processors, as in `0-2,5`
-    #[arg(long, value_name = "LIST", value_parser = list)]
+    #[arg(long, value_name = "LIST", value_parser = processors)]
     pub cpuset_cpus: Option<String>,
     /// Only these memory nodes
     #[arg(long, value_name = "LIST", value_parser = list)]
@@ -92,6 +92,11 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         output::line(name);
         Ok(())
     }))
+}
+
+fn processors(text: &str) -> Result<String, String> {
+    list(text)
+        .map_err(|_unlike| format!("Invalid value {text} for cpuset cpus: invalid format: {text}"))
 }
 
 fn list(text: &str) -> Result<String, String> {

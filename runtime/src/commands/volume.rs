@@ -47,6 +47,9 @@ pub struct CreateArgs {
     pub driver: String,
     /// Its name; made up if not given
     pub name: Option<String>,
+    /// The same, as it was once written
+    #[arg(long = "name", value_name = "NAME", conflicts_with = "name", hide = true)]
+    pub flag: Option<String>,
 }
 
 /// Arguments.
@@ -140,13 +143,14 @@ pub fn group(command: &Group, paths: &Paths) -> anyhow::Result<Code> {
 }
 
 fn create(args: &CreateArgs, paths: &Paths) -> anyhow::Result<Code> {
-    if let Some(name) = &args.name {
+    let wanted = args.name.as_ref().or(args.flag.as_ref());
+    if let Some(name) = wanted {
         check_name(name).map_err(Error::Usage)?;
     }
     let volumes = Volumes::new(paths);
     let _hold = volumes.hold()?;
-    let name = args.name.clone().unwrap_or_else(id::random);
-    let anonymous = args.name.is_none();
+    let name = wanted.cloned().unwrap_or_else(id::random);
+    let anonymous = wanted.is_none();
     let pair = |text: &String| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (name.to_owned(), value.to_owned())
@@ -170,7 +174,7 @@ fn ls(args: &LsArgs, paths: &Paths) -> anyhow::Result<Code> {
             && filters.labels("label", |name| volume.labels.get(name).map(String::as_str))
             && filters.any("name", |wanted| volume.name.contains(wanted))
     });
-    if args.quiet {
+    if args.quiet && !args.format.is_own() {
         all.iter().map(|volume| &volume.name).for_each(output::line);
         return Ok(Code::OK);
     }
@@ -199,14 +203,13 @@ fn row(volumes: &Volumes<'_>, volume: &Volume) -> Data {
 
 /// Docker's fields.
 fn shown(volumes: &Volumes<'_>, volume: &Volume) -> Value {
-    let labels = if volume.labels.is_empty() { Value::Null } else { json!(volume.labels) };
     json!({
         "CreatedAt": volume.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "Driver": "local",
-        "Labels": labels,
+        "Labels": volume.labels,
         "Mountpoint": volumes.data(&volume.name),
         "Name": volume.name,
-        "Options": null,
+        "Options": {},
         "Scope": "local",
     })
 }
@@ -224,7 +227,7 @@ fn inspect(args: &InspectArgs, paths: &Paths) -> anyhow::Result<Code> {
         }
     }
     match &args.format {
-        None => output::line(format_args!("{:#}", Value::Array(found))),
+        None => output::pretty(&Value::Array(found)),
         Some(template) => {
             for one in found {
                 output::line(template.render(&Data::from(one))?);

@@ -85,7 +85,7 @@ pub fn create(store: &Store<'_>, wishes: &Wishes) -> Result<Record> {
     wishes.resources.check(resources::processors())?;
     if wishes.auto_remove && wishes.restart != Policy::No {
         let both = "conflicting options: cannot specify both --restart and --rm";
-        return Err(Error::Usage(both.into()));
+        return Err(Error::BadFlag(both.into()));
     }
     check(wishes)?;
     let isolation = with_ids(store, wishes.isolation.clone())?;
@@ -330,7 +330,10 @@ pub fn expand_environment(wishes: &[String]) -> Result<Vec<String>> {
     for wish in wishes {
         match wish.split_once('=') {
             Some(("", _)) | None if wish.is_empty() || wish.starts_with('=') => {
-                return Err(Error::Usage(format!("invalid environment variable: {wish:?}")));
+                let flag = format!("invalid argument {wish:?} for \"-e, --env\" flag");
+                return Err(Error::BadFlag(format!(
+                    "{flag}: invalid environment variable: {wish}"
+                )));
             }
             Some(_) => all.push(wish.clone()),
             None => all.extend(std::env::var(wish).ok().map(|value| format!("{wish}={value}"))),

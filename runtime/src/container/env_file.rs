@@ -34,7 +34,7 @@ fn parse(file: &Path, bytes: &[u8]) -> Result<Vec<String>, String> {
         }
         let name = line.split_once('=').map_or(line, |(name, _)| name);
         if name.is_empty() {
-            return Err(format!("no variable name on line '{line}'"));
+            return Err(format!("poorly formatted environment: no variable name on line '{line}'"));
         }
         if name.contains(char::is_whitespace) {
             return Err(format!(
@@ -59,7 +59,7 @@ mod tests {
         };
         check(b"A=1\nB=x y\n# no\n\n  C=\r\nD", Ok(&["A=1", "B=x y", "C=", "D"]));
         check(b"\xef\xbb\xbfA=\"1\"", Ok(&["A=\"1\""]));
-        check(b"=x", Err("no variable name on line '=x'"));
+        check(b"=x", Err("poorly formatted environment: no variable name on line '=x'"));
         check(b"a b=1", Err("poorly formatted environment: variable 'a b' contains whitespaces"));
         check(b"A=1\nB=\xff", Err("env file f line 2 contains invalid utf8 bytes"));
         check(b"A=\0", Err("f line 1 holds a zero byte"));

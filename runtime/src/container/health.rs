@@ -35,6 +35,24 @@ pub struct Check {
 }
 
 impl Check {
+    /// As Docker shows it: what was not said is left out.
+    #[must_use]
+    pub fn configured(&self) -> Value {
+        let mut shown = serde_json::json!({"Test": self.test});
+        for (name, value) in [
+            ("Interval", self.interval),
+            ("Timeout", self.timeout),
+            ("StartPeriod", self.start_period),
+            ("StartInterval", self.start_interval),
+            ("Retries", self.retries.into()),
+        ] {
+            if value > 0 {
+                shown[name] = value.into();
+            }
+        }
+        shown
+    }
+
     /// That of an image's configuration.
     #[must_use]
     pub fn of_image(configuration: &[u8]) -> Option<Self> {
@@ -189,7 +207,7 @@ fn file(paths: &Paths, id: &str) -> std::path::PathBuf {
 
 /// A span as in `1m30s`, in nanoseconds.
 pub fn span(text: &str) -> Result<u64, String> {
-    let invalid = || format!("`{text}` is no span of time: try 30s or 1m30s");
+    let invalid = || format!("time: invalid duration {text:?}");
     let span = crate::when::span(text).ok_or_else(invalid)?;
     let nanoseconds = u64::try_from(span.as_nanos()).map_err(|_too_long| invalid())?;
     match nanoseconds {
@@ -203,7 +221,7 @@ pub fn check(none: bool, wishes: Check) -> Result<Option<Check>> {
     match (none, wishes == Check::default()) {
         (true, true) => Ok(Some(Check { test: vec!["NONE".into()], ..Check::default() })),
         (true, false) => {
-            Err(Error::Usage("--no-healthcheck conflicts with --health-* options".into()))
+            Err(Error::BadFlag("--no-healthcheck conflicts with --health-* options".into()))
         }
         (false, true) => Ok(None),
         (false, false) => Ok(Some(wishes)),

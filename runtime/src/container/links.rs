@@ -66,7 +66,7 @@ pub fn entries(store: &Store<'_>, record: &Record) -> Vec<HostEntry> {
     let mut entries = Vec::new();
     for link in &record.wiring.links {
         let Ok(Container { record: other, state }) = store.read(&link.id) else { continue };
-        let mut names = vec![link.alias.clone(), id::short(&other.id).to_owned()];
+        let mut names = vec![link.alias.clone(), other.hostname];
         if other.name != link.alias {
             names.push(other.name);
         }

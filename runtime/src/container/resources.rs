@@ -98,15 +98,26 @@ impl Resources {
                     .into(),
             );
         }
+        let wanted = self.cpuset_cpus.as_deref().unwrap_or_default();
+        let numbers = wanted.split([',', '-']).filter_map(|number| number.parse::<u64>().ok());
+        if numbers.max().is_some_and(|highest| highest >= processors) {
+            let available =
+                if processors == 1 { "0".into() } else { format!("0-{}", processors - 1) };
+            return refuse(format!(
+                "Requested CPUs are not available - requested {wanted}, available: {available}"
+            ));
+        }
         if let Some(nano) = self.nano_cpus
             && !(10_000_000..=processors.saturating_mul(1_000_000_000)).contains(&nano)
         {
-            return refuse(format!(
-                "Range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
-            ));
+            return refuse(range_of_processors(processors));
         }
         Ok(())
     }
+}
+
+fn range_of_processors(all: u64) -> String {
+    format!("Range of CPUs is from 0.01 to {all}.00, as there are only {all} CPUs available")
 }
 
 /// How many processors this host has.
@@ -155,6 +166,9 @@ pub fn parse_bytes_or_all(text: &str) -> Result<i64, String> {
 /// Processors as people write them: `0.5`, `2`, `1.25`.
 pub fn parse_cpus(text: &str) -> Result<u64, String> {
     let invalid = || format!("failed to parse {text} as a rational number");
+    if text.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok()) {
+        return Err(range_of_processors(processors()));
+    }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if text.is_empty() || text == "." || !(whole.len() <= 9 && fraction.len() <= 9) {
         return Err(invalid());

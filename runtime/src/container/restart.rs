@@ -77,6 +77,9 @@ impl FromStr for Policy {
         };
         match (policy, maximum) {
             (policy, None) => Ok(policy),
+            (Self::OnFailure(_), Some(maximum)) if matches!(maximum.parse::<i64>(), Ok(..0)) => {
+                Err("maximum retry count cannot be negative".into())
+            }
             (Self::OnFailure(_), Some(maximum)) => maximum
                 .parse()
                 .map(Self::OnFailure)
@@ -127,7 +130,7 @@ mod tests {
             ("bogus", Err("invalid restart policy 'bogus'")),
             ("always:3", Err("maximum retry count cannot be used with restart policy 'always'")),
             ("on-failure:x", Err("maximum retry count must be an integer")),
-            ("on-failure:-1", Err("maximum retry count must be an integer")),
+            ("on-failure:-1", Err("maximum retry count cannot be negative")),
         ] {
             let got: Result<Policy, String> = text.parse();
             assert_eq!(got, want.map_err(str::to_owned), "{text}");

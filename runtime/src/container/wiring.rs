@@ -201,7 +201,10 @@ impl Wishes {
                 shares && !self.hosts.is_empty(),
                 "conflicting options: custom host-to-IP mapping and the network mode",
             ),
-            (shares && self.mac.is_some(), "conflicting options: mac-address and the network mode"),
+            (
+                (shares || own(Network::Host)) && self.mac.is_some(),
+                "conflicting options: mac-address and the network mode",
+            ),
             (
                 shares && self.publishes,
                 "conflicting options: port publishing and the container type network mode",

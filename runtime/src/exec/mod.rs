@@ -112,7 +112,7 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
     let group = inside.read(Path::new("/etc/group"))?;
     let user = wishes.user.as_deref().unwrap_or(&record.user);
     let files = Databases { passwd: &passwd, group: &group };
-    let mut identity = user::resolve(user, files)?;
+    let mut identity = user::resolve(user, files).map_err(|error| cannot_invoke(&error))?;
     powers::add_groups(&mut identity, record, files)?;
     let mut powers = Powers::of(record)?;
     if wishes.privileged {
@@ -120,7 +120,8 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
     }
     let workdir = wishes.workdir.as_ref().map_or_else(|| record.workdir.clone(), PathBuf::from);
     if !workdir.is_absolute() {
-        return Err(Error::Usage("the working directory needs to be an absolute path".into()));
+        let relative = Error::Usage("Cwd must be an absolute path".into());
+        return Err(cannot_invoke(&relative));
     }
     let mut record_env = Record { tty: wishes.tty, ..record.clone() };
     record_env.env.extend(expand_environment(&wishes.env)?);
@@ -136,6 +137,11 @@ fn plan(record: &Record, wishes: &Wishes, at: (Handle, &Inside)) -> Result<Plan>
         tty: wishes.tty,
         detach: wishes.detach,
     })
+}
+
+/// Docker's code for what cannot become a process.
+fn cannot_invoke(error: &Error) -> Error {
+    Error::Start { code: 126, message: error.chain(), hint: error.hint() }
 }
 
 fn exit_code(child: Pid) -> Result<u8> {

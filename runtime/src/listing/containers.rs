@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Filters, Listing, filters, ports};
 use crate::container::health;
+use crate::container::ports::Exposed;
 use crate::container::{Container, Network, Record, State, Status};
 use crate::error::{Error, Result};
 use crate::human;
@@ -48,6 +49,8 @@ pub const FILTERS: [&str; 14] = [
 
 const STATES: [&str; 7] =
     ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+
+const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
 /// How a row is made.
 #[derive(Clone, Copy, Debug)]
@@ -122,10 +125,13 @@ fn has_mount(record: &Record, wanted: &str) -> bool {
     })
 }
 
-/// Quoted, and cut to twenty characters. What an image wrote there reaches no terminal as it is.
+/// Arguments with blanks are quoted, as Docker does. Then all is, and cut to twenty characters. What an image wrote there reaches no terminal as it is.
 fn command(words: &[String], whole: bool) -> String {
     const ROOM: usize = 20;
-    let text = words.join(" ");
+    let quoted = |(index, word): (usize, &String)| {
+        if index > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    };
+    let text = words.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ");
     if whole || text.chars().count() <= ROOM {
         return format!("{text:?}");
     }
@@ -185,6 +191,9 @@ impl Wanted {
         if let Some(code) = filters.values("exited").find(|code| code.parse::<i64>().is_err()) {
             return Err(invalid("exited", code));
         }
+        if let Some(wish) = filters.values("health").find(|wish| !HEALTHS.contains(wish)) {
+            return Err(Error::Usage(format!("Unrecognised filter value for health: {wish}")));
+        }
         let moments = |key: &str| filters.values(key).map(&created).collect::<Result<Vec<_>>>();
         let (before, since) = (moments("before")?, moments("since")?);
         let ancestors = filters.values("ancestor").filter_map(image).collect();
@@ -229,7 +238,9 @@ impl Wanted {
             && filters
                 .any("expose", |value| ports::names(value, record.ports.exposed.iter().copied()))
             && filters.any("publish", |value| {
-                ports::names(value, record.ports.wanted().iter().map(|it| it.port))
+                let public = state.ports.iter();
+                let public = public.map(|it| Exposed { port: it.host_port, protocol: it.protocol });
+                ports::names(value, record.ports.wanted().iter().map(|it| it.port).chain(public))
             })
     }
 }

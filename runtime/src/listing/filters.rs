@@ -13,9 +13,9 @@ impl Filters {
         for wish in wishes {
             let Some((key, value)) = wish.split_once('=') else {
                 let invalid = format!(
-                    "invalid argument \"{wish}\" for \"-f, --filter\": invalid filter '{wish}'"
+                    "invalid argument \"{wish}\" for \"-f, --filter\" flag: bad format of filter (expected name=value)"
                 );
-                return Err(Error::Usage(invalid));
+                return Err(Error::BadFlag(invalid));
             };
             let (key, value) = (key.trim().to_ascii_lowercase(), value.trim().to_owned());
             if !known.contains(&key.as_str()) {

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Filters, Listing};
-use crate::human;
 use crate::image::{Image, Reference};
 use crate::template::{Data, Labels};
+use crate::{human, usage};
 
 /// The list of `twill images`.
 pub const LISTING: Listing = Listing {
@@ -105,9 +105,9 @@ impl Row<'_> {
     pub fn fits(&self, filters: &Filters, (before, since): (Option<Made>, Option<Made>)) -> bool {
         let labels = self.image.config.config().as_ref().and_then(|config| config.labels().clone());
         let labels = labels.unwrap_or_default();
-        let dangling = self.name.is_none().to_string();
+        let dangling = self.name.is_none();
         let own = self.image.created;
-        filters.any("dangling", |wanted| wanted == dangling)
+        filters.any("dangling", |wanted| usage::truth(wanted) == Ok(dangling))
             && filters.labels("label", |name| labels.get(name).map(String::as_str))
             && before.is_none_or(|before| own < before)
             && since.is_none_or(|since| own > since)

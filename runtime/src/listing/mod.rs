@@ -47,6 +47,12 @@ impl FromStr for Format {
 }
 
 impl Format {
+    /// Is it the caller's own? Then it counts, whatever else is asked for.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        *self != Self::Table
+    }
+
     /// Might it ask for this field? Some are dear to find out.
     #[must_use]
     pub fn mentions(&self, field: &str) -> bool {

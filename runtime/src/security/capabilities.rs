@@ -30,7 +30,7 @@ pub fn parse(text: &str) -> Result<String, String> {
     let name = if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
     match name.parse::<caps::Capability>() {
         Ok(_known) => Ok(name),
-        Err(_unknown) => Err(format!("unknown capability: {text:?}")),
+        Err(_unknown) => Err(format!("unknown capability: {name:?}")),
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).ok().as_deref(), want, "{text:?}");
         }
-        assert_eq!(parse("bogus").unwrap_err(), "unknown capability: \"bogus\"");
+        assert_eq!(parse("bogus").unwrap_err(), "unknown capability: \"CAP_BOGUS\"");
     }
 
     /// The number that Docker's containers show as `CapEff`.

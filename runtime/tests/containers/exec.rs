@@ -54,7 +54,7 @@ fn its_exit_codes_say_what_happened() {
     exec(&["nosuch"]).fails(127, "executable file not found in $PATH");
     exec(&["/etc/plain"]).fails(126, "permission denied");
     world.twill(&["exec", "-w", "/nosuch", "web", "true"]).fails(126, "chdir to cwd (/nosuch)");
-    world.twill(&["exec", "-u", "nobody", "web", "true"]).fails(2, "unable to find user nobody");
+    world.twill(&["exec", "-u", "nobody", "web", "true"]).fails(126, "unable to find user nobody");
     world.twill(&["exec", "nosuch", "true"]).fails(1, "No such container: nosuch");
     world.twill(&["stop", "-t", "0", "web"]).ok();
     world.twill(&["exec", "web", "true"]).fails(1, "is not running");

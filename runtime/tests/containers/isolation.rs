@@ -182,11 +182,10 @@ fn wishes_about_the_end_are_written_down() {
     world.twill(&["exec", "it", "kill", "-STOP", "1"]).ok();
     world.twill(&["stop", "it"]).ok();
     let again = ["create", "--cidfile", &path, "bb"];
-    world.twill(&again).fails(
-        125,
-        "container ID file found, make sure the other container isn't running or delete",
-    );
-    world.twill(&["create", "--cidfile", &format!("{path}2"), "nosuch"]).fails(125, "nosuch");
+    world
+        .twill(&again)
+        .fails(1, "container ID file found, make sure the other container isn't running or delete");
+    world.twill(&["create", "--cidfile", &format!("{path}2"), "nosuch"]).fails(1, "nosuch");
     for _twice in 0..2 {
         let nothing =
             ["run", "--network", "none", "--cidfile", &format!("{path}3"), "bb", "nosuch"];

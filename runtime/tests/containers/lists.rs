@@ -43,7 +43,7 @@ fn lists_are_filtered_and_formatted() {
     world.twill(&["ps", "-f", "status=bogus"]).fails(1, "invalid filter 'status=bogus'");
     world.twill(&["ps", "-f", "before=nosuch"]).fails(1, "No such container: nosuch");
     world.twill(&["images", "-f", "since=nosuch"]).fails(1, "nosuch");
-    world.twill(&["ps", "--format", "{{.ID"]).fails(2, "unclosed action");
+    world.twill(&["ps", "--format", "{{.ID"]).fails(1, "unclosed action");
     world.twill(&["ps", "-a", "--format", "{{.Bogus}}"]).fails(1, "<.Bogus>");
     world.twill(&["rm", "web-1", "web-2", "db"]).ok();
     world.assert_nothing_left();

@@ -87,7 +87,7 @@ fn a_log_that_is_full_makes_way_and_is_read_as_one() {
         ("max-size=x", "invalid value for 'max-size'"),
         ("max-size", "invalid logging opts format"),
     ] {
-        world.twill(&["create", "--log-opt", option, "bb"]).fails(125, want);
+        world.twill(&["run", "--log-opt", option, "bb"]).fails(125, want);
     }
     world.assert_nothing_left();
 }
@@ -122,7 +122,7 @@ fn lines_are_chosen_by_time_and_shown_with_details() {
     assert_eq!(world.twill(&["logs", "--until", times[0], "talk"]).out, "first\n");
     assert_eq!(world.twill(&["logs", "--since", "10m", "talk"]).out, "first\nsecond\n");
     assert_eq!(world.twill(&["logs", "--until", "10m", "talk"]).out, "");
-    world.twill(&["logs", "--since", "bogus", "talk"]).fails(2, "is no time");
+    world.twill(&["logs", "--since", "bogus", "talk"]).fails(1, "is no time");
     world.twill(&["rm", "talk"]).ok();
     world.assert_nothing_left();
 }

@@ -37,13 +37,13 @@ fn two_containers_share_one_network() {
     assert_eq!(world.inspect("two", "/NetworkSettings/Networks").to_string(), "{}");
     let refused = |options: &[&str], words: &str| {
         let all = [&["create", "--network", "container:web"], options, &["bb"]].concat();
-        world.twill(&all).fails(125, words);
+        world.twill(&all).fails(1, words);
     };
     refused(&["-h", "x"], "conflicting options: hostname and the network mode");
     refused(&["-p", "80:80"], "conflicting options: port publishing and the container");
     refused(&["--link", "web"], "conflicting options: container type network can't be used");
-    world.twill(&["create", "--network", "container:none", "bb"]).fails(125, "No such container");
-    world.twill(&["create", "--network", "foo", "bb"]).fails(125, "network foo not found");
+    world.twill(&["create", "--network", "container:none", "bb"]).fails(1, "No such container");
+    world.twill(&["create", "--network", "foo", "bb"]).fails(1, "network foo not found");
     world.twill(&["stop", "-t", "0", "two", "web"]).ok();
     world.twill(&["start", "two"]).fails(1, "cannot join network of a non running container: ");
     world.twill(&["start", "web", "two"]).ok();
@@ -140,7 +140,7 @@ fn a_link_leads_to_wherever_the_other_side_is() {
     world.twill(&["exec", "web", "ping", "-c", "1", "db"]).ok();
     world.twill(&["stop", "-t", "0", "web", "db"]).ok();
     world.twill(&["start", "web"]).fails(1, "Cannot link to a non running container: /db AS /web/");
-    world.twill(&["create", "--link", "nosuch", "bb"]).fails(125, "No such container: nosuch");
+    world.twill(&["create", "--link", "nosuch", "bb"]).fails(1, "No such container: nosuch");
     world.twill(&["rm", "-f", "web", "db", "other"]).ok();
     world.assert_nothing_left();
 }

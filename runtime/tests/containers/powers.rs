@@ -150,8 +150,8 @@ fn what_is_hidden_is_shown_only_when_asked_for() {
 fn wrong_powers_are_refused_before_anything_is_made() {
     let Some(world) = World::new() else { return };
     for (options, want) in [
-        (["--cap-add", "bogus"], "invalid CapAdd: unknown capability: \"bogus\""),
-        (["--cap-drop", "bogus"], "invalid CapDrop: unknown capability: \"bogus\""),
+        (["--cap-add", "bogus"], "invalid CapAdd: unknown capability: \"CAP_BOGUS\""),
+        (["--cap-drop", "bogus"], "invalid CapDrop: unknown capability: \"CAP_BOGUS\""),
         (["--security-opt", "bogus=1"], "invalid --security-opt: \"bogus=1\""),
         (["--security-opt", "seccomp=/nosuch"], "opening seccomp profile (/nosuch) failed"),
         (["--ulimit", "bogus=1"], "invalid ulimit type: bogus"),
@@ -169,15 +169,15 @@ fn wrong_powers_are_refused_before_anything_is_made() {
         (["--pull", "bogus"], "invalid pull option: 'bogus'"),
         (["--expose", "0"], "invalid range format for --expose: 0"),
     ] {
-        let line = [&["create"], options.as_slice(), &["bb"]].concat();
+        let line = [&["run"], options.as_slice(), &["bb"]].concat();
         world.twill(&line).fails(125, want);
     }
     world.twill(&["run", "--pull", "never", "nosuch"]).fails(125, "No such image: nosuch:latest");
-    let line = ["create", "--uts", "host", "--hostname", "x", "bb"];
+    let line = ["run", "--uts", "host", "--hostname", "x", "bb"];
     world.twill(&line).fails(125, "conflicting options: hostname and the UTS mode");
-    let line = ["create", "--network", "host", "--sysctl", "net.core.somaxconn=1", "bb"];
+    let line = ["run", "--network", "host", "--sysctl", "net.core.somaxconn=1", "bb"];
     world.twill(&line).fails(125, "not allowed in host network namespace");
-    let line = ["create", "--ipc", "host", "--sysctl", "kernel.msgmax=1", "bb"];
+    let line = ["run", "--ipc", "host", "--sysctl", "kernel.msgmax=1", "bb"];
     world.twill(&line).fails(125, "not allowed in host ipc namespace");
     world.assert_nothing_left();
 }

@@ -73,7 +73,7 @@ fn one_can_come_back_to_a_running_container() {
         .ok();
     let said = world.twill_fed(&["attach", "echo"], b"one\ntwo\n");
     assert_eq!((said.code, said.out.as_str()), (4, "got one\ngot two\n"));
-    world.twill(&["attach", "echo"]).fails(1, "is not running");
+    world.twill(&["attach", "echo"]).fails(1, "You cannot attach to a stopped container");
     world.twill(&["rm", "echo"]).ok();
     world.assert_nothing_left();
 }

@@ -36,14 +36,14 @@ fn volumes_are_made_listed_and_removed() {
     let place = world.path("lib/volumes/data/_data");
     assert_eq!(
         shown,
-        json!({"CreatedAt": null, "Driver": "local", "Labels": {"tier": "db"}, "Mountpoint": place, "Name": "data", "Options": null, "Scope": "local"})
+        json!({"CreatedAt": null, "Driver": "local", "Labels": {"tier": "db"}, "Mountpoint": place, "Name": "data", "Options": {}, "Scope": "local"})
     );
     world.twill(&["volume", "inspect", "nosuch"]).fails(1, "get nosuch: no such volume");
     world.twill(&["volume", "rm", "nosuch"]).fails(1, "get nosuch: no such volume");
     world.twill(&["volume", "rm", "-f", "nosuch"]).ok();
     world
         .twill(&["volume", "create", "a/b"])
-        .fails(2, "includes invalid characters for a local volume name");
+        .fails(1, "includes invalid characters for a local volume name");
     world.twill(&["volume", "ls", "-f", "bogus=1"]).fails(1, "invalid filter 'bogus'");
     let said = world.twill(&["volume", "rm", "data", "nosuch", "more"]);
     assert_eq!((said.code, said.out.as_str()), (1, "data\nmore\n"));
@@ -100,7 +100,7 @@ fn volumes_without_a_name_go_with_their_container() {
     world.twill(&["rm", "-v", "it"]).ok();
     assert_eq!(all(), 1, "rm -v takes it");
     world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).ok();
-    world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).fails(125, "Conflict");
+    world.twill(&["create", "--name", "it", "-v", "/x", "bb"]).fails(1, "Conflict");
     assert_eq!(all(), 2, "what was not made leaves none");
     world.twill(&["rm", "-v", "it"]).ok();
     world

@@ -174,7 +174,7 @@ fn what_goes_wrong_is_one_line_and_a_way_out() {
         "twill: invalid image name 'Fs': the name may hold only lower-case letters, digits and \
          single '.', '_', '-', '/'\n",
     );
-    assert_eq!(fed(&lab, &["load", "--bogus"], b"").status.code(), Some(2));
+    assert_eq!(fed(&lab, &["load", "--bogus"], b"").status.code(), Some(125));
     assert_eq!(lab.contents(), before);
 }
 
