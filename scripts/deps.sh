@@ -3,7 +3,7 @@
 # missing, starts no service, and may be interrupted at any point.
 #
 #   scripts/deps.sh          everything but the test runner
-#   scripts/deps.sh test     and cargo-nextest, into the directory named by TOOLS
+#   scripts/deps.sh test     and cargo-nextest, and the Docker to compare with, into the directory named by TOOLS
 #   scripts/deps.sh bench    and what `make bench-control` counts with
 #   scripts/deps.sh vm       the test runner, and a machine for `make vm-test`
 #
@@ -174,6 +174,27 @@ need_nextest() {
     rm -rf "$TOOLS/build"
 }
 
+# Unpacked, not installed: so no service starts, and no other engine has to make way. The list of differences is about
+# the one of Debian 12; where there is another, the tests that compare say that they did not run.
+DOCKER="docker.io containerd runc tini libdevmapper1.02.1"
+need_docker() {
+    if [ -x "$TOOLS/docker/usr/sbin/dockerd" ]; then return 0; fi
+    candidate=$(apt-cache policy docker.io 2>/dev/null | sed -n 's/^ *Candidate: //p')
+    case $candidate in
+    20.10.*) ;;
+    *) say "Docker is ${candidate:-not there} here: nothing will be compared with 20.10" && return 0 ;;
+    esac
+    say "unpacking Docker $candidate into $TOOLS/docker; once"
+    rm -rf "$TOOLS/docker.new"
+    mkdir -p "$TOOLS/docker.new"
+    # shellcheck disable=SC2086 # the list of packages is meant to be split
+    (cd "$TOOLS/docker.new" && apt-get -qq -o APT::Sandbox::User=root download $DOCKER && for package in *.deb; do
+        dpkg-deb -x "$package" . && rm "$package"
+    done) || refuse "apt-get could not fetch: $DOCKER" "is the network there? then: apt-get update"
+    rm -rf "$TOOLS/docker"
+    mv "$TOOLS/docker.new" "$TOOLS/docker"
+}
+
 cd "$(dirname "$0")/.."
 need_rust
 if [ "${TWILL_DEPS:-}" != skip ]; then need_packages; fi
@@ -181,5 +202,6 @@ case ${1:-} in test | vm)
     TOOLS=${TOOLS:-target/tools}
     PATH=$TOOLS/bin:$PATH
     need_nextest
+    if [ "${TWILL_DEPS:-}" != skip ]; then need_docker; fi
     ;;
 esac
