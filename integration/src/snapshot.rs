@@ -137,16 +137,20 @@ fn processes(host: &Host) -> Vec<String> {
     let numbered = entries.filter(|entry| {
         entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
     });
-    let lines = numbered.map(|entry| {
+    let lines = numbered.filter(|entry| !is_a_look(host, &entry.path())).map(|entry| {
         let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned()
     });
-    // The agent looks at its rules now and then.
-    let passes = |line: &String| {
-        let name = line.split(' ').next().unwrap_or_default();
-        ["iptables", "ip6tables", "nft"].iter().any(|tool| name.starts_with(tool))
-    };
-    lines.filter(|line| !line.is_empty() && !passes(line)).collect()
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// The agent looks at its rules now and then.
+fn is_a_look(host: &Host, process: &Path) -> bool {
+    let name = |place: &Path| fs::read_to_string(place.join("comm")).unwrap_or_default();
+    let (stat, own) = (fs::read_to_string(process.join("stat")).unwrap_or_default(), name(process));
+    let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+    let tool = ["iptables", "ip6tables", "nft", "xtables"].iter().any(|it| own.starts_with(it));
+    tool && parent.is_some_and(|parent| name(&host.path("/proc").join(parent)).trim() == "twilld")
 }
 
 fn walk(host: &Host, path: &str, lines: &mut Vec<String>, wanted: &impl Fn(&str) -> bool) {

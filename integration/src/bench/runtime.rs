@@ -1,8 +1,8 @@
 //! What daily commands of containers cost, ours beside those of others: `twill-lab bench-runtime`.
 //!
 //! Each runtime has a host of the lab to itself, the same image and the same command; rounds are interleaved,
-//! so that a busy machine is busy for all of them. crun has a bundle that lies ready, stores nothing and
-//! makes no network: the least that any of the others could take.
+//! so that a busy machine is busy for all of them. crun has a bundle that lies ready, stores nothing,
+//! makes no network and filters no system calls: the least that any of the others could take.
 
 mod engine;
 mod image;

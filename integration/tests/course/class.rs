@@ -97,8 +97,8 @@ pub(crate) fn types_at_a_terminal(host: &Host, line: &str) -> Result<String> {
     Ok(host
         .sh(&format!("script -qec '{line}' /dev/null </dev/null"))?
         .replace('\r', "")
+        .replace("^@", "")
         .trim_end()
-        .trim_start_matches("^@")
         .to_owned())
 }
 

@@ -90,25 +90,30 @@ fn chapter_4_links_limits_and_copies() -> Result<()> {
         host,
         "twill run -tid --name=mysql_master --hostname=mysql_master -e MYSQL_ROOT_PASSWORD=redhat mysql:5.7",
     )?;
-    types(host, "twill run -tid --name=wordpress1 --link mysql_master:mysql centos:7")?;
-    types(host, "twill exec wordpress1 ping -c 1 -W 3 mysql")?;
-    contains(&types(host, "twill exec wordpress1 env")?, "MYSQL_PORT_3306_TCP_PORT=3306")?;
-    // Somebody else takes its address before it is back.
-    let address =
-        |name| inspect(host, name).map(|seen| seen["NetworkSettings"]["IPAddress"].clone());
-    let before = address("mysql_master")?;
     types(
         host,
-        "twill stop -t 0 mysql_master && twill run -tid --name=guest centos:7 && twill start mysql_master",
+        "twill run -tid --name=wordpress1 -e MYSQL_PORT=mine --link mysql_master:mysql centos:7",
     )?;
-    let found = || {
-        let line = format!(
-            "twill exec wordpress1 ping -c 1 -W 3 mysql | grep -F {}",
-            address("mysql_master").unwrap_or_default()
-        );
-        host.sh(&line).is_ok()
+    types(host, "twill exec wordpress1 ping -c 1 -W 3 mysql")?;
+    for of in ["env", "tr '\\0' '\\n' </proc/1/environ"] {
+        let told = types(host, &format!("twill exec wordpress1 sh -c \"{of}\""))?;
+        contains(&told, "MYSQL_PORT_3306_TCP_PORT=3306")?;
+        contains(&told, "MYSQL_PORT=mine")?;
+    }
+    // Somebody else takes its address before it is back.
+    let address = || {
+        inspect(host, "mysql_master").map(|seen| {
+            seen["NetworkSettings"]["IPAddress"].as_str().unwrap_or_default().to_owned()
+        })
     };
-    wait_until(&format!("the link leads to where it is, and not to {before}"), LIMIT, found)?;
+    let before = address()?;
+    types(host, "twill stop -t 0 mysql_master")?;
+    types(host, &format!("twill run -tid --name=guest --ip {before} centos:7"))?;
+    types(host, "twill start mysql_master")?;
+    let now = address()?;
+    ensure!(now != before, "{now}");
+    let line = format!("twill exec wordpress1 ping -c 1 -W 3 mysql | grep -F {now}");
+    wait_until("the link leads to where it is", LIMIT, || host.sh(&line).is_ok())?;
     let eats = host.run(["sh", "-c", "twill run --name greedy --memory 20m --memory-swap 20m centos:7 sh -c 'x=x; while :; do x=$x$x; done'"])?;
     ensure!(eats.code == 137 && inspect(host, "greedy")?["State"]["OOMKilled"] == true, "{eats:?}");
     types(

@@ -1,6 +1,6 @@
 //! What a container is told of another one that it links to: Docker's variables.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::links::Link;
 use super::ports::Exposed;
@@ -25,7 +25,7 @@ fn about((link, name): (&Link, &str), other: &Record, at: IpAddr) -> Vec<String>
     // Of one number, TCP comes first.
     ports.sort_by_key(|port| (port.port, port.protocol.to_string()));
     let mut all = Vec::new();
-    let whole = |port: &Exposed| format!("{}://{at}:{}", port.protocol, port.port);
+    let whole = |port: &Exposed| format!("{}://{}", port.protocol, SocketAddr::new(at, port.port));
     let prefix = |port: &Exposed| {
         format!("{alias}_PORT_{}_{}", port.port, port.protocol.to_string().to_uppercase())
     };

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -276,22 +276,32 @@ impl<'a> Store<'a> {
     }
 
     pub(super) fn lock(&self) -> Result<Lock> {
+        // Gone with the last boot, perhaps.
+        make_private(self.paths.run_root())?;
         let path = self.paths.lock();
         durable::lock(&path, Sharing::Exclusive).file("lock", &path)
     }
 
-    /// Under the lock nobody is adding: a directory that begins with a dot was left by a crash, or
-    /// is on its way out.
     fn sweep(&self) -> Result<()> {
+        // Whoever is removing one may be faster.
+        for path in self.leftovers()? {
+            drop(fs::remove_dir_all(path));
+        }
+        Ok(())
+    }
+
+    /// Under the lock nobody is adding: a directory that begins with a dot was left by a crash, or is on its
+    /// way out.
+    fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let directory = self.paths.containers();
+        let mut found = Vec::new();
         for entry in fs::read_dir(&directory).file("list", &directory)? {
             let entry = entry.file("list", &directory)?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                // Whoever is removing it may be faster.
-                drop(fs::remove_dir_all(entry.path()));
+                found.push(entry.path());
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Takes away what is nobody's container: what a crash left of one that was being made or removed, and
@@ -302,8 +312,8 @@ impl<'a> Store<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             names => names.file("list", &directory)?,
         };
-        let _lock = self.lock()?;
-        self.sweep()?;
+        let lock = self.lock()?;
+        let leftovers = self.leftovers()?;
         for name in names {
             let Ok(name) = name.file("list", &directory)?.file_name().into_string() else {
                 continue;
@@ -313,6 +323,11 @@ impl<'a> Store<'a> {
             {
                 names::release(self.paths, &name, &holder)?;
             }
+        }
+        // However long that takes, nobody has to wait for it.
+        drop(lock);
+        for path in leftovers {
+            drop(fs::remove_dir_all(path));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal as NixSignal;
@@ -15,12 +16,15 @@ use super::control::Frame;
 pub use super::forward::Signals;
 use super::socket;
 use crate::Paths;
+use crate::container::store::Attempt;
 use crate::container::{Record, Store, id};
 use crate::error::{Error, Result, SystemContext as _};
 use crate::sealed;
 use crate::terminal::{self, DetachKeys, Raw};
 
 const PIECE: usize = 16 * 1024;
+/// From the end of a monitor to that of its container's files.
+const REMOVAL: Duration = Duration::from_secs(1);
 
 /// What is connected to a container, besides its output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,17 +117,19 @@ impl Session {
         }
     }
 
-    /// Why the monitor is gone: whoever removes a container by force ends that first.
+    /// Why the monitor is gone: whoever removes a container by force ends that first, and is a moment later
+    /// with the rest.
     fn lost(&self) -> Error {
-        match Store::new(&self.paths).lock_container(&self.id) {
-            Ok(None) => Error::NoSuchContainer(id::short(&self.id).to_owned()),
-            Ok(Some(_lock)) => {
-                let message = "the monitor of the container ended without a word".to_owned();
-                let hint = Some("`twill ps -a` shows what is left".into());
-                Error::Start { code: 125, message, hint }
+        let deadline = Instant::now() + REMOVAL;
+        while Instant::now() < deadline {
+            if matches!(Store::new(&self.paths).try_lock_container(&self.id), Ok(Attempt::Gone)) {
+                return Error::NoSuchContainer(id::short(&self.id).to_owned());
             }
-            Err(error) => error,
+            crate::cgroup::breathe();
         }
+        let message = "the monitor of the container ended without a word".to_owned();
+        let hint = Some("`twill ps -a` shows what is left".into());
+        Error::Start { code: 125, message, hint }
     }
 
     fn wait_for_frame(&mut self) -> Result<Frame> {

@@ -166,8 +166,13 @@ impl<'a> Volumes<'a> {
 
     /// Takes away what is nobody's volume: what a crash left of one that was being made or removed.
     pub fn tidy(&self) -> Result<()> {
-        let _lock = self.lock(Sharing::Exclusive)?;
-        self.sweep()
+        let lock = self.lock(Sharing::Exclusive)?;
+        let leftovers = self.leftovers()?;
+        drop(lock);
+        for path in leftovers {
+            drop(fs::remove_dir_all(path));
+        }
+        Ok(())
     }
 
     /// Removes those that were made for one container, which is gone; one that another container uses
@@ -184,22 +189,30 @@ impl<'a> Volumes<'a> {
         outcome
     }
 
-    /// What a crash left. Under the exclusive lock nobody makes one for a container; whoever makes one by
-    /// hand holds the lock, too.
     fn sweep(&self) -> Result<()> {
+        // Whoever is removing one may be faster.
+        for path in self.leftovers()? {
+            drop(fs::remove_dir_all(path));
+        }
+        Ok(())
+    }
+
+    /// What a crash left, or is on its way out. Under the exclusive lock nobody makes one for a container;
+    /// whoever makes one by hand holds the lock, too.
+    fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let folder = self.paths.volumes();
         let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.file("list", &folder)?,
         };
+        let mut found = Vec::new();
         for entry in entries {
             let entry = entry.file("list", &folder)?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                // Whoever is removing it may be faster.
-                drop(fs::remove_dir_all(entry.path()));
+                found.push(entry.path());
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 

@@ -26,6 +26,7 @@ mod logs;
 mod making;
 mod many;
 mod networks;
+#[cfg(target_arch = "x86_64")]
 mod points;
 mod policies;
 mod ports;

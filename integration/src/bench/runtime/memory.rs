@@ -13,7 +13,7 @@ use crate::host::Host;
 const MORE: u32 = 10;
 
 /// Memory that belongs to nobody else, of all processes of the host but for the containers' own: how much
-/// more it is with each container that idles, and all of it with one.
+/// more it is with each container that idles.
 pub(super) fn of_one(engines: &[Engine], table: &mut Table) -> Result<()> {
     for (index, engine) in engines.iter().enumerate() {
         if engine.is_alone() {

@@ -29,6 +29,8 @@ pub(crate) enum Victim {
 /// What became of a command.
 #[derive(Debug)]
 pub(crate) struct Traced {
+    /// How many changes were begun, up to the strike.
+    pub(crate) points: usize,
     /// The system call that was not made any more.
     pub(crate) struck: Option<String>,
     /// It had to be killed because it did not end.
@@ -51,11 +53,11 @@ pub(crate) fn run(command: &Command, at: Option<(usize, Victim)>) -> Traced {
             }
             hung
         });
-        let mut tracer = Tracer { at, points: 0, struck: None, followed: BTreeSet::new() };
+        let mut tracer = Tracer { at, ..Tracer::default() };
         tracer.follow(child);
         drop(done);
         let hung = watch.join().unwrap();
-        Traced { struck: tracer.struck, hung }
+        Traced { points: tracer.points, struck: tracer.struck, hung }
     };
     thread::spawn(follow).join().unwrap()
 }
@@ -75,8 +77,11 @@ fn stopped(command: &Command) -> Command {
     stopped
 }
 
+#[derive(Default)]
 struct Tracer {
     at: Option<(usize, Victim)>,
+    /// Is it the command by now, and not the shell that waited?
+    begun: bool,
     points: usize,
     struck: Option<String>,
     followed: BTreeSet<Pid>,
@@ -89,7 +94,8 @@ impl Tracer {
         let children = Options::PTRACE_O_TRACEFORK
             | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACECLONE;
-        ptrace::seize(child, Options::PTRACE_O_TRACESYSGOOD | children).unwrap();
+        let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC | children;
+        ptrace::seize(child, options).unwrap();
         kill(child, Signal::SIGCONT).unwrap();
         let own = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         loop {
@@ -107,6 +113,10 @@ impl Tracer {
                     None
                 }
                 WaitStatus::Stopped(_, signal) => Some(signal),
+                WaitStatus::PtraceEvent(_, _, libc::PTRACE_EVENT_EXEC) => {
+                    self.begun = true;
+                    None
+                }
                 _event => None,
             };
             let pid = status.pid().unwrap();
@@ -123,7 +133,7 @@ impl Tracer {
     /// At the beginning or the end of a system call.
     fn look(&mut self, pid: Pid) {
         let Some(change) = Call::begun_by(pid).and_then(Call::change) else { return };
-        if self.struck.is_some() {
+        if self.struck.is_some() || !self.begun {
             return;
         }
         self.points += 1;
