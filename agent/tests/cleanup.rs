@@ -9,24 +9,76 @@ mod deeds;
 
 use std::path::Path;
 
+use deeds::ipv6::in_ipv6;
 use deeds::{FOREIGN, fill};
-use support::network::{HOST_GW, HOST_GW_PEER, VXLAN, VXLAN_PEER};
+use support::network::{
+    HOST_GW, HOST_GW_PEER, OF_BOTH, PEER_OF_BOTH, UDP, UDP_PEER, VXLAN, VXLAN_PEER, give_ipv6,
+};
 use support::process::wait_for;
 use support::{World, ip, try_command};
 
+/// A network, its other host, and what Twill has on a host in it.
+struct Stay {
+    config: &'static str,
+    peer: (&'static str, &'static str),
+    engine: &'static str,
+    /// What the clean-up must name.
+    names: &'static [&'static str],
+}
+
 #[test]
 fn a_host_with_a_tunnel_is_as_it_was_before_twill_came() {
-    comes_and_goes((VXLAN, VXLAN_PEER), "--firewall=iptables");
+    comes_and_goes(&Stay {
+        config: VXLAN,
+        peer: (PEER, VXLAN_PEER),
+        engine: "--firewall=iptables",
+        names: &["interface flannel.1", "chains in iptables"],
+    });
 }
 
 #[test]
 fn a_host_with_plain_routes_is_as_it_was_before_twill_came() {
-    comes_and_goes((HOST_GW, HOST_GW_PEER), "--firewall=nftables");
+    comes_and_goes(&Stay {
+        config: HOST_GW,
+        peer: (PEER, HOST_GW_PEER),
+        engine: "--firewall=nftables",
+        names: &["nftables table inet twill"],
+    });
 }
 
-fn comes_and_goes((config, peer): (&str, &str), engine: &str) {
+#[test]
+fn a_host_with_tunnels_of_both_families_is_as_it_was_before_twill_came() {
+    comes_and_goes(&Stay {
+        config: OF_BOTH,
+        peer: PEER_OF_BOTH,
+        engine: "--firewall=iptables",
+        names: &[
+            "interface flannel.1",
+            "interface flannel-v6.1",
+            "chains in iptables",
+            "chains in ip6tables",
+            "nftables table ip6 twill-peers",
+        ],
+    });
+}
+
+#[test]
+fn a_host_with_a_tun_device_is_as_it_was_before_twill_came() {
+    comes_and_goes(&Stay {
+        config: UDP,
+        peer: (PEER, UDP_PEER),
+        engine: "--firewall=nftables",
+        names: &["nftables table inet twill", "/run/twill/resolvers"],
+    });
+}
+
+const PEER: &str = "10.88.9.0-24";
+
+fn comes_and_goes(stay: &Stay) {
+    let &Stay { config, peer, engine, names } = stay;
     let Some(world) = World::with_config(config) else { return };
-    world.peer(peer);
+    give_ipv6();
+    world.peer_of(peer);
     plant();
     let before = snapshot();
     let mut twilld = world.twilld(&["--ip-masq", engine]);
@@ -38,10 +90,17 @@ fn comes_and_goes((config, peer): (&str, &str), engine: &str) {
     let running = cleanup("--yes").expect_err("an agent runs");
     assert!(running.contains("another twilld"), "{running}");
     twilld.stops();
+    // The kernel notices in its own time that nobody reads from the device.
+    wait_for("a device at rest", || {
+        let routes = ip("route show proto 84");
+        !routes.contains("dev flannel0") || routes.contains("linkdown")
+    });
 
     let during = snapshot();
     let said = cleanup("--dry-run").expect("it only looks");
-    assert!(said.contains("would remove interface twill0"), "{said}");
+    for name in ["interface twill0"].iter().chain(names) {
+        assert!(said.contains(&format!("would remove {name}")), "{name}: {said}");
+    }
     let said = cleanup("").expect_err("nobody is at the terminal");
     assert!(said.contains("--yes"), "{said}");
     sh("ip link set twx master twill0");
@@ -68,6 +127,10 @@ fn comes_and_goes((config, peer): (&str, &str), engine: &str) {
 fn plant() {
     for row in FOREIGN {
         sh(&fill(row, &[("STRANGER", "192.0.2.9"), ("NETWORK", "10.88.0.0/16")]));
+        let of_ipv6 = in_ipv6(row);
+        if of_ipv6 != *row {
+            sh(&fill(&of_ipv6, &[("STRANGER", "2001:db8::9"), ("NETWORK", "fd00:88::/48")]));
+        }
     }
     std::fs::create_dir_all("/run/flannel").expect("a directory");
     std::fs::write("/run/flannel/mine", "").expect("a file");
@@ -86,6 +149,7 @@ fn sh(command: &str) -> String {
 fn snapshot() -> Vec<String> {
     let said = [
         "ip -o link show",
+        "ip -o addr show",
         "ip -4 route show table all",
         "bridge fdb show",
         "ip neighbour show nud permanent",
@@ -105,6 +169,8 @@ fn snapshot() -> Vec<String> {
     .concat();
     // Groups that the kernel joins in its own time, and what an interface gives itself.
     let fleeting = ["33:33:", "01:00:5e:", "fe80::"];
-    let lasting = |line: &&str| !fleeting.iter().any(|start| line.starts_with(start));
+    let lasting = |line: &&str| {
+        !fleeting.iter().any(|start| line.starts_with(start)) && !line.contains("inet6 fe80:")
+    };
     said.lines().filter(lasting).map(str::to_owned).collect()
 }

@@ -61,6 +61,24 @@ fn healed_drift_is_counted_by_kind_and_what_was_meant_is_not() {
 }
 
 #[test]
+fn rows_that_are_refused_are_counted_as_long_as_something_is_in_the_way() {
+    let Some(world) = World::with_config(VXLAN) else { return };
+    world.peer(VXLAN_PEER);
+    let mut twilld = world.twilld(&["--resync=60"]);
+    twilld.says("bootstrap done");
+    wait_for("the peer", || metric("twill_peers") == 1 && metric("twill_pending_rows") == 0);
+    // Somebody else's, which is never replaced.
+    ip("route replace 10.88.9.0/24 via 192.0.2.253 proto static");
+    twilld.says("that is not ours leads through u0");
+    wait_for("the row that is refused", || metric("twill_pending_rows") == 1);
+    wait_for("unreadiness", || metric("twill_ready") == 0);
+    ip("route del 10.88.9.0/24 proto static");
+    wait_for("none", || metric("twill_pending_rows") == 0 && metric("twill_ready") == 1);
+    assert!(ip("route show").contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1"));
+    twilld.stops();
+}
+
+#[test]
 fn the_page_tells_of_lease_etcd_and_leases_that_are_not_used() {
     let Some(mut world) = World::with_config(UDP) else { return };
     world.peer(UDP_PEER);

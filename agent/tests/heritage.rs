@@ -3,7 +3,10 @@
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
 
-use support::network::{HOST_GW, HOST_GW_PEER, SUBNET_FILE, VXLAN, VXLAN_PEER, status};
+use support::network::{
+    HOST_GW, HOST_GW_PEER, OF_BOTH, OF_IPV6, PEER_OF_BOTH, PEER_OF_IPV6, SUBNET_FILE, VXLAN,
+    VXLAN_PEER, give_ipv6, status,
+};
 use support::process::wait_for;
 use support::{PREFIX, World, ip, try_command};
 
@@ -51,15 +54,86 @@ fn rows_of_an_earlier_run_and_of_flanneld_are_adopted_or_removed() {
     assert_eq!(number(), before, "the very same device");
     assert!(ip("-o link show flannel.1").contains("02:00:00:00:00:aa"), "peers know it");
     assert!(world.value_of_node().contains("02:00:00:00:00:aa"));
-    let rows = ip("route show") + &ip("neigh show nud permanent") + &fdb();
+    let rows = ip("route show") + &ip("neigh show nud permanent") + &fdb("flannel.1");
     for gone in ["10.88.66.0", "00:42", "192.0.2.66", "10.88.67.0", "10.88.68.0"] {
         assert!(!rows.contains(gone), "{gone}: {rows}");
     }
     assert_eq!(ip("neigh show 10.88.9.0 dev flannel.1"), kept);
     assert!(rows.contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1"), "{rows}");
-    assert!(fdb().contains("02:00:00:00:00:09 dst 192.0.2.9"), "{rows}");
+    assert!(fdb("flannel.1").contains("02:00:00:00:00:09 dst 192.0.2.9"), "{rows}");
     assert!(rows.contains("10.99.0.0/24 via 192.0.2.9 dev u0"), "not of this network: {rows}");
     assert!(!ip("-4 addr show dev flannel.1").contains("10.88.5.0"), "another host's perhaps");
+    twilld.stops();
+}
+
+/// As a flanneld of IPv6 writes it.
+const FLANNELDS_OF_IPV6: [&str; 9] = [
+    "ip link add flannel-v6.1 address 02:00:00:00:00:bb type vxlan id 1 local 2001:db8::1 dev u0 dstport 8472 nolearning",
+    "ip link set flannel-v6.1 mtu 1430 up",
+    "ip -6 addr add fd00:88:0:5::/128 dev flannel-v6.1",
+    "ip -6 route add fd00:88:0:9::/64 via fd00:88:0:9:: dev flannel-v6.1 onlink",
+    "ip -6 neigh add fd00:88:0:9:: lladdr 02:00:00:00:00:19 dev flannel-v6.1 nud permanent",
+    "bridge fdb add 02:00:00:00:00:19 dev flannel-v6.1 dst 2001:db8::9 self permanent",
+    "ip -6 route add fd00:88:0:66::/64 via fd00:88:0:66:: dev flannel-v6.1 onlink",
+    "ip -6 neigh add fd00:88:0:66:: lladdr 02:00:00:00:00:52 dev flannel-v6.1 nud permanent",
+    "bridge fdb add 02:00:00:00:00:52 dev flannel-v6.1 dst 2001:db8::66 self permanent",
+];
+
+#[test]
+fn rows_of_a_flanneld_of_ipv6_are_adopted_or_removed() {
+    rows_of_ipv6_are_adopted_or_removed((OF_IPV6, PEER_OF_IPV6), (&[], "02:00:00:00:00:bb"));
+}
+
+#[test]
+fn rows_of_a_flanneld_of_both_families_are_adopted_or_removed() {
+    // Both devices have the address of that of IPv4.
+    let ipv4 = (&FLANNELDS[..], "02:00:00:00:00:aa");
+    rows_of_ipv6_are_adopted_or_removed((OF_BOTH, PEER_OF_BOTH), ipv4);
+    let rows = ip("route show") + &ip("neigh show nud permanent") + &fdb("flannel.1");
+    assert!(rows.contains("10.88.9.0/24 via 10.88.9.0 dev flannel.1"), "{rows}");
+    assert!(rows.contains("02:00:00:00:00:09 dst 192.0.2.9"), "{rows}");
+    let stale = ["10.88.66.0", "00:42", "192.0.2.66"].iter().any(|gone| rows.contains(gone));
+    assert!(!stale, "{rows}");
+}
+
+/// `mac` is what peers know its devices by.
+fn rows_of_ipv6_are_adopted_or_removed(
+    (config, peer): (&str, (&str, &str)),
+    (and_of_ipv4, mac): (&[&str], &str),
+) {
+    let Some(world) = World::with_config(config) else { return };
+    give_ipv6();
+    world.peer_of(peer);
+    for line in FLANNELDS_OF_IPV6.iter().chain(and_of_ipv4) {
+        type_in(line);
+    }
+    type_in("ip -6 route add fd00:99::/64 via 2001:db8::9 dev u0 proto 84");
+    let device = || ip("-o link show flannel-v6.1");
+    let number = || device().split(':').next().map(str::to_owned);
+    let neighbour = || ip("-6 neigh show fd00:88:0:9:: dev flannel-v6.1");
+    let (before, kept) = (number(), neighbour());
+    let mut twilld = world.twilld(&[]);
+    twilld.says("bootstrap done");
+    wait_for("an empty plan", || status("pending").starts_with("[]"));
+    assert_eq!(number(), before, "the very same device");
+    assert!(device().contains(mac), "peers know it: {}", device());
+    assert!(device().contains("mtu 1430"), "{}", device());
+    let told = format!(r#""BackendV6Data":{{"VNI":1,"VtepMAC":"{mac}"}}"#);
+    assert!(world.value_of_node().contains(&told), "{}", world.value_of_node());
+    let rows = ip("-6 route show") + &ip("-6 neigh show nud permanent") + &fdb("flannel-v6.1");
+    for gone in ["fd00:88:0:66::", "00:52", "2001:db8::66"] {
+        assert!(!rows.contains(gone), "{gone}: {rows}");
+    }
+    assert_eq!(neighbour(), kept);
+    for there in [
+        "fd00:88:0:9::/64 via fd00:88:0:9:: dev flannel-v6.1",
+        "02:00:00:00:00:19 dst 2001:db8::9",
+        "fd00:99::/64 via 2001:db8::9 dev u0 proto 84",
+    ] {
+        assert!(rows.contains(there), "{there}: {rows}");
+    }
+    let addresses = ip("-6 addr show dev flannel-v6.1");
+    assert!(!addresses.contains("fd00:88:0:5::"), "another host's perhaps: {addresses}");
     twilld.stops();
 }
 
@@ -184,6 +258,6 @@ fn a_route_into_the_network_that_looks_like_a_flannelds_is_told_where_none_was()
     assert!(ip("route show").contains("10.88.66.0/24 via 192.0.2.66 dev u0"));
 }
 
-fn fdb() -> String {
-    try_command("bridge fdb show dev flannel.1").expect("the device")
+fn fdb(device: &str) -> String {
+    try_command(&format!("bridge fdb show dev {device}")).expect("the device")
 }
