@@ -5,31 +5,84 @@
 //!                              host ──
 //!   peer 10.5.2.2 ── flannel.1 ┘      └ flannel8285 ── peer 10.6.2.2
 //! ```
+//!
+//! By IPv6 the same with `fd05:0:0:n::` and `fd06:0:0:n::`.
 
+use std::net::IpAddr;
+
+use super::ipv6::of_ipv6;
 use super::world::{World, assert_passes, link, send, socket};
 use super::{IPTABLES, LEGACY, firewall, policy};
 use crate::host::{feed, on_a_host, run};
 use twill_core::firewall::{Engine, Entrance, Policy};
-use twill_core::ids::Subnet;
+use twill_core::ids::{Family, Subnet};
+use twill_net::netns::Scratch;
 
 #[test]
 fn packets_stay_in_their_network() {
+    stays_in_its_network(Family::V4);
+}
+
+#[test]
+fn packets_of_ipv6_stay_in_their_network() {
+    stays_in_its_network(Family::V6);
+}
+
+/// The world of the first network, the interfaces of the second one, who is at their ends, and what both
+/// networks want.
+struct Places {
+    world: fn(&Scratch) -> World,
+    second: [[&'static str; 2]; 2],
+    ends: [&'static str; 4],
+    both: [Policy; 2],
+    programs: [&'static str; 2],
+}
+
+fn places(family: Family) -> Places {
+    match family {
+        Family::V4 => Places {
+            world: World::new,
+            second: [
+                ["twill1 10.6.1.1/24", "10.6.1.2/24"],
+                ["flannel8285 10.6.2.1/24", "10.6.2.2/24"],
+            ],
+            ends: ["10.5.1.2", "10.5.2.2", "10.6.1.2", "10.6.2.2"],
+            both: [policy(1), other()],
+            programs: ["iptables-legacy", "iptables-nft"],
+        },
+        Family::V6 => Places {
+            world: World::of_ipv6,
+            second: [
+                ["twill1 fd06:0:0:1::1/64", "fd06:0:0:1::2/64"],
+                ["flannel8285 fd06:0:0:2::1/64", "fd06:0:0:2::2/64"],
+            ],
+            ends: ["fd05:0:0:1::2", "fd05:0:0:2::2", "fd06:0:0:1::2", "fd06:0:0:2::2"],
+            both: [of_ipv6(), other_of_ipv6()],
+            programs: ["ip6tables-legacy", "ip6tables-nft"],
+        },
+    }
+}
+
+fn stays_in_its_network(family: Family) {
     for engine in [IPTABLES, LEGACY, Engine::Nftables] {
         on_a_host(async |scratch| {
-            let world = World::new(&scratch);
-            let (near, far) = (scratch.another(), scratch.another());
-            link("twill1 10.6.1.1/24", "10.6.1.2/24", &near);
-            link("flannel8285 10.6.2.1/24", "10.6.2.2/24", &far);
-            let [a, a_peer] = [(&world.container, [10, 5, 1, 2]), (&world.peer, [10, 5, 2, 2])]
+            let Places { world, second, ends, both, programs } = places(family);
+            let world = world(&scratch);
+            let [near, far] = second.map(|[here, there]| {
+                let netns = scratch.another();
+                link(here, there, &netns);
+                netns
+            });
+            let addresses = ends.map(|end| end.parse::<IpAddr>().unwrap());
+            let [a, a_peer] = [(&world.container, addresses[0]), (&world.peer, addresses[1])]
                 .map(|(netns, address)| socket(netns, address));
-            let [b, b_peer] = [(&near, [10, 6, 1, 2]), (&far, [10, 6, 2, 2])]
+            let [b, b_peer] = [(&near, addresses[2]), (&far, addresses[3])]
                 .map(|(netns, address)| socket(netns, address));
             let across = [(&a, &b), (&a, &b_peer), (&a_peer, &b), (&a_peer, &b_peer)];
             for (one, other) in across {
                 assert_passes(one, other, "nobody keeps them apart yet");
             }
             let mut firewall = firewall(engine).await;
-            let both = [policy(1), other()];
             firewall.ensure(&both).await.unwrap();
             assert!(!firewall.ensure(&both).await.unwrap(), "{engine}: written twice");
             let check = |name: &str| {
@@ -45,7 +98,8 @@ fn packets_stay_in_their_network() {
                 }
             };
             check("as it is");
-            let program = if engine == LEGACY { "iptables-legacy" } else { "iptables-nft" };
+            let [legacy, modern] = programs;
+            let program = if engine == LEGACY { legacy } else { modern };
             for table in ["raw -I PREROUTING", "mangle -A FORWARD", "filter -I FORWARD"] {
                 run(&format!("{program} -t {table} -j ACCEPT"));
             }
@@ -95,5 +149,13 @@ fn other() -> Policy {
         subnet: Subnet::new([10, 6, 1, 0].into(), 24).unwrap(),
         entrances: vec![Entrance::Tunnel("flannel8285".to_owned())],
         ..policy(1)
+    }
+}
+
+fn other_of_ipv6() -> Policy {
+    Policy {
+        network: Subnet::new("fd06::".parse().unwrap(), 48).unwrap(),
+        subnet: Subnet::new("fd06:0:0:1::".parse().unwrap(), 64).unwrap(),
+        ..other()
     }
 }

@@ -181,7 +181,7 @@ fn docker() {
     );
 }
 
-fn of_ipv6() -> Policy {
+pub(super) fn of_ipv6() -> Policy {
     Policy {
         network: Subnet::new("fd05::".parse().unwrap(), 48).unwrap(),
         subnet: Subnet::new("fd05:0:0:1::".parse().unwrap(), 64).unwrap(),
