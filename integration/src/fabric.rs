@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use twill_core::status::Status;
 use twill_core::subnet_env::SubnetEnv;
 
@@ -192,6 +193,14 @@ impl Fabric {
     /// When it does not run.
     pub fn stop_etcd(&mut self) -> Result<()> {
         self.etcd.take().context("etcd does not run")?.kill()
+    }
+
+    /// Sends etcd a signal: SIGSTOP is an etcd that hears and does not answer.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal_etcd(&self, signal: Signal) -> Result<()> {
+        self.etcd.as_ref().context("etcd does not run")?.signal(signal)
     }
 
     /// Writes the network's configuration; one that is there is replaced.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
+use twill_core::doctor::{Finding, Verdict};
 use twill_integration::fabric::{Backend, Fabric, SUBNET_FILE};
 use twill_integration::{Daemon, Snapshot, may_build_labs, wait_until};
 
@@ -45,6 +46,37 @@ fn agents_survive_etcd_going_away_and_coming_back() -> Result<()> {
     fabric.meet(2)?;
     let changes = before.changes(&Snapshot::of_network(fabric.node(1))?);
     ensure!(changes.is_empty(), "it is not as before: {changes:?}");
+    fabric.finish()
+}
+
+/// An etcd that is there and slow is another thing than one that is not there.
+#[test]
+fn a_doctor_names_an_etcd_that_hears_and_does_not_answer() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let fabric = Fabric::with_agents(1, Backend::Vxlan)?;
+    let host = fabric.node(1);
+    let found = |check: &str| -> Result<Finding> {
+        let doctor = host.run(["twillctl", "--timeout", "3", "doctor", "-o", "json"])?;
+        let all: Vec<Finding> = serde_json::from_str(&doctor.stdout).context(doctor.stderr)?;
+        all.into_iter().find(|one| one.check == check).with_context(|| format!("no {check}"))
+    };
+    let well = found("etcd")?;
+    ensure!(well.verdict != Verdict::Fail && well.what.contains(" ms"), "{well:?}");
+    // Who keeps the clock of this machine is not the test's business.
+    let clock = found("clock")?;
+    let kept = clock.what.starts_with("a server of time keeps");
+    ensure!((clock.verdict == Verdict::Ok) == kept, "{clock:?}");
+    ensure!((clock.verdict == Verdict::Warn) == clock.hint.is_some(), "{clock:?}");
+
+    fabric.signal_etcd(Signal::SIGSTOP)?;
+    let mute = found("etcd")?;
+    ensure!(mute.verdict == Verdict::Fail && mute.hint.is_some(), "{mute:?}");
+    ensure!(mute.what.contains("in etcd at http") && mute.what.contains("no answer"), "{mute:?}");
+    fabric.signal_etcd(Signal::SIGCONT)?;
+    let again = || found("etcd").is_ok_and(|etcd| etcd.verdict == Verdict::Ok);
+    wait_until("etcd answers at once", LIMIT, again)?;
     fabric.finish()
 }
 

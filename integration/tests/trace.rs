@@ -1,11 +1,17 @@
 //! `twillctl trace` between containers of two hosts: whole, and broken in one place after the other.
 
+use std::fs;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use twill_integration::container::Endpoint;
 use twill_integration::fabric::{Backend, Fabric};
-use twill_integration::{Host, may_build_labs};
+use twill_integration::{Host, may_build_labs, wait_until};
+
+/// What a busy machine may need for something that takes milliseconds on an idle one.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a host's own rules may do beside ours.
 const STRANGER: &str = "nft 'add table inet mine; add chain inet mine forward { type filter hook \
@@ -99,6 +105,34 @@ fn a_trace_over_udp() -> Result<()> {
     }
     traced(one, &here, "192.0.2.1")?.refuses(4, "is not in the overlay network")?;
     traced(one, "nobody", &there)?.refuses(4, "no container of this host is called nobody")?;
+    web.remove_pod()?;
+    other.remove_pod()?;
+    fabric.finish()
+}
+
+#[test]
+fn a_trace_names_a_route_that_is_missing_where_there_is_no_tunnel() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = listening(Backend::HostGw)?;
+    let (one, two) = (fabric.node(1).clone(), fabric.node(2).clone());
+    let (web, other) = (Endpoint::pod(&one, "web")?, Endpoint::pod(&two, "other")?);
+    let (here, there) = (web.address.to_string(), other.address.to_string());
+    traced(&one, &here, &there)?.is(0, "whole")?;
+    let block = fabric.subnet(2)?.subnet;
+    let picture = one.path("/var/lib/twill/agent/picture");
+    let drawn =
+        || fs::read_to_string(&picture).is_ok_and(|it| it.contains(&block.base().to_string()));
+    wait_until("node1 has a picture of node2", LIMIT, drawn)?;
+    // Without its agent nothing is mended.
+    fabric.stop_agent(1, Signal::SIGKILL)?;
+    one.ok(["ip", "route", "del", &block.to_string()])?;
+    let missing = format!("broken at route on node1: the route {block} via 192.168.140.23");
+    traced(&one, &here, &there)?.is(6, &missing)?;
+    fabric.start_agent(1)?;
+    fabric.knows(1, 1)?;
+    traced(&one, &here, &there)?.is(0, "whole")?;
     web.remove_pod()?;
     other.remove_pod()?;
     fabric.finish()
