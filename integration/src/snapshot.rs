@@ -149,7 +149,9 @@ fn is_a_look(host: &Host, process: &Path) -> bool {
     let name = |place: &Path| fs::read_to_string(place.join("comm")).unwrap_or_default();
     let (stat, own) = (fs::read_to_string(process.join("stat")).unwrap_or_default(), name(process));
     let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
-    let tool = ["iptables", "ip6tables", "nft", "xtables"].iter().any(|it| own.starts_with(it));
+    // A child that has not become the tool yet is called as its parent.
+    let tools = ["iptables", "ip6tables", "nft", "xtables", "twilld"];
+    let tool = tools.iter().any(|it| own.starts_with(it));
     tool && parent.is_some_and(|parent| name(&host.path("/proc").join(parent)).trim() == "twilld")
 }
 
