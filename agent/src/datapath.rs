@@ -23,7 +23,7 @@ use twill_tunnel::{Counters, Device, Endpoint, Tunnel, check_port};
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
 use crate::setup::Half;
-use shortcut::{Place, Tried};
+use shortcut::{Place, Tried, Trouble};
 
 /// What carries packets between this host and the others. Dropping it stops the threads of `udp`
 /// and leaves the devices.
@@ -38,6 +38,8 @@ pub(crate) struct DataPaths {
     ends: Ends,
     /// Those of `udp` that were served; none are known before the first look.
     ports: Option<BTreeSet<u16>>,
+    /// Of taking the shortcut away of those that are served no more.
+    trouble: Trouble,
     /// Had a setting of the kernel to be switched since somebody asked?
     switched: bool,
 }
@@ -97,7 +99,9 @@ impl DataPaths {
             setup.serving.all().map(|served| (served.backend.way(), served)).collect();
         self.take_away_all_but(&served, kernel).await?;
         if setup.family() == Family::V4 {
-            self.forget_all_but(&served, kernel).await?;
+            // Rows of peers do not wait for it.
+            let forgotten = self.forget_all_but(&served, kernel).await;
+            self.trouble.tell(forgotten);
         }
         self.make_room(&served, (kernel, setup)).await?;
         let current = setup.serving.current().backend.way();
@@ -220,7 +224,7 @@ impl DataPaths {
             self.paths.entry(way).or_insert(path).index = index;
         }
         if let Some(path) = self.paths.get_mut(&way) {
-            path.shorten(kernel, setup).await?;
+            path.shorten(kernel, setup).await;
         }
         self.ensure_settings(spec.name(), setup.family())
     }
@@ -311,10 +315,10 @@ impl Path {
         true
     }
 
-    async fn shorten(&mut self, kernel: &Kernel, setup: &Half) -> Result<(), Failure> {
-        let Some((endpoint, tunnel)) = &self.tunnel else { return Ok(()) };
+    async fn shorten(&mut self, kernel: &Kernel, setup: &Half) {
+        let Some((endpoint, tunnel)) = &self.tunnel else { return };
         let place = Place { device: (&self.name, self.index), endpoint, tunnel };
-        self.shortcut.ensure(place, (kernel, setup)).await
+        self.shortcut.ensure(place, (kernel, setup)).await;
     }
 }
 

@@ -141,6 +141,8 @@ fn what_an_earlier_agent_left_elsewhere_goes_and_no_more() -> Result<()> {
     fabric.stop_agent(1, Signal::SIGKILL)?;
     // As on an uplink that it had before: ours by handle and priority, beside others.
     host.sh("ip link add former type veth peer name former1; tc qdisc add dev former clsact")?;
+    // One that takes none of ours, which is no reason to do nothing else.
+    host.sh("tc qdisc add dev former1 ingress_block 7 clsact")?;
     for (handle, place) in [(OURS, "ingress"), (OURS, "egress"), ("0x1", "ingress")] {
         plant(&host, handle, &format!("former {place}"))?;
     }
@@ -189,6 +191,29 @@ fn a_clean_up_takes_its_programs_and_nobody_elses() -> Result<()> {
     ensure!(host.run(["ip", "link", "show", "flannel0-lift"])?.code != 0);
     let said = host.ok(["twilld", "cleanup", "--yes"])?;
     ensure!(said.contains("nothing of Twill"), "{said}");
+    fabric.finish()
+}
+
+#[test]
+fn an_uplink_that_takes_none_is_no_reason_to_stand_still() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let host = fabric.node(1).clone();
+    fabric.stop_agent(1, Signal::SIGTERM)?;
+    host.sh("tc qdisc delete dev eth0 clsact; tc qdisc add dev eth0 ingress_block 7 clsact")?;
+    fabric.start_agent(1)?;
+    wait_until("it says so", LIMIT, || {
+        fabric.agent(1).is_ok_and(|agent| agent.transcript().contains("no shortcut for udp"))
+    })?;
+    // Rows of peers that come later.
+    fabric.stop_agent(2, Signal::SIGTERM)?;
+    fabric.start_agent(2)?;
+    let [near, far] = pods(&fabric)?;
+    flow::transfer(&near, &far, 1 << 20)?;
+    flow::transfer(&far, &near, 1 << 20)?;
+    ensure!(programs(&host)? == 0, "nothing of it is left");
     fabric.finish()
 }
 

@@ -32,6 +32,7 @@
 #define ECN 3
 #define MOST_PEERS 65536
 #define LONGEST 65535 /* with all headers */
+#define LONGEST_PLAIN 16000 /* of one packet: the kernel makes none longer that is a whole one before */
 /* How long a peer's packets keep to a slower way, lest one overtakes those before. */
 #define AFTER_TRAIN 1000000000ULL
 #define AFTER_SUPER_PACKET 20000000ULL
@@ -227,7 +228,8 @@ int twill_leave(struct __sk_buff *skb)
 		headers += tcp->doff * 4;
 		longest = headers + gso;
 	}
-	if (!is_common(ip->protocol) || longest > mtu || len > LONGEST - sizeof(struct outer) || !is_protected(ip, udp))
+	if (!is_common(ip->protocol) || longest > mtu || len > (gso ? LONGEST - sizeof(struct outer) : LONGEST_PLAIN) ||
+	    !is_protected(ip, udp))
 		return TC_ACT_UNSPEC;
 	struct owner *owner = owner_of(ip->daddr);
 	if (!owner || !owner->takes_unfinished)
@@ -274,6 +276,9 @@ int twill_leave(struct __sk_buff *skb)
 	replace(ip, hops, *hops - bpf_htons(0x0100));
 
 	count_packets(SENT, len, headers, gso);
+	/* As one that user space sends: marks of rules of the host would choose it another way than was looked up. */
+	skb->mark = 0;
+	skb->priority = 0;
 	/* One whose address is not known yet has the packet wait, and that takes a route of its own. */
 	if (found == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(uplink, NULL, 0, 0);
@@ -315,16 +320,16 @@ static __always_inline int tell_congestion(struct iphdr *ip, __u8 outside)
 SEC("classifier")
 int twill_enter(struct __sk_buff *skb)
 {
-	const __u32 headers = ETH_HLEN + sizeof(struct outer) + sizeof(struct iphdr) + sizeof(struct udphdr);
+	const __u32 around = ETH_HLEN + sizeof(struct outer), headers = around + sizeof(struct iphdr);
+	__u32 inside = sizeof(struct iphdr);
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != 0 /* to us */ || skb->vlan_present)
 		return TC_ACT_UNSPEC;
-	if (!reach(skb, headers))
+	if (!reach(skb, around))
 		return TC_ACT_UNSPEC;
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct outer *outer = data + ETH_HLEN;
-	struct iphdr *ip = (void *)(outer + 1);
-	if ((void *)(ip + 1) > end)
+	if ((void *)(outer + 1) > end)
 		return TC_ACT_UNSPEC;
 	if (*(__u8 *)&outer->ip != PLAIN_HEADER || outer->ip.protocol != IPPROTO_UDP || outer->udp.dest != port ||
 	    outer->ip.daddr != underlay || outer->ip.frag_off & FRAGMENT)
@@ -335,6 +340,18 @@ int twill_enter(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	__u64 now = bpf_ktime_get_ns();
 	if (!is_led(now))
+		return TC_ACT_UNSPEC;
+	/* A train that is too short for this is user space's, but it is a train. */
+	if (gso ? !reach(skb, headers + sizeof(struct tcphdr)) : !reach(skb, headers + sizeof(struct udphdr))) {
+		if (gso)
+			host->train = now;
+		return TC_ACT_UNSPEC;
+	}
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	outer = data + ETH_HLEN;
+	struct iphdr *ip = (void *)(outer + 1);
+	if ((void *)(ip + 1) > end)
 		return TC_ACT_UNSPEC;
 
 	/* Whole, and one packet: joined datagrams of user space are as long as all of them. */
@@ -356,6 +373,12 @@ int twill_enter(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (!is_common(ip->protocol) || !is_protected(ip, udp) || !belongs(ip, from))
 		return TC_ACT_UNSPEC;
+	if (gso) {
+		struct tcphdr *tcp = (void *)(ip + 1);
+		if ((void *)(tcp + 1) > end)
+			return TC_ACT_UNSPEC;
+		inside += tcp->doff * 4;
+	}
 	/* Who comes in where no way leads back to him is the kernel's to judge (rp_filter). */
 	if (now - host->way >= WAY_HOLDS) {
 		struct bpf_fib_lookup way;
@@ -370,7 +393,8 @@ int twill_enter(struct __sk_buff *skb)
 	/* Kernels keep the mark of a tunnel's super-packet on what bpf_skb_adjust_room took out of one, and cut it in
 	 * software at the next bridge. A device of a tunnel takes the mark off; it may sit at any port, because it
 	 * gets its packets by hand. Those that follow go the same way, so that none overtakes another. */
-	if (lift_port && ip->protocol == IPPROTO_TCP && (gso || now - host->super_packet < AFTER_SUPER_PACKET)) {
+	if (lift_port && ip->protocol == IPPROTO_TCP &&
+	    (gso || (len <= LONGEST_PLAIN && now - host->super_packet < AFTER_SUPER_PACKET))) {
 		struct bpf_sock_tuple tuple = { .ipv4 = {
 			.saddr = from, .daddr = underlay, .sport = port, .dport = lift_port } };
 		struct bpf_sock *sock = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
@@ -426,7 +450,8 @@ int twill_enter(struct __sk_buff *skb)
 directly:
 	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(*outer), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return TC_ACT_UNSPEC;
-	count_packets(RECEIVED, len, sizeof(*ip) + sizeof(struct tcphdr), gso);
+	skb->mark = 0;
+	count_packets(RECEIVED, len, inside, gso);
 	return bpf_redirect(device, BPF_F_INGRESS);
 }
 
@@ -450,6 +475,7 @@ int twill_lift(struct __sk_buff *skb)
 	    !belongs(ip, bpf_htonl(key.remote_ipv4)))
 		goto lost;
 	skb->priority = 0;
+	skb->mark = 0;
 	count_packets(RECEIVED, skb->len, sizeof(*ip) + tcp->doff * 4, skb->gso_size);
 	return bpf_redirect(device, BPF_F_INGRESS);
 lost:

@@ -308,11 +308,24 @@ fn tc(words: &str) -> String {
     run("tc", words)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test's own view of the kernel")]
+fn tc_with(words: &str, more: &[&str]) -> String {
+    run_with("tc", words.split(' ').chain(more.iter().copied()))
+}
+
+fn nft(words: &str) -> String {
+    run("nft", words)
+}
+
 fn run(program: &str, words: &str) -> String {
-    let output = Command::new(program).args(words.split(' ')).output().expect("iproute2");
+    run_with(program, words.split(' '))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own view of the kernel")]
+fn run_with<'a>(program: &str, words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.collect();
+    let output = Command::new(program).args(&words).output().expect("a tool of the network's");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{program} {words}: {text}");
+    assert!(output.status.success(), "{program} {words:?}: {text}");
     text
 }
 

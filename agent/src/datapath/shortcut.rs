@@ -28,7 +28,12 @@ pub(super) struct Tried {
     state: State,
     /// When a lift could not be had.
     liftless: Option<Instant>,
+    trouble: Trouble,
 }
+
+/// What could not be done the last time, so that it is told once.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Option<String>);
 
 #[derive(Debug, Default)]
 enum State {
@@ -58,16 +63,24 @@ pub(super) struct Place<'a> {
 }
 
 impl Tried {
-    /// Sees to it that packets take the shortcut if they can; that they cannot is no failure.
-    pub(super) async fn ensure(
+    /// Sees to it that packets take the shortcut if they can; that they cannot is no failure, and holds up nothing
+    /// else. What could not be done is tried again with the next look.
+    pub(super) async fn ensure(&mut self, place: Place<'_>, around: (&Kernel, &Half)) {
+        // One of IPv6 has the same port as the one beside it, and never had programs.
+        if place.endpoint.underlay.is_ipv4() {
+            let done = self.look(place, around).await;
+            if done.is_err() {
+                self.state = State::Unknown;
+            }
+            self.trouble.tell(done);
+        }
+    }
+
+    async fn look(
         &mut self,
         place: Place<'_>,
         (kernel, setup): (&Kernel, &Half),
     ) -> Result<(), Failure> {
-        // One of IPv6 has the same port as the one beside it, and never had programs.
-        if !place.endpoint.underlay.is_ipv4() {
-            return Ok(());
-        }
         let mut ground = ground(place.device, setup);
         if let Some(obstacle) = obstacle(kernel, (setup, &ground)).await? {
             return self.leave(place, kernel, (ground, obstacle)).await;
@@ -96,15 +109,10 @@ impl Tried {
         (ground, changed): (Ground, bool),
     ) -> Result<(), Failure> {
         let device = place.device.0;
+        let mut done = Ok(());
         if !matches!(&self.state, State::Led(before) if *before == ground) {
-            let lift = ground.lift.as_ref().map(|lift| lift.name.as_str());
-            // An earlier process may have had another uplink.
-            let keep = [&ground.device.name, &ground.uplink.name].map(String::as_str);
-            let keep: Vec<&str> = keep.into_iter().chain(lift).collect();
-            kernel.drop_programs(place.endpoint.port, &keep).await?;
-            if lift.is_none() {
-                drop_lift(kernel, device).await?;
-            }
+            done = clear_around(kernel, (place, &ground)).await;
+            let lift = ground.lift.as_ref().map(|lift| &lift.name);
             tracing::info!(device, lift, "the kernel carries what is ordinary");
         } else if changed {
             tracing::info!(device, "somebody took the shortcut away, it is back");
@@ -115,10 +123,10 @@ impl Tried {
         {
             tracing::debug!(%error, "streams are not lifted");
             (self.state, self.liftless) = (State::Unknown, Some(Instant::now()));
-            return drop_lift(kernel, device).await;
+            return done.and(drop_lift(kernel, device).await);
         }
         self.state = State::Led(ground);
-        Ok(())
+        done
     }
 
     async fn leave(
@@ -180,6 +188,18 @@ async fn obstacle(
     })
 }
 
+impl Trouble {
+    pub(super) fn tell(&mut self, done: Result<(), Failure>) {
+        let text = done.err().map(|failure| failure.line());
+        if self.0 != text
+            && let Some(text) = &text
+        {
+            tracing::warn!("something is left of a shortcut of udp: {text}");
+        }
+        self.0 = text;
+    }
+}
+
 impl Obstacle {
     fn tell(&self, device: &str) {
         match self {
@@ -202,6 +222,21 @@ impl fmt::Display for Obstacle {
             Self::Refused(why) => write!(f, "{begin} {why}"),
         }
     }
+}
+
+/// Takes away what an earlier process put in elsewhere: it may have had another uplink, or a lift.
+async fn clear_around(
+    kernel: &Kernel,
+    (place, ground): (Place<'_>, &Ground),
+) -> Result<(), Failure> {
+    let lift = ground.lift.as_ref().map(|lift| lift.name.as_str());
+    let keep = [&ground.device.name, &ground.uplink.name].map(String::as_str);
+    let keep: Vec<&str> = keep.into_iter().chain(lift).collect();
+    let dropped = kernel.drop_programs(place.endpoint.port, &keep).await.map_err(Failure::from);
+    if lift.is_none() {
+        return dropped.and(drop_lift(kernel, place.device.0).await);
+    }
+    dropped
 }
 
 /// Takes away what an earlier process put in for the tunnel of this port, wherever it is; nothing while a

@@ -48,9 +48,9 @@ impl Kernel {
         let names = self.names().await?;
         let listed = self.converse(move |kernel| {
             let mut programs = Vec::new();
-            for index in with_filters(kernel)? {
+            for (index, places) in with_filters(kernel)? {
                 let Some(name) = names.get(&index) else { continue };
-                for place in [Place::Entrance, Place::Exit] {
+                for place in places.iter().copied() {
                     let request = Message::GetTrafficFilter(at(index, place));
                     // The interface may be gone by now.
                     let rows = kernel.dump(&request).unwrap_or_default();
@@ -85,22 +85,25 @@ impl Kernel {
         let filtered = self.converse(with_filters).await;
         let filtered =
             filtered.map_err(|source| Error::List { table: "queueing disciplines", source })?;
-        let known = filtered.into_iter().filter(|index| names.contains_key(index));
-        let each = known
-            .flat_map(|index| [Place::Entrance, Place::Exit].map(|place| (index, place, port)));
+        let known = filtered.into_iter().filter(|(index, _places)| names.contains_key(index));
+        // Also where a list cannot be read that has others in it.
+        let each =
+            known.flat_map(|(index, places)| places.iter().map(move |place| (index, *place, port)));
         self.drop_each(each.collect()).await
     }
 
+    /// Goes on after an error: less is left then.
     async fn drop_each(&self, programs: Vec<(i32, Place, u16)>) -> Result<(), Error> {
         let dropped = self.converse(move |kernel| {
+            let mut dropped = Ok(());
             for batch in programs.chunks(BATCH) {
                 let requests =
                     batch.iter().map(|program| (Message::DelTrafficFilter(filter(*program)), 0));
                 for answer in kernel.ask(requests)? {
-                    absent_is_well(answer.map(drop))?;
+                    dropped = dropped.and(absent_is_well(answer.map(drop)));
                 }
             }
-            Ok(())
+            dropped
         });
         dropped.await.map_err(|source| Error::DropProgram { source })
     }
@@ -111,19 +114,34 @@ impl Kernel {
     }
 }
 
-/// The interfaces that filters can be at.
-fn with_filters(kernel: &mut Conversation) -> io::Result<Vec<i32>> {
-    let rows = kernel.dump(&Message::GetQueueDiscipline(TcMessage::default()))?;
-    let is_place = |part: &TcAttribute| matches!(part, TcAttribute::Kind(kind) if kind == "clsact");
-    Ok(rows
-        .iter()
-        .filter_map(|row| match row {
-            Message::NewQueueDiscipline(row) if row.attributes.iter().any(is_place) => {
-                Some(row.header.index)
-            }
-            _other => None,
-        })
-        .collect())
+/// The interfaces that filters can be at, and where.
+fn with_filters(kernel: &mut Conversation) -> io::Result<Vec<(i32, &'static [Place])>> {
+    let rows = kernel.dump(&Message::GetQueueDiscipline(TcMessage::default()));
+    let rows = none_is_well(rows)?;
+    let places = rows.iter().filter_map(|row| match row {
+        Message::NewQueueDiscipline(row) => {
+            Some((row.header.index, row.attributes.iter().find_map(places)?))
+        }
+        _other => None,
+    });
+    Ok(places.collect())
+}
+
+/// A kernel that was built without traffic control (`CONFIG_NET_SCHED`) has nothing of it.
+fn none_is_well(rows: io::Result<Vec<Message>>) -> io::Result<Vec<Message>> {
+    match rows {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
+        rows => rows,
+    }
+}
+
+/// Those that a queueing discipline makes. `ingress` has one, under whichever name it is asked for.
+fn places(part: &TcAttribute) -> Option<&'static [Place]> {
+    match part {
+        TcAttribute::Kind(kind) if kind == "clsact" => Some(&[Place::Entrance, Place::Exit]),
+        TcAttribute::Kind(kind) if kind == "ingress" => Some(&[Place::Entrance]),
+        _other => None,
+    }
 }
 
 fn at(index: i32, place: Place) -> TcMessage {
@@ -153,6 +171,8 @@ fn ours(row: &Message, interface: &str, place: Place) -> Option<Program> {
     let TcHandle { major, minor: port } = row.header.handle;
     let marked = major == MARK && row.header.info >> 16 == u32::from(PRIORITY);
     let index = row.header.index;
+    // A row of what several interfaces share is at none of them.
+    let marked = marked && index >= 0;
     (marked && row.attributes.iter().any(is_program)).then(|| Program {
         interface: interface.to_owned(),
         port,
@@ -161,11 +181,15 @@ fn ours(row: &Message, interface: &str, place: Place) -> Option<Program> {
     })
 }
 
-/// No such filter, none of that priority or kind, no place for filters, no interface.
+/// No such filter, none of that priority or kind, no place for filters, no interface; or a place that several
+/// interfaces share (`ingress_block`), which takes none of ours.
 fn absent_is_well(answer: io::Result<()>) -> io::Result<()> {
     match answer {
         Err(error)
-            if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) =>
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::EINVAL | libc::ENODEV | libc::EOPNOTSUPP)
+            ) =>
         {
             Ok(())
         }
@@ -180,5 +204,26 @@ impl fmt::Display for Program {
             Place::Exit => "exit",
         };
         write!(f, "program at the {place} of {} for port {}", self.interface, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_traffic_control_has_no_programs() {
+        let failed = |errno| Err(io::Error::from_raw_os_error(errno));
+        assert_eq!(none_is_well(failed(libc::EOPNOTSUPP)).unwrap(), []);
+        assert!(none_is_well(failed(libc::EPERM)).is_err(), "another error says nothing");
+    }
+
+    #[test]
+    fn what_takes_none_of_ours_has_none() {
+        for (errno, well) in [(libc::EOPNOTSUPP, true), (libc::ENOENT, true), (libc::EPERM, false)]
+        {
+            let answer = absent_is_well(Err(io::Error::from_raw_os_error(errno)));
+            assert_eq!(answer.is_ok(), well, "{errno}");
+        }
     }
 }

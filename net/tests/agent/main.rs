@@ -11,6 +11,7 @@ mod firewall;
 mod host;
 mod many;
 mod path;
+mod programs;
 mod sizes;
 mod tables;
 mod turn;

@@ -14,7 +14,10 @@ use std::os::fd::AsRawFd as _;
 use twill_tunnel::shortcut::{Ground, Refused};
 use twill_tunnel::{Counters, Device, Event, Tunnel};
 
-use super::{ECHO, LIMIT, PORT, endpoint, full_size_datagrams_come_back, ground, ip, shorten, tc};
+use super::{
+    ECHO, LIMIT, PORT, bytes_come_back_over_tcp, endpoint, full_size_datagrams_come_back, ground,
+    ip, nft, shorten, tc, tc_with,
+};
 
 const FEW: u64 = 20;
 const LIFT_PORT: u16 = 40000;
@@ -30,6 +33,7 @@ pub(super) fn all(tunnel: &Tunnel) {
     a_way_by_ipv6_is_no_shortcut(&counters);
     what_comes_another_way_is_the_kernels_to_judge(&counters);
     nobody_else_is_lifted();
+    marks_of_the_host_stay_outside(&counters);
     there_is_one_to_a_port();
     counts_never_fall(tunnel);
     what_is_left_is_taken_out(tunnel);
@@ -103,6 +107,34 @@ fn nobody_else_is_lifted() {
         raw(&forged, [192, 0, 2, 1]);
         assert!(victim.recv(&mut [0; 10]).is_err(), "it was let in");
     }
+}
+
+/// As with user space, which marks nothing: who marks what comes in by the uplink, or leaves by the device, means
+/// the datagrams, or the packets.
+fn marks_of_the_host_stay_outside(counters: &Counters) {
+    nft("add table netdev marks");
+    nft("add chain netdev marks leave { type filter hook egress device flannel0 priority 0; }");
+    nft("add rule netdev marks leave meta mark set 1");
+    nft("add table ip marks");
+    nft("add chain ip marks enter { type filter hook prerouting priority mangle; }");
+    nft("add rule ip marks enter iifname u0 meta mark set 1");
+    // What is marked is lost: at the uplink, and on its way to the container.
+    let lost = "4,32 0 0 4294963220,21 0 1 1,6 0 0 2,6 0 0 4294967295,";
+    let filter = "filter add dev u0 egress pref 1 protocol all bpf bytecode";
+    tc_with(filter, &[lost, "da"]);
+    ip("rule add pref 100 lookup local");
+    ip("rule delete pref 0");
+    ip("rule add pref 50 fwmark 1 to 10.5.1.1 blackhole");
+    assert!(taken(counters, echoes) >= FEW, "they come in, and leave");
+    let lifted = received("flannel0-lift");
+    bytes_come_back_over_tcp();
+    assert!(received("flannel0-lift") > lifted, "super-packets too");
+    ip("rule delete pref 50");
+    ip("rule add pref 0 lookup local");
+    ip("rule delete pref 100");
+    tc("filter delete dev u0 egress pref 1");
+    nft("delete table ip marks");
+    nft("delete table netdev marks");
 }
 
 fn there_is_one_to_a_port() {
