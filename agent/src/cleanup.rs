@@ -22,6 +22,7 @@ use twill_net::capabilities::Capabilities;
 use twill_net::firewall::Programs;
 use twill_net::kernel::{MarkedRoute, Program, lifts_for};
 use twill_net::ports::{Writer, is_ipv6_there};
+use twill_tunnel::shortcut::Claim;
 
 use crate::departed;
 use crate::failure::{self, Failure};
@@ -198,6 +199,7 @@ fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
     if !cleanup.keep_state {
         files.extend(STATE.map(|name| cleanup.files.state_dir.join(name)));
     }
+    files.extend(Claim::files().unwrap_or_default());
     let halves: Vec<PathBuf> = files.iter().filter_map(|file| temporary(file).ok()).collect();
     files.extend(halves);
     files.retain(|file| fs::symlink_metadata(file).is_ok());

@@ -122,8 +122,9 @@ fn what_has_to_be_encrypted_takes_no_shortcut() -> Result<()> {
     let policy = "src 198.51.100.0/24 dst 203.0.113.0/24 dir out";
     host.sh(&format!("ip xfrm policy add {policy} action block"))?;
     wait_until("the programs are gone", LIMIT, || programs(&host).is_ok_and(|count| count == 0))?;
-    let said = fabric.agent(1)?.transcript();
-    ensure!(said.contains("policies of IPsec"), "{said}");
+    wait_until("it says why", LIMIT, || {
+        fabric.agent(1).is_ok_and(|agent| agent.transcript().contains("policies of IPsec"))
+    })?;
     flow::transfer(&near, &far, 1 << 20)?;
     host.sh(&format!("ip xfrm policy delete {policy}"))?;
     wait_until("the programs are back", LIMIT, || programs(&host).is_ok_and(|count| count == 3))?;

@@ -48,7 +48,6 @@ const volatile __u32 mtu = 0;
 const volatile __u32 own_base = 0;
 const volatile __u32 own_mask = 0;
 const volatile __u32 shown_class = 0; /* which bits of an inner type of service the outer one shows */
-const volatile __u32 lift_port = 0;   /* 0: there is no lift */
 const volatile __u32 lift_network = 0; /* what only those who put these programs in know */
 const volatile __u32 lift_secret = 0;
 
@@ -92,6 +91,14 @@ struct {
 	__type(value, __u64);
 } until SEC(".maps");
 
+/* The port of the lift, in the order of the wire. 0 while there is none that is up: anybody could have the port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} lift_port SEC(".maps");
+
 enum number { SENT, SENT_BYTES, RECEIVED, RECEIVED_BYTES, LOST, NUMBERS };
 
 struct {
@@ -127,6 +134,13 @@ static __always_inline int is_led(__u64 now)
 	__u32 only = 0;
 	__u64 *moment = bpf_map_lookup_elem(&until, &only);
 	return moment && now < *moment;
+}
+
+/* 0 if nothing may be lifted. */
+static __always_inline __u32 port_of_lift(void)
+{
+	__u32 only = 0, *port = bpf_map_lookup_elem(&lift_port, &only);
+	return port ? *port : 0;
 }
 
 /* A super-packet with `gso` bytes of payload behind each header is several packets. */
@@ -393,10 +407,11 @@ int twill_enter(struct __sk_buff *skb)
 	/* Kernels keep the mark of a tunnel's super-packet on what bpf_skb_adjust_room took out of one, and cut it in
 	 * software at the next bridge. A device of a tunnel takes the mark off; it may sit at any port, because it
 	 * gets its packets by hand. Those that follow go the same way, so that none overtakes another. */
-	if (lift_port && ip->protocol == IPPROTO_TCP &&
+	__u32 to_lift = port_of_lift();
+	if (to_lift && ip->protocol == IPPROTO_TCP &&
 	    (gso || (len <= LONGEST_PLAIN && now - host->super_packet < AFTER_SUPER_PACKET))) {
 		struct bpf_sock_tuple tuple = { .ipv4 = {
-			.saddr = from, .daddr = underlay, .sport = port, .dport = lift_port } };
+			.saddr = from, .daddr = underlay, .sport = port, .dport = to_lift } };
 		struct bpf_sock *sock = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 		if (!sock)
 			goto directly;

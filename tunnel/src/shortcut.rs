@@ -33,6 +33,8 @@ pub const LEAD: Duration = Duration::from_mins(15);
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shortcut.o"));
 
+const LIFT_PORT: &str = "lift_port";
+
 /// Between which interfaces the shortcut leads.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ground {
@@ -123,6 +125,7 @@ pub(crate) struct Shortcut {
     table: Table,
     tally: Arc<Tally>,
     until: Array<MapData, u64>,
+    lift_port: Array<MapData, u32>,
     hooks: Vec<Hook>,
 }
 
@@ -148,8 +151,6 @@ impl Shortcut {
             return Err(Refused::Family);
         };
         let word = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
-        let on_the_wire = |port: u16| u32::from(port.to_be());
-        let lift_port = ground.lift.as_ref().map_or(0, |lift| on_the_wire(lift.port));
         // Others than any that a type of service gives, and than none.
         let [network, secret] =
             [(rand::random::<u32>() >> 8).max(1), rand::random::<u32>() | 1 << 31];
@@ -162,7 +163,6 @@ impl Shortcut {
             ("own_base", word(base)),
             ("own_mask", word(mask)),
             ("shown_class", u32::from(endpoint.marks.outside(0xff))),
-            ("lift_port", lift_port),
             ("lift_network", network),
             ("lift_secret", secret),
         ];
@@ -174,12 +174,14 @@ impl Shortcut {
         let mut programs = loader.load(OBJECT).map_err(|error| refused(error.into()))?;
         let numbers = table::map(&mut programs, "numbers")?;
         let until = table::map(&mut programs, "until")?;
+        let lift_port = table::map(&mut programs, LIFT_PORT)?;
         let table = Table::of(&mut programs)?;
         let mut hooks = Hook::all(&ground, endpoint.port);
         for hook in &mut hooks {
             hook.load(&mut programs)?;
         }
-        Ok(Self { ground, programs, table, tally: Arc::new(Tally(numbers)), until, hooks })
+        let tally = Arc::new(Tally(numbers));
+        Ok(Self { ground, programs, table, tally, until, lift_port, hooks })
     }
 
     /// Says that somebody is here, and puts in what is not; tells whether anything was not.
@@ -196,6 +198,22 @@ impl Shortcut {
             any |= hook.ensure(&mut self.programs)?;
         }
         Ok(any)
+    }
+
+    /// Has super-packets come in by the lift, which is up.
+    pub(crate) fn open_lift(&mut self) -> Result<(), Refused> {
+        let port = self.ground.lift.as_ref().map_or(0, |lift| on_the_wire(lift.port));
+        self.lift_to(port)
+    }
+
+    /// Has none come in by it.
+    pub(crate) fn shut_lift(&mut self) -> Result<(), Refused> {
+        self.lift_to(0)
+    }
+
+    fn lift_to(&mut self, port: u32) -> Result<(), Refused> {
+        let set = self.lift_port.set(0, port, 0);
+        set.map_err(|error| Refused::Table { name: LIFT_PORT, source: error.into() })
     }
 
     /// Takes out what was put in, but for what looks after the lift: that goes with it, and nothing may come by it
@@ -249,6 +267,10 @@ impl Tally {
             });
         Totals { sent, bytes_sent, received, bytes_received, lost }
     }
+}
+
+fn on_the_wire(port: u16) -> u32 {
+    u32::from(port.to_be())
 }
 
 fn base_and_mask(block: Subnet) -> Option<(Ipv4Addr, Ipv4Addr)> {

@@ -166,6 +166,26 @@ impl Tunnel {
         Ok(true)
     }
 
+    /// The lift is up, and its port the lift's alone: from now on super-packets come in by it. Until this is said, and
+    /// after each change of the ground, none do.
+    pub fn open_lift(&self) {
+        self.lift(Shortcut::open_lift);
+    }
+
+    /// The lift may be down, and its port a stranger's.
+    pub fn shut_lift(&self) {
+        self.lift(Shortcut::shut_lift);
+    }
+
+    fn lift(&self, change: impl FnOnce(&mut Shortcut) -> Result<(), Refused>) {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = beside.shortcut.as_mut().map_or(Ok(()), change);
+        if let Err(error) = told {
+            tracing::warn!(device = self.shared.device.name(), %error, "packets take no shortcut");
+            self.leave(&mut beside);
+        }
+    }
+
     /// Has the threads carry all packets again.
     pub fn drop_shortcut(&self) {
         self.leave(&mut self.beside.lock().unwrap_or_else(PoisonError::into_inner));

@@ -100,7 +100,7 @@ fn near([way, theirs]: [Way; 2], far: &Receiver<Word>, tell: &Sender<Word>) {
     let (by_shortcut, _back) = counters.by_shortcut();
     assert_eq!(by_shortcut > 100, way == Way::Shortcut, "{by_shortcut} packets");
     if way == Way::Shortcut {
-        extraordinary::all(&tunnel);
+        extraordinary::all(&tunnel, theirs);
     }
 
     // Stopped: the device stays, with its address and its route, and takes packets to nowhere; but the
@@ -276,7 +276,9 @@ fn subnet(n: u8) -> Subnet {
 
 /// Tells whether anything was to do.
 fn shorten(tunnel: &Tunnel) -> bool {
-    tunnel.ensure_shortcut(&ground(DEVICE, "u0")).expect("the kernel takes the programs")
+    let changed = tunnel.ensure_shortcut(&ground(DEVICE, "u0"));
+    tunnel.open_lift();
+    changed.expect("the kernel takes the programs")
 }
 
 fn ground(device: &str, uplink: &str) -> Ground {
@@ -309,7 +311,8 @@ fn tc(words: &str) -> String {
 }
 
 fn tc_with(words: &str, more: &[&str]) -> String {
-    run_with("tc", words.split(' ').chain(more.iter().copied()))
+    let words: Vec<&str> = words.split(' ').chain(more.iter().copied()).collect();
+    run_with("tc", &words)
 }
 
 fn nft(words: &str) -> String {
@@ -317,13 +320,12 @@ fn nft(words: &str) -> String {
 }
 
 fn run(program: &str, words: &str) -> String {
-    run_with(program, words.split(' '))
+    run_with(program, &words.split(' ').collect::<Vec<_>>())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test's own view of the kernel")]
-fn run_with<'a>(program: &str, words: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<&str> = words.collect();
-    let output = Command::new(program).args(&words).output().expect("a tool of the network's");
+fn run_with(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output().expect("a tool of the network's");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{program} {words:?}: {text}");
     text

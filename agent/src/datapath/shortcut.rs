@@ -117,13 +117,15 @@ impl Tried {
         } else if changed {
             tracing::info!(device, "somebody took the shortcut away, it is back");
         }
-        // Not before somebody looks at what comes in by it.
-        if let Some(lift) = &ground.lift
-            && let Err(error) = kernel.raise_lift(&lift.name).await
-        {
-            tracing::debug!(%error, "streams are not lifted");
-            (self.state, self.liftless) = (State::Unknown, Some(Instant::now()));
-            return done.and(drop_lift(kernel, device).await);
+        // Not before somebody looks at what comes in by it; and nothing goes to its port that is not its own.
+        if let Some(lift) = &ground.lift {
+            if let Err(error) = kernel.raise_lift(&lift.name).await {
+                place.tunnel.shut_lift();
+                tracing::debug!(%error, "streams are not lifted");
+                (self.state, self.liftless) = (State::Unknown, Some(Instant::now()));
+                return done.and(drop_lift(kernel, device).await);
+            }
+            place.tunnel.open_lift();
         }
         self.state = State::Led(ground);
         done

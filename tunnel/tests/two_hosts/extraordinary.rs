@@ -15,14 +15,15 @@ use twill_tunnel::shortcut::{Ground, Refused};
 use twill_tunnel::{Counters, Device, Event, Tunnel};
 
 use super::{
-    ECHO, LIMIT, PORT, bytes_come_back_over_tcp, endpoint, full_size_datagrams_come_back, ground,
-    ip, nft, shorten, tc, tc_with,
+    ECHO, LIMIT, PORT, Way, bytes_come_back_over_tcp, endpoint, full_size_datagrams_come_back,
+    ground, ip, nft, shorten, tc, tc_with,
 };
 
 const FEW: u64 = 20;
 const LIFT_PORT: u16 = 40000;
 
-pub(super) fn all(tunnel: &Tunnel) {
+/// Everything. Where the other host sends by the shortcut, its super-packets come in by the lift.
+pub(super) fn all(tunnel: &Tunnel, theirs: Way) {
     let counters = tunnel.counters();
     assert!(taken(&counters, echoes) >= FEW, "what is ordinary takes it");
     assert_eq!(
@@ -33,7 +34,8 @@ pub(super) fn all(tunnel: &Tunnel) {
     a_way_by_ipv6_is_no_shortcut(&counters);
     what_comes_another_way_is_the_kernels_to_judge(&counters);
     nobody_else_is_lifted();
-    marks_of_the_host_stay_outside(&counters);
+    marks_of_the_host_stay_outside(&counters, theirs);
+    who_has_the_lifts_port_instead_gets_nothing(tunnel, theirs);
     there_is_one_to_a_port();
     counts_never_fall(tunnel);
     what_is_left_is_taken_out(tunnel);
@@ -111,7 +113,7 @@ fn nobody_else_is_lifted() {
 
 /// As with user space, which marks nothing: who marks what comes in by the uplink, or leaves by the device, means
 /// the datagrams, or the packets.
-fn marks_of_the_host_stay_outside(counters: &Counters) {
+fn marks_of_the_host_stay_outside(counters: &Counters, theirs: Way) {
     nft("add table netdev marks");
     nft("add chain netdev marks leave { type filter hook egress device flannel0 priority 0; }");
     nft("add rule netdev marks leave meta mark set 1");
@@ -128,13 +130,33 @@ fn marks_of_the_host_stay_outside(counters: &Counters) {
     assert!(taken(counters, echoes) >= FEW, "they come in, and leave");
     let lifted = received("flannel0-lift");
     bytes_come_back_over_tcp();
-    assert!(received("flannel0-lift") > lifted, "super-packets too");
+    assert_eq!(received("flannel0-lift") > lifted, theirs == Way::Shortcut, "super-packets too");
     ip("rule delete pref 50");
     ip("rule add pref 0 lookup local");
     ip("rule delete pref 100");
     tc("filter delete dev u0 egress pref 1");
     nft("delete table ip marks");
     nft("delete table netdev marks");
+}
+
+/// Somebody took it while the lift was down.
+fn who_has_the_lifts_port_instead_gets_nothing(tunnel: &Tunnel, theirs: Way) {
+    ip("link set flannel0-lift down");
+    let stranger = UdpSocket::bind(("0.0.0.0", LIFT_PORT)).expect("the port is free");
+    stranger.set_nonblocking(true).expect("no waiting");
+    for shut in [Tunnel::drop_shortcut, Tunnel::shut_lift] {
+        shut(tunnel);
+        tunnel.ensure_shortcut(&ground("flannel0", "u0")).expect("it leads");
+        bytes_come_back_over_tcp();
+        assert!(stranger.recv(&mut [0; 10]).is_err(), "what containers say to each other");
+    }
+    drop(stranger);
+    ip("link set flannel0-lift up");
+    tunnel.open_lift();
+    let before = received("flannel0-lift");
+    bytes_come_back_over_tcp();
+    let lifted = received("flannel0-lift") > before;
+    assert_eq!(lifted, theirs == Way::Shortcut, "and by the lift again");
 }
 
 fn there_is_one_to_a_port() {
