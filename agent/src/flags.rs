@@ -156,7 +156,7 @@ pub(crate) struct Udp {
     pub(crate) marks: Shown,
     /// Let the kernel itself carry the ordinary packets of `udp` to and from hosts that run Twill, in the same
     /// format: where it can, or never
-    #[arg(long = "udp-shortcut", value_enum, value_name = "WHETHER", default_value_t = Shortcut::Auto)]
+    #[arg(long = "udp-shortcut", value_enum, value_name = "WHETHER", default_value_t = Shortcut::Off)]
     pub(crate) shortcut: Shortcut,
 }
 

@@ -79,6 +79,7 @@ impl Path {
     /// What its agents are told.
     pub(super) fn options(self) -> &'static [&'static str] {
         match self {
+            Self::Twill => &["--udp-shortcut=auto"],
             Self::TwillUser => &["--udp-shortcut=off"],
             _other => &[],
         }
