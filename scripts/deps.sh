@@ -5,6 +5,7 @@
 #   scripts/deps.sh          everything but the test runner
 #   scripts/deps.sh test     and cargo-nextest, and the Docker to compare with, into the directory named by TOOLS
 #   scripts/deps.sh bench    and what `make bench-control` counts with
+#   scripts/deps.sh rivals   and whom `make bench-runtime` runs beside ours
 #   scripts/deps.sh vm       the test runner, and a machine for `make vm-test`
 #
 # TWILL_DEPS=skip  look for the Rust toolchain only, and trust that the rest is there
@@ -20,6 +21,9 @@ CHECK="shellcheck openssl procps systemd podman skopeo"
 # Counting.
 COUNT=
 if [ "${1:-}" = bench ]; then COUNT=strace; fi
+# Other runtimes; podman is there already, and Docker is unpacked.
+RIVALS=
+if [ "${1:-}" = rivals ]; then RIVALS=crun; fi
 # Another kernel.
 MACHINE=
 if [ "${1:-}" = vm ]; then MACHINE="qemu-system-x86 kmod wireguard-tools"; fi
@@ -148,7 +152,7 @@ install_packages() {
 
 need_packages() {
     # shellcheck disable=SC2086 # the lists are meant to be split
-    set -- $BUILD $RUN $CHECK $COUNT $MACHINE
+    set -- $BUILD $RUN $CHECK $COUNT $RIVALS $MACHINE
     if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
         refuse "this is not Debian, and other package managers are not known here" \
             "install what these Debian packages hold, then set TWILL_DEPS=skip: $*"
@@ -198,10 +202,10 @@ need_docker() {
 cd "$(dirname "$0")/.."
 need_rust
 if [ "${TWILL_DEPS:-}" != skip ]; then need_packages; fi
+TOOLS=${TOOLS:-target/tools}
 case ${1:-} in test | vm)
-    TOOLS=${TOOLS:-target/tools}
     PATH=$TOOLS/bin:$PATH
     need_nextest
-    if [ "${TWILL_DEPS:-}" != skip ]; then need_docker; fi
     ;;
 esac
+case ${1:-} in test | rivals) if [ "${TWILL_DEPS:-}" != skip ]; then need_docker; fi ;; esac

@@ -13,6 +13,7 @@ pub mod container;
 #[expect(dead_code, reason = "each crate uses its part of the deeds")]
 mod deeds;
 mod demo;
+pub mod docker;
 mod enter;
 pub mod etcd;
 pub mod fabric;

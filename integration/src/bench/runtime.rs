@@ -58,7 +58,10 @@ pub(crate) fn run(wanted: &BenchRuntime) -> Result<()> {
     let mut fabric = Fabric::start(1, Backend::Vxlan)?;
     interrupt.ends(fabric.lab().stop()?)?;
     let archive = image::write(fabric.node(1), wanted.load)?;
-    let mut engines = vec![Engine::twill(fabric.node(1)), Engine::twill_alone(fabric.node(1))];
+    let mut engines = vec![
+        Engine::twill(Kind::Twill, fabric.node(1)),
+        Engine::twill(Kind::TwillAlone, fabric.node(1)),
+    ];
     for kind in &wanted.beside {
         match Engine::other(*kind, fabric.add_host()?)? {
             Some(engine) => engines.push(engine),

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::LIMIT;
 use crate::by_hand::say;
 use crate::container::IMAGE_TAR;
+use crate::docker::Docker;
 use crate::host::Host;
 use crate::process::Daemon;
-use crate::wait::wait_until;
 
 /// Whose it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -46,10 +46,14 @@ impl Kind {
 pub(super) struct Engine {
     kind: Kind,
     host: Host,
+    /// With its options.
+    program: Vec<String>,
     /// Ends with it.
     _daemon: Option<Daemon>,
 }
 
+/// That of Debian 12.
+const RELEASE: &str = "20.10.";
 const CRUN: [&str; 2] = ["crun", "--cgroup-manager=cgroupfs"];
 /// Without systemd.
 const PODMAN: [&str; 5] = [
@@ -59,32 +63,37 @@ const PODMAN: [&str; 5] = [
     "--runtime=crun",
     "--log-level=error",
 ];
-const SOCKET: &str = "unix:///run/docker.sock";
-const DOCKER: [&str; 3] = ["docker", "-H", SOCKET];
 
 impl Engine {
-    pub(super) fn twill(host: &Host) -> Self {
-        Self { kind: Kind::Twill, host: host.clone(), _daemon: None }
-    }
-
-    pub(super) fn twill_alone(host: &Host) -> Self {
-        Self { kind: Kind::TwillAlone, host: host.clone(), _daemon: None }
+    pub(super) fn twill(kind: Kind, host: &Host) -> Self {
+        Self { kind, host: host.clone(), program: owned(&["twill"]), _daemon: None }
     }
 
     /// Nothing where it is not installed or does not run.
     pub(super) fn other(kind: Kind, host: Host) -> Result<Option<Self>> {
-        if host.run(["sh", "-c", &format!("command -v {}", kind.name())])?.code != 0 {
-            return Ok(None);
-        }
         // Neither crun nor podman wants to see cgroup2 beside cgroup1, where a machine has both.
         host.sh("umount /sys/fs/cgroup/unified 2>/dev/null || true")?;
-        let daemon = match kind {
-            Kind::Crun => bundle(&host).map(|()| None)?,
-            Kind::Podman => settings(&host).map(|()| None)?,
-            Kind::Docker => Some(daemon(&host)?),
-            Kind::Twill | Kind::TwillAlone => None,
+        let is_there = || host.run(["sh", "-c", &format!("command -v {}", kind.name())]);
+        let (program, daemon) = match kind {
+            Kind::Docker => match Docker::find(RELEASE) {
+                Ok(docker) => (vec![docker.client()], Some(docker.start(&host)?)),
+                Err(why) => {
+                    say(&format!("docker: {why:#}"));
+                    return Ok(None);
+                }
+            },
+            _installed if is_there()?.code != 0 => return Ok(None),
+            Kind::Podman => {
+                settings(&host)?;
+                (owned(&PODMAN), None)
+            }
+            Kind::Crun => {
+                bundle(&host)?;
+                (owned(&CRUN), None)
+            }
+            Kind::Twill | Kind::TwillAlone => return Ok(Some(Self::twill(kind, &host))),
         };
-        let engine = Self { kind, host, _daemon: daemon };
+        let engine = Self { kind, host, program, _daemon: daemon };
         if engine.has_images() {
             engine.within(&strings(&engine.words(&["import", IMAGE_TAR, "busybox"])))?;
         }
@@ -117,13 +126,8 @@ impl Engine {
 
     /// A command line of it.
     pub(super) fn words(&self, command: &[&str]) -> Vec<String> {
-        let program: &[&str] = match self.kind {
-            Kind::Twill | Kind::TwillAlone => &["twill"],
-            Kind::Crun => &CRUN,
-            Kind::Podman => &PODMAN,
-            Kind::Docker => &DOCKER,
-        };
-        program.iter().chain(command).map(|word| (*word).to_owned()).collect()
+        let command = command.iter().map(|word| (*word).to_owned());
+        self.program.iter().cloned().chain(command).collect()
     }
 
     /// Runs `true` to its end.
@@ -176,6 +180,10 @@ impl Engine {
     }
 }
 
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
 fn strings(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
@@ -203,25 +211,4 @@ fn settings(host: &Host) -> Result<()> {
     fs::write(place.join("policy.json"), policy.to_string())?;
     let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:4096\", \"nproc=4096:4096\"]\n";
     fs::write(place.join("containers.conf"), limits).context("podman's settings")
-}
-
-/// Docker's daemon, which ends with the host at the latest.
-fn daemon(host: &Host) -> Result<Daemon> {
-    let daemon = host.spawn(
-        "dockerd",
-        [
-            "dockerd",
-            "--host",
-            SOCKET,
-            "--exec-opt",
-            "native.cgroupdriver=cgroupfs",
-            "--default-ulimit",
-            "nofile=1024:4096",
-            "--oom-score-adjust",
-            "0",
-        ],
-    )?;
-    let answers = || host.run([&DOCKER[..], &["version"]].concat()).is_ok_and(|it| it.code == 0);
-    wait_until("dockerd answers", LIMIT, answers)?;
-    Ok(daemon)
 }
