@@ -1,7 +1,8 @@
 //! Locks that the kernel releases, however their holder ends.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -73,8 +74,7 @@ impl Lock {
         if let Some(directory) = path.parent() {
             files::ensure_directory(directory, 0o755)?;
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        let file = open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Some(Self { path, _file: file })),
             Err((_file, Errno::EWOULDBLOCK)) => Ok(None),
@@ -86,8 +86,36 @@ impl Lock {
     }
 }
 
+/// Whoever can open a file can lock it: nobody else may, or any user could keep the agent from starting.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // Earlier versions let everybody read it.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 /// Namespaces that share `/run` have devices of their own.
 fn device_path(name: &str) -> anyhow::Result<PathBuf> {
     let namespace = std::fs::metadata("/proc/self/ns/net").context("cannot find our namespace")?;
     Ok(Path::new(DEVICES).join(format!("{name}-{}.lock", namespace.ino())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_open_what_is_locked() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("lock");
+        let mode = || std::fs::metadata(&path).unwrap().mode() & 0o777;
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let held = Lock::directory(root.path()).unwrap();
+        assert_eq!(mode(), 0o600, "one of an earlier version");
+        held.remove().unwrap();
+        let _held = Lock::directory(root.path()).unwrap();
+        assert_eq!(mode(), 0o600, "a new one");
+    }
 }
