@@ -10,14 +10,13 @@ mod upstream;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{
-    self, AddressFamily, SockFlag, SockType, SockaddrStorage, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, socket};
+use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -75,7 +74,7 @@ impl Names {
         }
     }
 
-    /// Looks again and again, for ever: a bridge, and IPv6 with it, comes with the first container.
+    /// Looks again and again, for ever: somebody may have taken the file away, or had the port.
     pub(crate) async fn keep(&self) {
         loop {
             self.look();
@@ -136,8 +135,6 @@ fn follow(
         };
         match start(address, desk) {
             Ok(tasks) => drop(open.insert(address, (subnets.to_vec(), tasks))),
-            // Of IPv6 it comes with the bridge, and that with the first container.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
             Err(error) => done = Err((address, error)),
         }
     }
@@ -169,14 +166,19 @@ fn start(address: IpAddr, desk: Desk) -> io::Result<JoinSet<()>> {
     Ok(tasks)
 }
 
-/// Also before there is a bridge.
+/// Before there is a bridge, too.
+fn bind_freely(socket: &impl AsFd, at: SocketAddr) -> io::Result<()> {
+    let socket = socket.as_fd();
+    let done =
+        if at.is_ipv4() { set_ip_freebind(socket, true) } else { set_ipv6_freebind(socket, true) };
+    Ok(done?)
+}
+
 fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
     let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(family, SockType::Datagram, flags, None)?;
-    if at.is_ipv4() {
-        setsockopt(&socket, sockopt::IpFreebind, &true)?;
-    }
+    bind_freely(&socket, at)?;
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(at))?;
     UdpSocket::from_std(socket.into())
 }
@@ -184,9 +186,7 @@ fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
 fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    if at.is_ipv4() {
-        setsockopt(&socket, sockopt::IpFreebind, &true)?;
-    }
+    bind_freely(&socket, at)?;
     socket.bind(at)?;
     socket.listen(64)
 }
