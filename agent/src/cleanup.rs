@@ -169,8 +169,13 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     }
     let (mut firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
     firewall.extend(ports()?.leftovers()?);
+    // A list that cannot be had is no reason to leave the rest.
+    let listed = kernel.programs().await;
+    if let Err(error) = &listed {
+        tracing::warn!(%error, "cannot look for programs of the shortcut");
+    }
     Ok(Found {
-        programs: kernel.programs().await?,
+        programs: listed.unwrap_or_default(),
         firewall,
         routes,
         devices,

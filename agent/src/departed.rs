@@ -173,12 +173,13 @@ impl Departed {
         let devices = serving.into_iter().flat_map(Serving::all);
         let of_both =
             |served: &Served| [Family::V4, Family::V6].map(|family| served.device_of(family));
+        let mut done = Ok(());
         for (served, device) in devices.flat_map(|served| of_both(served).map(|one| (served, one)))
         {
             let Some(device) = device else { continue };
             // Its programs are also at the uplink, whichever that was, and without the device.
             if let Backend::Udp(udp) = &served.backend {
-                forget(kernel, udp.port).await?;
+                done = done.and(forget(kernel, udp.port).await);
             }
             let is_one = |link: &&blocking::Link| {
                 link.name == device
@@ -192,7 +193,7 @@ impl Departed {
             kernel.drop_device(&device).await?;
             lock.remove()?;
         }
-        Ok(())
+        done
     }
 }
 

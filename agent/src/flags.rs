@@ -19,6 +19,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use regex::Regex;
 use twill_core::firewall::gate::{Accept, Sources};
 use twill_core::ids::Family;
+use twill_net::rights::Duty;
 use twill_tunnel::Cpus;
 
 use crate::hook;
@@ -55,7 +56,7 @@ pub(crate) struct Flags {
     /// Minutes before its end at which the lease is written again at the latest, 1 to 1439
     #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin)]
     pub(crate) subnet_lease_renew_margin: Duration,
-    /// Seconds between two looks at the kernel when nothing happens; more than 300 are 300
+    /// Seconds between two looks at the kernel when nothing happens; with --udp-shortcut=auto 300 at most
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) resync: Duration,
     /// Address of /healthz, /readyz and /metrics for the network
@@ -138,6 +139,9 @@ pub(crate) struct Masquerade {
     pub(crate) preserve_client_ip: bool,
 }
 
+/// Of the looks at the kernel while programs of it carry packets.
+const LONGEST: Duration = Duration::from_mins(5);
+
 /// How the data path of `udp` works.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::Args)]
 #[command(next_help_heading = "Backend udp")]
@@ -158,6 +162,16 @@ pub(crate) struct Udp {
     /// format: where it can, or never
     #[arg(long = "udp-shortcut", value_enum, value_name = "WHETHER", default_value_t = Shortcut::Off)]
     pub(crate) shortcut: Shortcut,
+}
+
+impl Udp {
+    /// What the agent keeps rights for.
+    pub(crate) fn duty(&self) -> Duty {
+        match self.shortcut {
+            Shortcut::Auto => Duty::Programs,
+            Shortcut::Off => Duty::Plain,
+        }
+    }
 }
 
 /// Where things are kept.
@@ -204,6 +218,15 @@ pub(crate) struct Parsed {
 }
 
 impl Flags {
+    /// From one look at the kernel to the next: programs of the kernel go on for some time without the
+    /// agent, and no longer.
+    pub(crate) fn looks(&self) -> Duration {
+        match self.udp.shortcut {
+            Shortcut::Auto => self.resync.min(LONGEST),
+            Shortcut::Off => self.resync,
+        }
+    }
+
     /// Reads the process's arguments and environment. The error prints itself, also when it is the
     /// answer to `--help` or `--version`.
     pub(crate) fn parse_from(

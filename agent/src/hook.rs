@@ -105,7 +105,7 @@ impl Hook {
         };
         let command = Command { network: network.cloned(), ..command };
         let published = self.published.subscribe();
-        if !twill_net::rights::are_surplus() {
+        if !twill_net::rights::are_surplus(flags.udp.duty()) {
             return Ok(Running::Here(tokio::spawn(attend(command, published))));
         }
         let (stop, stopped) = watch::channel(false);

@@ -147,7 +147,7 @@ impl<S: Store> Session<S> {
         let policies = live.outlets().policies.subscribe();
         others.spawn(agent.host.wall.clone().follow(agent.name.clone(), policies));
         others.spawn(publish::keep(files, env, agent.flags.resync).instrument(span.clone()));
-        let rows = reconciler.run(agent.flags.resync, listens);
+        let rows = reconciler.run(agent.flags.looks(), listens);
         let mut rows = tokio::spawn(rows.instrument(span));
         let keeper = Keeper::new(tenant, lease, agent.flags.subnet_lease_renew_margin)
             .on(agent.board.clone())

@@ -49,7 +49,7 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
     let stop = stop_on_signal()?;
     let hooks = Hooks::start(&flags)?;
     // Before anything that has a thread of its own, and before anything from outside is read.
-    rights::shed()?;
+    rights::shed(flags.udp.duty())?;
     let boards = boards(&flags);
     let host = Arc::new(open(&flags, &boards).await?);
     let kernel = Kernel::open()?;

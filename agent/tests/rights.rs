@@ -18,14 +18,30 @@ const EXTENSION: &str = r#"{"Network":"10.88.0.0/16","SubnetMin":"10.88.100.0","
 const EXTENSION_PEER: &str =
     r#"{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"extension","BackendData":""}"#;
 
-/// `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_NET_BIND_SERVICE` and `CAP_BPF`.
-const LEAST: u64 = 1 << 12 | 1 << 13 | 1 << 10 | 1 << 39;
+/// `CAP_NET_ADMIN`, `CAP_NET_RAW` and `CAP_NET_BIND_SERVICE`.
+const LEAST: u64 = 1 << 12 | 1 << 13 | 1 << 10;
+/// `CAP_BPF`, which the shortcut takes.
+const PROGRAMS: u64 = 1 << 39;
 /// The same: nothing more is kept where more is given.
 const BY_HAND: u64 = LEAST;
 
 #[test]
 fn udp_runs_with_little() {
     little(UDP, UDP_PEER);
+}
+
+#[test]
+fn the_shortcut_of_udp_takes_one_right_more_and_has_it_where_it_is_given() {
+    let Some(world) = World::with_config(UDP) else { return };
+    world.peer(UDP_PEER);
+    let auto = ["--udp-shortcut=auto"];
+    let given = [(World::command(&auto), LEAST | PROGRAMS), (as_the_unit(&auto), LEAST)];
+    for (command, want) in given {
+        let mut twilld = world.start(command);
+        twilld.says("bootstrap done");
+        check(&twilld, want);
+        twilld.stops();
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::wait::wait_until;
 
 /// The agent's.
 pub const AGENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/twilld.service");
+/// What is put beside it for the shortcut of `udp`.
+const SHORTCUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/examples/shortcut.conf");
 /// What the agent's hook starts.
 pub const SYNC: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/twill-network-sync.service");
@@ -35,10 +37,30 @@ const START: Duration = Duration::from_secs(20);
 pub fn of_unit(unit: &str) -> Result<[String; 3]> {
     let text = fs::read_to_string(unit).with_context(|| format!("cannot read {unit}"))?;
     ensure!(text.lines().any(|line| line == "NoNewPrivileges=yes"), "{unit}: new privileges");
+    let bounds = bounds(unit)?;
+    Ok(["setpriv".into(), "--no-new-privs".into(), format!("--bounding-set=-all,{bounds}")])
+}
+
+/// The same for the agent, with what its options take beside its unit.
+///
+/// # Errors
+/// As [`of_unit`].
+pub(crate) fn of_agent(options: &[String]) -> Result<[String; 3]> {
+    let [program, privileges, set] = of_unit(AGENT)?;
+    let more = if options.iter().any(|option| option == "--udp-shortcut=auto") {
+        format!(",{}", bounds(SHORTCUT)?)
+    } else {
+        String::new()
+    };
+    Ok([program, privileges, set + &more])
+}
+
+/// In the words of `setpriv`.
+fn bounds(unit: &str) -> Result<String> {
+    let text = fs::read_to_string(unit).with_context(|| format!("cannot read {unit}"))?;
     let bounds = text.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
     let bounds = bounds.with_context(|| format!("{unit}: no capabilities"))?;
-    let bounds = bounds.to_lowercase().replace("cap_", "+").replace(' ', ",");
-    Ok(["setpriv".into(), "--no-new-privs".into(), format!("--bounding-set=-all,{bounds}")])
+    Ok(bounds.to_lowercase().replace("cap_", "+").replace(' ', ","))
 }
 
 /// Starts what systemd is to the agent's hook: somebody with all rights who starts a unit on demand.

@@ -23,7 +23,7 @@ fn flows_go_on_without_the_agent_and_without_a_loss() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let [near, far] = pods(&fabric)?;
     flow::transfer(&near, &far, 4 << 20)?;
     ensure!(by_shortcut(fabric.node(1))? > 500, "it carries the stream");
@@ -55,7 +55,7 @@ fn what_is_taken_away_is_put_back_and_what_is_not_wanted_goes() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let [near, far] = pods(&fabric)?;
     let host = fabric.node(1).clone();
     ensure!(programs(&host)? == 3, "one at each place");
@@ -79,7 +79,7 @@ fn without_the_right_to_it_nothing_is_left() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let [near, far] = pods(&fabric)?;
     let host = fabric.node(1).clone();
     let lift = host.ok(["ip", "-d", "link", "show", "flannel0-lift"])?;
@@ -115,7 +115,7 @@ fn what_has_to_be_encrypted_takes_no_shortcut() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let [near, far] = pods(&fabric)?;
     let host = fabric.node(1).clone();
     ensure!(programs(&host)? == 3);
@@ -137,7 +137,7 @@ fn what_an_earlier_agent_left_elsewhere_goes_and_no_more() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let host = fabric.node(1).clone();
     fabric.stop_agent(1, Signal::SIGKILL)?;
     // As on an uplink that it had before: ours by handle and priority, beside others.
@@ -176,7 +176,7 @@ fn a_clean_up_takes_its_programs_and_nobody_elses() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let host = fabric.node(1).clone();
     fabric.stop_agent(1, Signal::SIGTERM)?;
     plant(&host, "0x1", "eth0 ingress")?;
@@ -200,7 +200,7 @@ fn an_uplink_that_takes_none_is_no_reason_to_stand_still() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut fabric = Fabric::with_agents(2, Backend::Udp)?;
+    let mut fabric = fabric()?;
     let host = fabric.node(1).clone();
     fabric.stop_agent(1, Signal::SIGTERM)?;
     host.sh("tc qdisc delete dev eth0 clsact; tc qdisc add dev eth0 ingress_block 7 clsact")?;
@@ -232,6 +232,16 @@ fn plant(host: &Host, handle: &str, place: &str) -> Result<()> {
 fn listens(host: &Host, port: u16) -> Result<bool> {
     let sockets = host.ok(["cat", "/proc/net/udp"])?;
     Ok(sockets.contains(&format!(":{port:04X} 00000000:0000")))
+}
+
+fn fabric() -> Result<Fabric> {
+    let mut fabric = Fabric::bare(2)?;
+    fabric.give_agents(&["--udp-shortcut=auto"]);
+    fabric.start_etcd()?;
+    fabric.init_network(Backend::Udp)?;
+    fabric.start_agents(1..=2)?;
+    fabric.meet(2)?;
+    Ok(fabric)
 }
 
 fn pods(fabric: &Fabric) -> Result<[Endpoint; 2]> {

@@ -49,7 +49,7 @@ impl Hooks {
                 known.insert(name, (hook, running));
             }
         } else if let Some(command) = Command::of_several(&flags.files)
-            && twill_net::rights::are_surplus()
+            && twill_net::rights::are_surplus(flags.udp.duty())
         {
             let (speaks, hears) = mpsc::channel(1);
             let (stop, stopped) = watch::channel(false);

@@ -16,9 +16,6 @@ use crate::firewall::jittered;
 /// rows as fast as we write them gets no busy loop and no flood of log lines.
 const SPACING: Duration = Duration::from_millis(100);
 
-/// From one pass to the next at most: programs of the kernel go on for some time without us, and no longer.
-const LONGEST: Duration = Duration::from_mins(5);
-
 impl Reconciler {
     /// Passes whenever there is a reason to, until told to stop; a pass that has begun is finished.
     pub(crate) async fn run(
@@ -26,7 +23,6 @@ impl Reconciler {
         period: Duration,
         mut stop: watch::Receiver<bool>,
     ) -> Option<Uprooted> {
-        let period = period.min(LONGEST);
         let mut wait = jittered(period);
         let mut next = Instant::now();
         loop {

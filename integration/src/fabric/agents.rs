@@ -61,11 +61,9 @@ impl Fabric {
     pub fn spawn_agent(&self, host: &Host) -> Result<Daemon> {
         let endpoints = self.endpoints();
         let hook = format!("TWILLD_SUBNET_HOOK={}", rights::HOOK);
-        // In labs the kernel carries what it can, unless a test says otherwise.
-        let command =
-            ["env", &hook, "TWILLD_UDP_SHORTCUT=auto", "twilld", "--etcd-endpoints", &endpoints];
+        let command = ["env", &hook, "twilld", "--etcd-endpoints", &endpoints];
         self.ensure_manager(host)?;
-        let mut bounds = rights::of_unit(rights::AGENT)?;
+        let mut bounds = rights::of_agent(&self.options)?;
         if let Some(denied) = self.denied {
             let last = bounds.len() - 1;
             bounds[last] = bounds[last].replace(&format!(",+{denied}"), "");

@@ -128,6 +128,7 @@ fn is_there(error: &ProgramError) -> bool {
 /// No filter, no place for one, no interface.
 fn is_absent(error: &ProgramError) -> bool {
     let ProgramError::NetlinkError(error) = error else { return false };
-    let absent = [Errno::ENOENT, Errno::EINVAL, Errno::ENODEV].map(|errno| errno as i32);
+    let absent =
+        [Errno::ENOENT, Errno::EINVAL, Errno::ENODEV, Errno::EOPNOTSUPP].map(|errno| errno as i32);
     error.raw_os_error().is_some_and(|code| absent.contains(&code))
 }
