@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use super::digest::Digest;
 use super::entries::{Entries, Next};
 use super::header::Entry;
 use super::plan::PlannedLayer;
+use super::room::Room;
 use super::rootdir::Parts;
 use super::slice::{Seekable, Slice};
 use super::watch::{Step, Watch, Watched};
@@ -22,9 +24,13 @@ use super::watch::{Step, Watch, Watched};
 /// Three members for each of 127 layers, for hundreds of images.
 const MEMBER_LIMIT: u64 = 1 << 17;
 /// For the documents: manifests and configurations are some kilobytes.
-const DOCUMENT_LIMIT: u64 = 16 << 20;
+pub(crate) const DOCUMENT_LIMIT: u64 = 16 << 20;
+/// For the names of all members and links, which are kept in memory.
+const NAMES_LIMIT: usize = 64 << 20;
 /// Links to links to…: Docker makes one.
 const LINK_LIMIT: usize = 8;
+/// A stream is copied to the disk in pieces of so many bytes.
+const PIECE: u64 = 1 << 20;
 
 /// Where an archive comes from.
 pub struct Source {
@@ -108,9 +114,14 @@ impl Archive {
         };
         let mut entries = Entries::new(Seekable::new(file.try_clone()?)?, MEMBER_LIMIT);
         let mut members = HashMap::new();
+        let mut names = 0;
         loop {
             match entries.next()? {
                 Next::Entry(entry) => {
+                    names += entry.path.len() + entry.link.len();
+                    if names > NAMES_LIMIT {
+                        return Err(Defect::NamesTooLong { limit: NAMES_LIMIT });
+                    }
                     if let Some((name, member)) = member(&entry)? {
                         members.insert(name, member);
                     }
@@ -223,13 +234,23 @@ fn is_plain(file: &File) -> Result<bool, Defect> {
 fn spool(stream: impl Read, folder: &Path) -> Result<File, Defect> {
     let mut file = tempfile::tempfile_in(folder)?;
     let mut stream = Plain::new(stream)?;
-    let copied = io::copy(&mut stream, &mut file);
-    copied.map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            Defect::CutOff { at: file.stream_position().unwrap_or_default() }
+    let mut room = Room::default();
+    loop {
+        let copied = io::copy(&mut stream.by_ref().take(PIECE), &mut file);
+        let copied = copied.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Defect::CutOff { at: file.stream_position().unwrap_or_default() }
+            }
+            io::ErrorKind::StorageFull => Defect::NoRoom { free: 0 },
+            _ => Defect::Read(error),
+        })?;
+        if let Some(free) = room.too_little(file.as_fd(), copied)? {
+            return Err(Defect::NoRoom { free });
         }
-        _ => Defect::Read(error),
-    })?;
+        if copied < PIECE {
+            break;
+        }
+    }
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
 }

@@ -23,8 +23,12 @@ pub enum Defect {
     NotTar { at: u64 },
     #[error("it is compressed with {0}, which twill does not read")]
     Compression(&'static str),
+    #[error("it would fill the disk: only {free} bytes are left")]
+    NoRoom { free: u64 },
     #[error("it has more than {limit} entries")]
     TooManyEntries { limit: u64 },
+    #[error("its names are more than {limit} bytes together")]
+    NamesTooLong { limit: usize },
     #[error("the header at byte {at} is larger than {limit} bytes")]
     HeaderTooLarge { at: u64, limit: u64 },
     #[error("the extended header at byte {at} is malformed")]
@@ -47,6 +51,8 @@ pub enum Defect {
     Missing { member: String },
     #[error("'{member}' is {size} bytes long, more than {limit}")]
     MemberTooLarge { member: String, size: u64, limit: u64 },
+    #[error("its configurations are more than {limit} bytes together")]
+    ConfigurationsTooLarge { limit: u64 },
     #[error("'{member}' is {actual} bytes long, not {expected}")]
     WrongSize { member: String, expected: u64, actual: u64 },
     #[error("'{member}' is not what it should be")]
@@ -59,6 +65,8 @@ pub enum Defect {
     LayerCount { member: String, expected: usize, actual: usize },
     #[error("it names its image '{text}'")]
     Name { text: String, source: reference::Invalid },
+    #[error("it names its image '{text}': a digest cannot be given to an image")]
+    Pinned { text: String },
 }
 
 /// What an entry of a tar archive does that is not allowed.
@@ -122,6 +130,7 @@ impl Defect {
             }
             Self::Entry { problem, .. } => problem.hint(),
             Self::Layer { source, .. } => source.hint(),
+            Self::NoRoom { .. } => Some("free some space, or give --root another disk"),
             Self::Write { source, .. } | Self::Record(source)
                 if source.kind() == io::ErrorKind::StorageFull =>
             {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::archive::Archive;
 use super::defect::Defect;
 use super::digest::Digest;
-use super::plan::Planned;
+use super::plan::{Images, Planned};
 use super::reference::Reference;
 
 /// The list of images.
@@ -22,7 +22,11 @@ pub(crate) struct Image {
 }
 
 pub(crate) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
-    archive.json::<Vec<Image>>(MANIFEST)?.into_iter().map(|image| planned(archive, image)).collect()
+    let mut images = Images::default();
+    for image in archive.json::<Vec<Image>>(MANIFEST)? {
+        images.add(planned(archive, image)?)?;
+    }
+    Ok(images.into_vec())
 }
 
 /// Whether this is a list of images, not some manifest of a web site.
@@ -39,6 +43,9 @@ fn planned(archive: &Archive, image: Image) -> Result<Planned, Defect> {
         let name: Reference = text
             .parse()
             .map_err(|source| Defect::Name { text: Defect::shown(text.as_bytes()), source })?;
+        if name.digest().is_some() {
+            return Err(Defect::Pinned { text: Defect::shown(text.as_bytes()) });
+        }
         planned.names.push(name);
     }
     Ok(planned)

@@ -76,7 +76,7 @@ impl<S: Stream> Entries<S> {
     /// Goes to the next entry, past the data of this one.
     pub(crate) fn next(&mut self) -> Result<Next, Defect> {
         let mut prefix = Prefix::default();
-        let mut spent = 0;
+        let mut spent = 0_u64;
         loop {
             self.skip_data()?;
             let at = self.position;
@@ -98,7 +98,7 @@ impl<S: Stream> Entries<S> {
                 return self.entry(&header, prefix).map(Box::new).map(Next::Entry);
             }
             let size = header.entry_size().ok().ok_or(Defect::NotTar { at })?;
-            spent += BLOCK.saturating_add(size);
+            spent = spent.saturating_add(BLOCK).saturating_add(size);
             if spent > HEADER_LIMIT {
                 return Err(Defect::HeaderTooLarge { at, limit: HEADER_LIMIT });
             }
@@ -236,6 +236,8 @@ impl<S: Stream> Entries<S> {
     fn failure(&self, error: io::Error) -> Defect {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Defect::CutOff { at: self.position },
+            // To read fills no disk: it was recorded on the way.
+            io::ErrorKind::StorageFull => Defect::Record(error),
             _ => Defect::Read(error),
         }
     }

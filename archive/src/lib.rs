@@ -29,7 +29,7 @@ mod slice;
 mod unpack;
 mod watch;
 
-use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 pub use archive::{Archive, Source};
@@ -44,6 +44,13 @@ pub use watch::Step;
 /// Whether the files below `root` are those of an image archive: somebody gave to `import` what is for `load`.
 #[must_use]
 pub fn is_image_archive(root: &Path) -> bool {
-    root.join(oci::LAYOUT).is_file()
-        || fs::read(root.join(docker::MANIFEST)).is_ok_and(|bytes| docker::is_manifest(&bytes))
+    let Ok(root) = rootdir::RootDir::open(root) else { return false };
+    // Whoever made the archive also made what has these names: links, pipes, devices.
+    let open = |name: &str| root.find(&[], name.as_bytes()).ok().flatten()?.open_file().ok();
+    let mut manifest = Vec::new();
+    open(oci::LAYOUT).is_some()
+        || open(docker::MANIFEST).is_some_and(|file| {
+            let read = file.take(archive::DOCUMENT_LIMIT).read_to_end(&mut manifest);
+            read.is_ok() && docker::is_manifest(&manifest)
+        })
 }

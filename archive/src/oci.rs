@@ -8,7 +8,7 @@ use oci_spec::image::{
 use super::archive::{Archive, blob_name, parse};
 use super::defect::Defect;
 use super::digest::Digest;
-use super::plan::Planned;
+use super::plan::{Images, Planned};
 use super::reference::Reference;
 
 /// Says that this is a layout.
@@ -24,7 +24,7 @@ const DEPTH_LIMIT: usize = 3;
 
 pub(crate) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
     let index: ImageIndex = archive.json(INDEX)?;
-    let mut images: Vec<Planned> = Vec::new();
+    let mut images = Images::default();
     let mut other_platforms = false;
     for descriptor in index.manifests() {
         let Some(mut planned) = choose(archive, descriptor, 0)? else {
@@ -32,12 +32,9 @@ pub(crate) fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
             continue;
         };
         planned.names.extend(name(descriptor)?);
-        // One image may stand there once for each of its names.
-        match images.iter_mut().find(|image| image.id == planned.id) {
-            Some(image) => image.names.append(&mut planned.names),
-            None => images.push(planned),
-        }
+        images.add(planned)?;
     }
+    let images = images.into_vec();
     if images.is_empty() && other_platforms {
         return Err(Defect::NoImageFor { platform: format!("linux/{}", Arch::default()) });
     }
@@ -95,7 +92,8 @@ fn digest(descriptor: &Descriptor) -> Result<Digest, Defect> {
 }
 
 /// The name a descriptor gives to its image. The specification lets `ref.name` be a bare tag;
-/// that names nothing, so the image gets none.
+/// that names nothing, so the image gets none. Nor does it get one with a digest, by which
+/// containerd calls what was pulled so.
 fn name(descriptor: &Descriptor) -> Result<Option<Reference>, Defect> {
     let Some(annotations) = descriptor.annotations() else { return Ok(None) };
     let whole = annotations.get(WHOLE_NAME);
@@ -103,6 +101,6 @@ fn name(descriptor: &Descriptor) -> Result<Option<Reference>, Defect> {
     let Some(text) = whole.or(reference) else { return Ok(None) };
     let parsed = text.parse::<Reference>();
     parsed
-        .map(|name| Some(name).filter(|name| name.tag().is_some()))
+        .map(|name| Some(name).filter(|name| name.digest().is_none()))
         .map_err(|source| Defect::Name { text: Defect::shown(text.as_bytes()), source })
 }

@@ -1,5 +1,7 @@
 //! What an archive wants to put into the store, checked as far as that goes without unpacking.
 
+use std::collections::BTreeMap;
+
 use oci_spec::image::ImageConfiguration;
 
 use super::archive::{Archive, parse};
@@ -7,6 +9,9 @@ use super::defect::Defect;
 use super::digest::Digest;
 use super::reference::Reference;
 use super::{docker, oci};
+
+/// For the configurations of all images, as often as one is listed: they are kept in memory.
+const CONFIGURATIONS_LIMIT: u64 = 256 << 20;
 
 /// One image of an archive.
 #[derive(Clone, Debug)]
@@ -49,6 +54,34 @@ pub fn plan(archive: &Archive) -> Result<Vec<Planned>, Defect> {
     Ok(planned)
 }
 
+/// The images of an archive, each once: one may be listed once for each of its names.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    all: Vec<Planned>,
+    places: BTreeMap<Digest, usize>,
+    /// Bytes of configurations so far.
+    configurations: u64,
+}
+
+impl Images {
+    pub(crate) fn add(&mut self, mut image: Planned) -> Result<(), Defect> {
+        self.configurations += image.configuration.len() as u64;
+        if self.configurations > CONFIGURATIONS_LIMIT {
+            return Err(Defect::ConfigurationsTooLarge { limit: CONFIGURATIONS_LIMIT });
+        }
+        let place = *self.places.entry(image.id).or_insert(self.all.len());
+        match self.all.get_mut(place) {
+            Some(known) => known.names.append(&mut image.names),
+            None => self.all.push(image),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Planned> {
+        self.all
+    }
+}
+
 impl Planned {
     /// Joins a configuration with the members that hold its layers.
     pub(crate) fn new(
@@ -70,5 +103,26 @@ impl Planned {
         });
         let layers = layers.collect::<Result<_, Defect>>()?;
         Ok(Self { id: Digest::of(&configuration), configuration, layers, names: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_fit_into_memory_together() {
+        let image = |name: &[u8]| Planned {
+            id: Digest::of(name),
+            configuration: vec![0; 128 << 20],
+            layers: Vec::new(),
+            names: Vec::new(),
+        };
+        let mut images = Images::default();
+        images.add(image(b"one")).unwrap();
+        images.add(image(b"two")).unwrap();
+        let refused = images.add(image(b"two")).unwrap_err();
+        assert!(matches!(refused, Defect::ConfigurationsTooLarge { .. }), "{refused}");
+        assert_eq!(images.into_vec().len(), 2);
     }
 }

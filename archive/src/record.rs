@@ -15,9 +15,11 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::mem;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use super::entries::Stream;
+use super::room::Room;
 use super::rootdir::{Parts, RootDir};
 
 const BYTES: u8 = 0;
@@ -33,6 +35,7 @@ const LEVEL: i32 = 1;
 pub(crate) struct Recording<S> {
     stream: S,
     out: zstd::Encoder<'static, File>,
+    room: Room,
     /// What is to be recorded.
     gathered: Vec<u8>,
     /// Contents of a file that are still to come.
@@ -42,7 +45,8 @@ pub(crate) struct Recording<S> {
 impl<S> Recording<S> {
     pub(crate) fn new(stream: S, file: File) -> io::Result<Self> {
         let out = zstd::Encoder::new(file, LEVEL)?;
-        Ok(Self { stream, out, gathered: Vec::with_capacity(PIECE), contents: 0 })
+        let gathered = Vec::with_capacity(PIECE);
+        Ok(Self { stream, out, room: Room::default(), gathered, contents: 0 })
     }
 
     /// Writes the end, and gives the stream back.
@@ -54,6 +58,10 @@ impl<S> Recording<S> {
 
     fn put_gathered(&mut self) -> io::Result<()> {
         let gathered = mem::take(&mut self.gathered);
+        let disk = self.out.get_ref().as_fd();
+        if self.room.too_little(disk, gathered.len() as u64)?.is_some() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         for piece in gathered.chunks(PIECE) {
             self.out.write_all(&[BYTES])?;
             self.out.write_all(&length(piece)?.to_le_bytes())?;

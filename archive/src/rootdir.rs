@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,6 @@ use super::place::{Fault, Place};
 #[derive(Debug)]
 pub(crate) struct RootDir {
     fd: OwnedFd,
-}
-
-/// What a disk has left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Free {
-    pub(crate) bytes: u64,
-    /// `None` where they are not numbered.
-    pub(crate) files: Option<u64>,
 }
 
 /// A name of an entry, taken apart: no `..`, no empty parts; nothing at all for the root itself.
@@ -61,6 +53,12 @@ impl From<OwnedFd> for RootDir {
     }
 }
 
+impl AsFd for RootDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl RootDir {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -89,15 +87,6 @@ impl RootDir {
     /// The root itself, to set its attributes.
     pub(crate) fn itself(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
-    }
-
-    /// What is free here.
-    pub(crate) fn free(&self) -> io::Result<Free> {
-        let figures = rustix::fs::fstatvfs(&self.fd)?;
-        let bytes = figures.f_bavail.saturating_mul(figures.f_frsize);
-        // btrfs counts no files.
-        let files = (figures.f_files > 0).then_some(figures.f_favail);
-        Ok(Free { bytes, files })
     }
 
     fn folder(&self, parts: &[Vec<u8>]) -> Result<OwnedFd, Errno> {

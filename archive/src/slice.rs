@@ -51,7 +51,7 @@ impl Read for Seekable {
 
 impl Stream for Seekable {
     fn forward(&mut self, count: u64) -> io::Result<u64> {
-        let count = count.min(self.length - self.position);
+        let count = count.min(self.length.saturating_sub(self.position));
         self.file.seek_relative(i64::try_from(count).map_err(io::Error::other)?)?;
         self.position += count;
         Ok(count)

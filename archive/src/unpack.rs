@@ -146,6 +146,8 @@ impl Unpacking {
             return self.put_root(entry);
         };
         self.check(entry)?;
+        // Any folder on the way may be one that no entry describes.
+        self.room.make(self.root.as_fd(), folders.len() + 1)?;
         if !self.marks {
             let place = self.root.place(folders, name)?.keeping_kinds();
             self.put_at(&place, entry, entries)?;
@@ -229,7 +231,7 @@ impl Unpacking {
         while rest > 0 {
             let wanted = usize::try_from(rest).unwrap_or(usize::MAX).min(self.buffer.len());
             let read = entries.read(&mut self.buffer[..wanted]).map_err(Stopped::Stream)?;
-            self.room.take(&self.root, read as u64)?;
+            self.room.take(self.root.as_fd(), read as u64)?;
             file.write_all(&self.buffer[..read])?;
             rest -= read as u64;
         }
@@ -245,13 +247,11 @@ impl Unpacking {
     }
 
     /// What can be said about the entry before anything is written.
-    fn check(&mut self, entry: &Entry) -> Result<(), Stopped> {
+    fn check(&self, entry: &Entry) -> Result<(), Stopped> {
         match entry.kind {
             EntryType::Char | EntryType::Block => self.check_device(entry),
-            _ if entry.is_file() => Ok(self.room.enter(&self.root, entry.size)?),
-            EntryType::Directory | EntryType::Symlink | EntryType::Link | EntryType::Fifo => {
-                Ok(self.room.enter(&self.root, 0)?)
-            }
+            _ if entry.is_file() => Ok(Room::fits(self.root.as_fd(), entry.size)?),
+            EntryType::Directory | EntryType::Symlink | EntryType::Link | EntryType::Fifo => Ok(()),
             other => Err(Problem::Type(char::from(other.as_byte())).into()),
         }
     }

@@ -161,8 +161,9 @@ impl Usage {
             kept.extend(&image.layers);
         }
         for (layer, bytes) in &self.layers {
-            sum.size += bytes;
-            sum.reclaimable += if kept.contains(layer) { 0 } else { *bytes };
+            let free = if kept.contains(layer) { 0 } else { *bytes };
+            sum.size = sum.size.saturating_add(*bytes);
+            sum.reclaimable = sum.reclaimable.saturating_add(free);
         }
         sum
     }
@@ -182,7 +183,7 @@ impl Usage {
         let row = |image: &Image| {
             let layers = image.layers.iter().zip(&image.layer_sizes);
             let shared = layers.filter(|(layer, _)| owners[layer] > 1);
-            let shared: u64 = shared.map(|(_, bytes)| bytes).sum();
+            let shared = shared.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
             let mut data = images::Row { image, name: image.names.first() }.data(now, false);
             data.fields["Containers"] = json!(self.users_of(image).to_string());
             data.fields["SharedSize"] = json!(human::size(shared));
@@ -224,12 +225,13 @@ impl Sum {
     fn add(&mut self, active: bool, bytes: u64) {
         self.total += 1;
         self.active += usize::from(active);
-        self.size += bytes;
-        self.reclaimable += if active { 0 } else { bytes };
+        self.size = self.size.saturating_add(bytes);
+        self.reclaimable = self.reclaimable.saturating_add(if active { 0 } else { bytes });
     }
 
     fn row(&self, kind: &str) -> Data {
-        let percent = (self.reclaimable * 100).checked_div(self.size);
+        // 128 bits: a layer may say any number.
+        let percent = (u128::from(self.reclaimable) * 100).checked_div(self.size.into());
         let percent = percent.map_or_else(String::new, |percent| format!(" ({percent}%)"));
         json!({
             "Type": kind,

@@ -1,7 +1,8 @@
 //! `twill image prune`: images that nobody needs.
 
 use super::prune::{Chosen, FILTERS, confirmed, reclaimed};
-use crate::commands::Code;
+use crate::commands::{Code, each};
+use crate::error::{Error, Result};
 use crate::image::{self, Digest, Image, Removal, Removed, Store};
 use crate::{Paths, container, events, output};
 
@@ -37,7 +38,9 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         return Ok(reclaimed(0));
     }
     let which = if args.all { Which::Unused } else { Which::Nameless };
-    Ok(reclaimed(prune(which, &chosen, paths)?))
+    let (space, code) = prune(which, &chosen, paths)?;
+    reclaimed(space);
+    Ok(code)
 }
 
 /// Images that nobody needs.
@@ -50,22 +53,29 @@ pub enum Which {
 }
 
 /// Removes those that are chosen and says so; the bytes that were in their layers.
-pub fn prune(which: Which, chosen: &Chosen, paths: &Paths) -> anyhow::Result<u64> {
+pub fn prune(which: Which, chosen: &Chosen, paths: &Paths) -> anyhow::Result<(u64, Code)> {
     let store = Store::open(paths)?;
-    let (mut removed, mut space) = (Vec::new(), 0);
+    let (mut removed, mut code) = (Vec::new(), Code::OK);
     for image in store.list()? {
         let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
         let labels = labels.unwrap_or_default();
         let label = |name: &str| labels.get(name).map(String::as_str);
         let is_needless = which == Which::Unused || image.names.is_empty();
-        if is_needless && chosen.fits(image.created, label) {
-            let gone = remove(paths, &store, &image)?;
-            space += gone.iter().map(freed).sum::<u64>();
-            removed.extend(gone);
+        if is_needless
+            && chosen.fits(image.created, label)
+            && let Err(error) = remove(paths, &store, &image, &mut removed)
+        {
+            each::complain(&error);
+            code = Code(1);
         }
     }
     // What loads left that were killed is nobody's.
-    space += store.sweep_layers()?;
+    let swept = store.sweep_layers().unwrap_or_else(|error| {
+        each::complain(&Error::Image(error));
+        code = Code(1);
+        0
+    });
+    let space = removed.iter().map(freed).fold(swept, u64::saturating_add);
     if !removed.is_empty() {
         output::line("Deleted Images:");
         for one in &removed {
@@ -76,7 +86,7 @@ pub fn prune(which: Which, chosen: &Chosen, paths: &Paths) -> anyhow::Result<u64
         }
         output::line("");
     }
-    Ok(space)
+    Ok((space, code))
 }
 
 fn freed(removed: &Removed) -> u64 {
@@ -86,12 +96,13 @@ fn freed(removed: &Removed) -> u64 {
     }
 }
 
-/// Name by name: with the last of them the store asks once more whether a container uses it.
-fn remove(paths: &Paths, store: &Store, image: &Image) -> anyhow::Result<Vec<Removed>> {
+/// Name by name: with the last of them the store asks once more whether a container uses it. What
+/// went is added to `removed`, also before a failure.
+fn remove(paths: &Paths, store: &Store, image: &Image, removed: &mut Vec<Removed>) -> Result<()> {
     let containers = container::Store::new(paths);
     let user_of = |image: &Digest| super::rmi::user_of(&containers, image);
     if user_of(&image.id)?.is_some() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let removal = Removal { force: false, user_of: &|image| Ok(user_of(image)?) };
     let names: Vec<String> = if image.names.is_empty() {
@@ -99,17 +110,18 @@ fn remove(paths: &Paths, store: &Store, image: &Image) -> anyhow::Result<Vec<Rem
     } else {
         image.names.iter().map(ToString::to_string).collect()
     };
-    let mut removed = Vec::new();
     for name in names {
         match store.remove(&name, removal) {
-            Ok(gone) => removed.extend(gone),
+            Ok(gone) => {
+                for one in &gone {
+                    events::removed(paths, &image.id.to_string(), one);
+                }
+                removed.extend(gone);
+            }
             // Used, or gone, since we looked.
             Err(image::Error::InUse { .. } | image::Error::Unknown { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Error::Image(error)),
         }
     }
-    for one in &removed {
-        events::removed(paths, &image.id.to_string(), one);
-    }
-    Ok(removed)
+    Ok(())
 }

@@ -42,7 +42,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 /// Removes those that are chosen and says so; the bytes that were in them.
 pub fn prune(chosen: &Chosen, paths: &Paths) -> anyhow::Result<(u64, Code)> {
     let store = Store::new(paths);
-    let (mut removed, mut space, mut code) = (Vec::new(), 0, Code::OK);
+    let (mut removed, mut space, mut code) = (Vec::new(), 0_u64, Code::OK);
     for container in reap::settle_all(&store)? {
         let record = &container.record;
         let label = |name: &str| record.labels.get(name).map(String::as_str);
@@ -58,7 +58,7 @@ pub fn prune(chosen: &Chosen, paths: &Paths) -> anyhow::Result<(u64, Code)> {
         match end::remove(&store, &container, end::Removal::default()) {
             Ok(()) => {
                 removed.push(record.id.clone());
-                space += bytes;
+                space = space.saturating_add(bytes);
             }
             // Started in the meantime.
             Err(Error::StillRunning { .. }) => {}

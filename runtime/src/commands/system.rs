@@ -4,9 +4,9 @@ use clap::Subcommand;
 
 use super::image_prune::Which;
 use super::prune::{Chosen, confirmed};
-use super::{disk, events, image_prune, info, prune, volume};
+use super::{disk, each, events, image_prune, info, prune, volume};
 use crate::commands::Code;
-use crate::{Error, Paths, human, output};
+use crate::{Error, Paths};
 
 /// `twill system …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -72,20 +72,20 @@ fn prune_all(args: &PruneArgs, paths: &Paths) -> anyhow::Result<Code> {
     if !args.force && !confirmed(&what) {
         return Ok(prune::reclaimed(0));
     }
-    let (mut space, mut code) = prune::prune(&chosen, paths)?;
+    let mut parts = vec![prune::prune(&chosen, paths)?];
     if args.volumes {
-        let (removed, bytes) = volume::prune_all(paths, |volume| {
+        let pruned = volume::prune_all(paths, |volume| {
             let label = |name: &str| volume.labels.get(name).map(String::as_str);
             volume.anonymous && chosen.fits(Some(volume.created), label)
-        })?;
-        volume::report(&removed);
-        space += bytes;
+        });
+        parts.push(pruned.unwrap_or_else(|error| {
+            each::complain(&error);
+            (0, Code(1))
+        }));
     }
     let which = if args.all { Which::Unused } else { Which::Nameless };
-    space += image_prune::prune(which, &chosen, paths)?;
-    output::line(format_args!("Total reclaimed space: {}", human::size(space)));
-    if code != Code::OK {
-        code = Code(1);
-    }
-    Ok(code)
+    parts.push(image_prune::prune(which, &chosen, paths)?);
+    prune::reclaimed(parts.iter().map(|(bytes, _)| *bytes).fold(0, u64::saturating_add));
+    let failed = parts.into_iter().map(|(_, code)| code).find(|code| *code != Code::OK);
+    Ok(failed.unwrap_or(Code::OK))
 }

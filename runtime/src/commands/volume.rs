@@ -261,28 +261,19 @@ fn prune(args: &PruneArgs, paths: &Paths) -> anyhow::Result<Code> {
     if !args.force && !confirmed(&warning) {
         return Ok(reclaimed(0));
     }
-    let (removed, space) = prune_all(paths, |volume| {
+    let (space, code) = prune_all(paths, |volume| {
         let label = |name: &str| volume.labels.get(name).map(String::as_str);
         (all || volume.anonymous) && chosen.fits(Some(volume.created), label)
     })?;
-    report(&removed);
-    Ok(reclaimed(space))
+    reclaimed(space);
+    Ok(code)
 }
 
-/// What was removed, as every `prune` says it.
-pub fn report(removed: &[String]) {
-    if !removed.is_empty() {
-        output::line("Deleted Volumes:");
-        removed.iter().for_each(output::line);
-        output::line("");
-    }
-}
-
-/// Removes those that are wanted and that nobody uses: their names, and the bytes that were in them.
-pub fn prune_all(paths: &Paths, wanted: impl Fn(&Volume) -> bool) -> Result<(Vec<String>, u64)> {
+/// Removes those that are wanted and that nobody uses, and says so; the bytes that were in them.
+pub fn prune_all(paths: &Paths, wanted: impl Fn(&Volume) -> bool) -> Result<(u64, Code)> {
     let volumes = Volumes::new(paths);
     volumes.tidy()?;
-    let (mut removed, mut space) = (Vec::new(), 0);
+    let (mut removed, mut space, mut code) = (Vec::new(), 0_u64, Code::OK);
     for volume in volumes.list()?.into_iter().filter(|volume| wanted(volume)) {
         let data = volumes.data(&volume.name);
         // What cannot be counted can go all the same.
@@ -290,11 +281,19 @@ pub fn prune_all(paths: &Paths, wanted: impl Fn(&Volume) -> bool) -> Result<(Vec
         match volumes.remove(&volume.name) {
             Ok(()) => {
                 removed.push(volume.name);
-                space += bytes;
+                space = space.saturating_add(bytes);
             }
             Err(Error::VolumeInUse { .. } | Error::NoSuchVolume(_)) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                each::complain(&error);
+                code = Code(1);
+            }
         }
     }
-    Ok((removed, space))
+    if !removed.is_empty() {
+        output::line("Deleted Volumes:");
+        removed.iter().for_each(output::line);
+        output::line("");
+    }
+    Ok((space, code))
 }

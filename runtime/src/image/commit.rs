@@ -146,7 +146,12 @@ impl Work {
             names.write(&store.images)?;
         }
         // Loads that died between their layers and their configuration left layers of nobody.
-        let grave = store.collect()?;
+        let grave = store.collect();
+        if let Err(error) = &grave {
+            // What was to come is in the store all the same.
+            let error: &(dyn std::error::Error + 'static) = error;
+            tracing::warn!(error, "cannot remove layers of no image");
+        }
         drop(lock);
         drop(grave);
         Ok(Committed::All)

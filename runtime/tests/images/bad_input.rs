@@ -264,6 +264,23 @@ fn image_archives() {
 }
 
 #[test]
+fn image_archives_with_too_much_or_with_pinned_names() {
+    const PINNED: &str =
+        "bb:1@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    refuse_load(
+        &format!("it names its image '{PINNED}': a digest cannot be given to an image"),
+        docker(&[picture(PINNED)]),
+    );
+    let name = vec![b'n'; 1_000_000];
+    let long = (0..68).fold(Tar::new(), |tar, _| tar.extended(&[("path", &name)]).file("x", b""));
+    refuse_load("its names are more than 67108864 bytes together", long.bytes());
+
+    let Some(lab) = Lab::new() else { return };
+    let loaded = lab.load(layout(&[picture(PINNED)], gzip)).unwrap();
+    assert_eq!(loaded[0].names, [], "containerd writes such names");
+}
+
+#[test]
 fn bytes_that_are_not_those_of_their_digest() {
     let other = Digest::of(b"other").hex();
     let configuration = picture("bb:1").configuration();

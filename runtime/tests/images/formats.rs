@@ -165,6 +165,18 @@ fn every_packing_of_a_root_file_system_gives_the_same_layer() {
 }
 
 #[test]
+fn an_image_that_is_listed_for_each_name_is_loaded_once() {
+    let Some(lab) = Lab::new() else { return };
+    let named = |name| Picture { layers: picture("bb:1").layers, names: vec![name] };
+    let pictures = [named("a:1"), named("b:1")];
+    for archive in [docker(&pictures), layout(&pictures, plain)] {
+        let loaded = lab.load(archive).unwrap();
+        assert_eq!(loaded.len(), 1);
+        assert_eq!(loaded[0].to_string(), "Loaded image: a:1\nLoaded image: b:1");
+    }
+}
+
+#[test]
 fn loading_again_changes_nothing() {
     let Some(lab) = Lab::new() else { return };
     lab.load(docker(&[picture("bb:1")])).unwrap();

@@ -216,9 +216,12 @@ fn what_export_writes_is_imported_by_podman_and_the_other_way_round() {
     run(&lab, &["rm", "it"]);
 }
 
-/// All that is wanted is there as it should be; a container has some more.
+/// All that is wanted is there as it should be, and nothing that was hidden; a container has some more.
 #[track_caller]
 fn assert_same(found: &tree::Tree, want: &tree::Tree) {
+    for gone in ["gone", "tree/gone", "emptied/old"] {
+        assert!(!found.contains_key(gone), "{gone}");
+    }
     let found: BTreeMap<_, _> = found.iter().filter(|(name, _)| want.contains_key(*name)).collect();
     assert_eq!(found, want.iter().collect());
 }

@@ -1,13 +1,15 @@
 //! Every trick that is known to be played with archives, one test each, and what becomes of it. The list is
 //! in `docs/images.md`.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::{Cursor, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tar::EntryType;
+use twill::image::{Devices, ImportOptions, Source};
 
 use crate::archives::{Picture, Tar, docker, gzip, header, zstd};
 use crate::support::{Lab, chain, stream};
@@ -313,6 +315,10 @@ tricks! {
             many = many.extended(&[("comment", &[b'x'; 1500])]);
         }
         trap.refuses(many.file("x", b""), "is larger than 1048576 bytes");
+        // A small one first: the sum of both is more than a number holds.
+        let wraps = header("huge", EntryType::GNULongName, u64::MAX - 1023);
+        let wraps = Tar::new().entry("small", EntryType::GNULongName, b"x").raw(wraps, b"");
+        trap.refuses(wraps, "the header at byte 1024 is larger than 1048576 bytes");
         let value = vec![b'x'; 100_000];
         let large = Tar::new().extended(&[("SCHILY.xattr.user.x", &value)]).file("x", b"");
         trap.refuses(large, "cannot write entry 'x'");
@@ -368,6 +374,10 @@ tricks! {
             let odd = Tar::new().entry("socket", EntryType::new(kind), b"");
             trap.refuses(odd, "has the unknown type");
         }
+        // An import looks whether it got an archive of images.
+        for name in ["manifest.json", "oci-layout"] {
+            trap.taken(Tar::new().entry(name, EntryType::Fifo, b""));
+        }
     }
 
     time_out_of_range(trap) {
@@ -409,9 +419,18 @@ tricks! {
         let bytes = tar.bytes();
         for (bomb, packing) in [(gzip(&bytes), "gzip"), (zstd(&bytes), "zstd")] {
             assert!(bomb.len() < 4 << 20, "{packing}");
-            let error = small.import(stream(bomb), &twill::image::ImportOptions::default()).unwrap_err();
-            assert!(chain(&error).contains("would fill the disk: only"), "{packing}: {}", chain(&error));
+            let imported = small.import(stream(bomb.clone()), &ImportOptions::default()).unwrap_err();
+            // To be read in any order it is unpacked to the disk first.
+            let loaded = small.load(stream(bomb), Devices::Standard).unwrap_err();
+            for error in [imported, loaded] {
+                assert!(chain(&error).contains("would fill the disk: only"), "{packing}: {}", chain(&error));
+            }
         }
+        // What lies behind the end is recorded, and is no entry.
+        let behind = File::open("/dev/urandom").unwrap().take(1 << 30);
+        let endless = Cursor::new(Tar::new().file("x", b"").bytes()).chain(behind);
+        let error = small.import(Source::stream("endless", endless), &ImportOptions::default()).unwrap_err();
+        assert!(chain(&error).contains("cannot be written down"), "{}", chain(&error));
         trap.unharmed();
     }
 
@@ -434,6 +453,13 @@ tricks! {
         load(Tar::new().file("manifest.json", outside), "'/etc/hostname' is not in it");
         let circle = Tar::new().symlink("manifest.json", "b").symlink("b", "manifest.json");
         load(circle, "it holds no image");
+        // Nor does an import read what a member leads to.
+        let real = trap.lab.beside("real");
+        fs::write(&real, br#"[{"Config":"x"}]"#).unwrap();
+        for target in [real.to_str().unwrap(), "/dev/zero"] {
+            trap.taken(Tar::new().symlink("manifest.json", target));
+        }
+        trap.taken(Tar::new().device("manifest.json", EntryType::Char, (1, 5)));
     }
 }
 
