@@ -19,7 +19,7 @@ use crate::listing::ports::places;
 use crate::mount::{Mount, Written};
 use crate::volume::Volumes;
 
-/// A container.
+/// A container, as with cgroup v2; with v1 see [`shares_cgroups`].
 #[must_use]
 pub fn container(paths: &Paths, container: &Container) -> Value {
     let Container { record, state } = container;
@@ -58,6 +58,11 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
         "Config": config(record),
         "NetworkSettings": network(record, state),
     })
+}
+
+/// Says of a container that it has the host's view of the cgroups.
+pub fn shares_cgroups(shown: &mut Value) {
+    shown["HostConfig"]["CgroupnsMode"] = json!("host");
 }
 
 fn layers(layers: &[PathBuf]) -> String {
@@ -113,6 +118,7 @@ fn host_config(record: &Record) -> Value {
         "ContainerIDFile": record.cid_file.as_deref().unwrap_or(Path::new("")),
         "CapAdd": listed(&security.cap_add),
         "CapDrop": listed(&security.cap_drop),
+        "CgroupnsMode": "private",
         "GroupAdd": listed(&isolation.groups),
         "IpcMode": isolation.ipc.to_string(),
         "PidMode": isolation.pid.to_string(),
@@ -160,7 +166,6 @@ fn put_unlimited(config: &mut Value) {
         config[name] = json!("");
     }
     config["VolumesFrom"] = Value::Null;
-    config["CgroupnsMode"] = json!("private");
     config["Runtime"] = json!("twill");
     config["OomScoreAdj"] = json!(0);
     config["ConsoleSize"] = json!([0, 0]);
@@ -324,9 +329,9 @@ pub fn addresses(address: Option<&Address>) -> Map<String, Value> {
     found
 }
 
-/// An image.
+/// An image, with its configuration as it came: `oci-spec` leaves out what is Docker's alone.
 #[must_use]
-pub fn image(image: &Image) -> Value {
+pub fn image(image: &Image, whole: &Value) -> Value {
     let config = &image.config;
     json!({
         "Id": image.id.to_string(),
@@ -337,7 +342,7 @@ pub fn image(image: &Image) -> Value {
         "Created": time(image.created),
         "DockerVersion": "",
         "Author": config.author().clone().unwrap_or_default(),
-        "Config": of_image(image),
+        "Config": of_image(whole),
         "Architecture": config.architecture().to_string(),
         "Os": config.os().to_string(),
         "Size": image.size,
@@ -354,11 +359,14 @@ fn comment(image: &Image) -> String {
 }
 
 /// What containers of it begin with; `null` where it says nothing.
-fn of_image(image: &Image) -> Value {
-    let mut said = json!(image.config.config());
-    said.sort_all_objects();
-    let text = |name: &str| said.get(name).cloned().unwrap_or_else(|| json!(""));
-    let other = |name: &str| said.get(name).cloned().unwrap_or(Value::Null);
+fn of_image(whole: &Value) -> Value {
+    let said = |name: &str| whole.get("config")?.get(name).filter(|value| !value.is_null());
+    let text = |name: &str| said(name).cloned().unwrap_or_else(|| json!(""));
+    let other = |name: &str| {
+        let mut value = said(name).cloned().unwrap_or(Value::Null);
+        value.sort_all_objects();
+        value
+    };
     let mut config = json!({"Hostname": "", "Domainname": "", "User": text("User")});
     for name in ["AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"] {
         config[name] = json!(false);
@@ -372,8 +380,11 @@ fn of_image(image: &Image) -> Value {
     for name in ["Entrypoint", "OnBuild", "Labels"] {
         config[name] = other(name);
     }
-    for name in ["ExposedPorts", "StopSignal"] {
-        if let Some(value) = said.get(name) {
+    if said("ExposedPorts").is_some() {
+        config["ExposedPorts"] = other("ExposedPorts");
+    }
+    for name in ["Healthcheck", "ArgsEscaped", "StopSignal", "Shell"] {
+        if let Some(value) = said(name) {
             config[name] = value.clone();
         }
     }
@@ -445,6 +456,36 @@ mod tests {
         ] {
             assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
         }
+    }
+
+    #[test]
+    fn an_image_says_what_its_configuration_says() {
+        let check = json!({"Test": ["CMD", "true"], "Interval": 5});
+        let got = of_image(&json!({"config": {
+            "User": null,
+            "Healthcheck": check,
+            "Labels": {"b": "1", "a": "2"},
+            "OnBuild": ["RUN true"],
+            "Shell": ["/bin/sh", "-c"],
+        }}));
+        assert_eq!(got["User"], "");
+        assert_eq!(got["Healthcheck"].to_string(), check.to_string());
+        assert_eq!(got["Labels"].to_string(), r#"{"a":"2","b":"1"}"#);
+        assert_eq!(got["OnBuild"], json!(["RUN true"]));
+        assert_eq!(got["Shell"], json!(["/bin/sh", "-c"]));
+        let silent = of_image(&json!({}));
+        for (name, want) in [("OnBuild", Some(&Value::Null)), ("Healthcheck", None)] {
+            assert_eq!(silent.get(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_has_the_hosts_view_of_the_cgroups_is_said() {
+        let paths = Paths::new("/lib".into(), "/run".into());
+        let mut got = container(&paths, &Container { record: record(), state: State::default() });
+        assert_eq!(got["HostConfig"]["CgroupnsMode"], "private");
+        shares_cgroups(&mut got);
+        assert_eq!(got["HostConfig"]["CgroupnsMode"], "host");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `twill export`: all files of a container, as an archive.
 
+use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,8 @@ impl Target {
             return Ok(Self(None));
         };
         let path = std::path::absolute(path).file("find", path)?;
+        // A link stays, as /dev/stdout: what it leads to is replaced.
+        let path = fs::canonicalize(&path).unwrap_or(path);
         // A device or a pipe would be taken away and a file put in its place.
         if path.exists() && !path.is_file() {
             return Err(Error::Usage(format!("{} is not a regular file", path.display())));

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cgroup::Hierarchies;
 use crate::commands::{Code, each};
 use crate::container::{Store, size};
 use crate::template::{Data, Template};
@@ -90,6 +91,9 @@ fn look(args: &Args, paths: &Paths, name: &str) -> anyhow::Result<Option<Value>>
         match each::one(&Store::new(paths), name) {
             Ok(container) => {
                 let mut shown = inspect::container(paths, &container);
+                if !Hierarchies::here()?.is_unified() {
+                    inspect::shares_cgroups(&mut shown);
+                }
                 if args.size {
                     let size = size::of(paths, &container.record)?;
                     shown["SizeRw"] = json!(size.own);
@@ -104,8 +108,16 @@ fn look(args: &Args, paths: &Paths, name: &str) -> anyhow::Result<Option<Value>>
     if args.r#type == Some(Kind::Container) {
         return Ok(None);
     }
-    match image::Store::open(paths)?.resolve(name) {
-        Ok(image) => Ok(Some(inspect::image(&image))),
+    let images = image::Store::open(paths)?;
+    let found = images.resolve(name).and_then(|image| {
+        let whole = images.configuration(&image.id)?;
+        Ok((image, whole))
+    });
+    match found {
+        Ok((image, whole)) => {
+            let whole: Value = serde_json::from_slice(&whole)?;
+            Ok(Some(inspect::image(&image, &whole)))
+        }
         Err(image::Error::Unknown { .. } | image::Error::Name { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

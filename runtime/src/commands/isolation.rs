@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::container::isolation::{Device, Ipc, Isolation, Pid, Sysctl, Ulimit, Uts};
+use crate::container::links::is_name;
 use crate::container::ports::ExposedRange;
 use crate::container::resources;
 use crate::error::{Error, Result};
@@ -60,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     pub uts: Uts,
     /// Name of its NIS domain
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "NAME", value_parser = domain_name, default_value = "", hide_default_value = true)]
     pub domainname: String,
     /// Signal that asks it to end; the image's, else TERM, if not given
     #[arg(long, value_name = "SIGNAL")]
@@ -210,6 +211,14 @@ fn capability_to_drop(text: &str) -> Result<String, String> {
     capabilities::parse(text).map_err(|error| format!("invalid CapDrop: {error}"))
 }
 
+/// It stands in the hosts file; the kernel takes 64 bytes.
+fn domain_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || (text.len() <= 64 && is_name(text)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("invalid domain name: {text:?}"))
+}
+
 fn shm_size(text: &str) -> Result<u64, String> {
     let bytes = resources::parse_bytes(text)?;
     u64::try_from(bytes)
@@ -246,6 +255,22 @@ mod tests {
         ] {
             let refused = security(&[option]).unwrap_err().to_string();
             assert!(refused.starts_with(want), "{refused}");
+        }
+    }
+
+    #[test]
+    fn domain_names_are_one_word_of_the_hosts_file() {
+        let (longest, longer) = ("x".repeat(64), "x".repeat(65));
+        for (text, good) in [
+            ("", true),
+            ("example.test", true),
+            (&longest, true),
+            (&longer, false),
+            ("a b", false),
+            ("a\n192.0.2.1 bank", false),
+            ("-a", false),
+        ] {
+            assert_eq!(domain_name(text).is_ok(), good, "{text:?}");
         }
     }
 

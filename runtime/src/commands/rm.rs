@@ -45,8 +45,11 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             }
         }
     }
-    if args.force {
-        store.tidy()?;
+    // What was asked for is done by now.
+    if args.force
+        && let Err(error) = store.tidy()
+    {
+        output::note(format_args!("twill: warning: {}", error.chain()));
     }
     Ok(code)
 }

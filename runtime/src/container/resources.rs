@@ -1,6 +1,8 @@
 //! How much of the host a container may use. What is `None` is not limited.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,14 +100,8 @@ impl Resources {
                     .into(),
             );
         }
-        let wanted = self.cpuset_cpus.as_deref().unwrap_or_default();
-        let numbers = wanted.split([',', '-']).filter_map(|number| number.parse::<u64>().ok());
-        if numbers.max().is_some_and(|highest| highest >= processors) {
-            let available =
-                if processors == 1 { "0".into() } else { format!("0-{}", processors - 1) };
-            return refuse(format!(
-                "Requested CPUs are not available - requested {wanted}, available: {available}"
-            ));
+        if let Some(wanted) = &self.cpuset_cpus {
+            check_processors(wanted, &online())?;
         }
         if let Some(nano) = self.nano_cpus
             && !(10_000_000..=processors.saturating_mul(1_000_000_000)).contains(&nano)
@@ -120,15 +116,37 @@ fn range_of_processors(all: u64) -> String {
     format!("Range of CPUs is from 0.01 to {all}.00, as there are only {all} CPUs available")
 }
 
+/// Which ones there are matters, not how many: one in the middle may be switched off.
+fn check_processors(wanted: &str, online: &str) -> Result<()> {
+    let available: BTreeSet<u64> = ranges(online).flatten().collect();
+    if ranges(wanted).flatten().all(|processor| available.contains(&processor)) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "Requested CPUs are not available - requested {wanted}, available: {online}"
+    )))
+}
+
 /// How many processors this host has.
 #[must_use]
 pub fn processors() -> u64 {
-    let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let ranges = text.trim().split(',').filter_map(|range| {
+    let lengths = ranges(&online()).map(|range| range.end() - range.start() + 1).sum::<u64>();
+    lengths.max(1)
+}
+
+/// Which ones it has, as the kernel says it.
+fn online() -> String {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online");
+    text.map_or_else(|_one_at_least| "0".to_owned(), |text| text.trim().to_owned())
+}
+
+/// Those of a list like `0-2,5`.
+fn ranges(text: &str) -> impl Iterator<Item = RangeInclusive<u64>> {
+    text.split(',').filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)? + 1)
-    });
-    ranges.sum::<u64>().max(1)
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        (first <= last).then_some(first..=last)
+    })
 }
 
 /// Bytes as people write them: `64m`, `1.5g`, `512k`, `100b`, `1000`. In steps of 1024, as Docker.
@@ -258,6 +276,23 @@ mod tests {
         check(cpus(2_000_000_000), None);
         check(cpus(2_000_000_001), Some("from 0.01 to 2.00, as there are only 2 CPUs available"));
         check(cpus(9_999_999), Some("Range of CPUs"));
+    }
+
+    #[test]
+    fn processors_that_are_switched_off_are_refused() {
+        for (wanted, online, good) in [
+            ("0,6", "0,2,4,6", true),
+            ("6", "0,2,4,6", true),
+            ("1", "0,2,4,6", false),
+            ("2-4", "0,2,4,6", false),
+            ("0-2,5", "0-5", true),
+            ("0-18446744073709551615", "0-1", false),
+            ("1", "0", false),
+        ] {
+            assert_eq!(check_processors(wanted, online).is_ok(), good, "{wanted} of {online}");
+        }
+        let refused = check_processors("7", "0,2,4,6").unwrap_err().to_string();
+        assert!(refused.ends_with("requested 7, available: 0,2,4,6"), "{refused}");
     }
 
     #[test]

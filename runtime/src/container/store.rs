@@ -295,7 +295,11 @@ impl<'a> Store<'a> {
     fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let directory = self.paths.containers();
         let mut found = Vec::new();
-        for entry in fs::read_dir(&directory).file("list", &directory)? {
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries.file("list", &directory)?,
+        };
+        for entry in entries {
             let entry = entry.file("list", &directory)?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 found.push(entry.path());

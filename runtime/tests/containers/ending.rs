@@ -82,3 +82,14 @@ fn a_removal_wants_force_for_what_runs() {
     world.twill(&["rm", "it"]).fails(1, "No such container: it");
     world.assert_nothing_left();
 }
+
+#[test]
+fn a_removal_that_cannot_tidy_is_no_failure() {
+    let Some(world) = World::new() else { return };
+    // Names that cannot be listed.
+    std::fs::write(world.path("lib/names"), "").unwrap();
+    let said = world.twill(&["rm", "-f", "nosuch"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("twill: warning: "), "{}", said.err);
+    world.assert_nothing_left();
+}

@@ -23,6 +23,7 @@ fn what_cannot_be_started_leaves_nothing() {
     check(&["--network", "none", "-w", "/etc/passwd/x", "bb"], 125, "in the container /etc/passwd");
     check(&["--network", "none", "--name", "a", "bb"], 125, "Invalid container name (a)");
     check(&["--network", "none", "--hostname", "a b", "bb"], 125, "invalid hostname");
+    check(&["--network", "none", "--domainname", "a b", "bb"], 125, "invalid domain name");
     check(&["--network", "none", "-e", "=x", "bb"], 125, "invalid environment variable");
     check(&["--network", "bogus", "bb"], 125, "network bogus not found");
     check(&["--bogus", "bb"], 125, "unknown flag: --bogus");

@@ -103,6 +103,7 @@ fn the_image_asks_unless_the_user_asks_otherwise() {
     let saved = world.path("image.tar");
     write_image(&world, &saved);
     world.twill(&["load", "-i", saved.to_str().unwrap()]).ok();
+    assert_eq!(world.inspect("asks", "/Config/Healthcheck/Test"), json!(["CMD", "true"]));
     world.twill(&["create", "--name", "it", "asks"]).ok();
     assert_eq!(world.inspect("it", "/Config/Healthcheck/Test"), json!(["CMD", "true"]));
     world.twill(&["rm", "it"]).ok();

@@ -195,3 +195,15 @@ fn wishes_about_the_end_are_written_down() {
     world.twill(&["rm", "it"]).ok();
     world.assert_nothing_left();
 }
+
+#[test]
+fn whose_view_of_the_cgroups_it_has_is_said() {
+    let Some(world) = World::new() else { return };
+    world.twill(&["run", "-d", "--name", "it", "--network", "none", "bb", "sleep", "1000"]).ok();
+    let view = |process: &str| fs::read_link(format!("/proc/{process}/ns/cgroup")).unwrap();
+    let is_shared = view(&world.pid("it").to_string()) == view("thread-self");
+    let want = if is_shared { "host" } else { "private" };
+    assert_eq!(world.inspect("it", "/HostConfig/CgroupnsMode"), want);
+    world.twill(&["rm", "-f", "it"]).ok();
+    world.assert_nothing_left();
+}

@@ -147,6 +147,19 @@ fn all_files_of_a_container_as_an_archive() {
 }
 
 #[test]
+fn an_archive_goes_where_a_link_leads() {
+    let Some(world) = World::new() else { return };
+    let (link, file) = (world.path("link.tar"), world.path("file.tar"));
+    fs::write(&file, "before").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    world.twill(&["save", "-o", link.to_str().unwrap(), "bb"]).ok();
+    assert_eq!(fs::read_link(&link).unwrap(), file);
+    let names = World::run(&["tar", "-tf", file.to_str().unwrap()]);
+    assert!(names.contains("manifest.json"), "{names}");
+    world.assert_nothing_left();
+}
+
+#[test]
 fn saved_images_are_loaded_again() {
     let Some(world) = World::new() else { return };
     changed(&world);

@@ -187,3 +187,10 @@ fn who_does_not_wait_is_told_why() {
     store.remove(&record).unwrap();
     assert!(matches!(store.try_lock_container(&record.id), Ok(Attempt::Gone)));
 }
+
+#[test]
+fn where_no_container_ever_was_there_is_nothing_to_tidy() {
+    let world = world();
+    make_private(&world.paths.names()).unwrap();
+    Store::new(&world.paths).tidy().unwrap();
+}
