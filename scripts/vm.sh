@@ -18,6 +18,12 @@ MODULES="virtio_pci 9pnet_virtio 9p overlay"
 
 say() { printf 'vm: %s\n' "$*" >&2; }
 
+case $PWD in /tmp/* | /var/tmp/* | /run/* | /dev/* | /var/lib/twill/*)
+    say "$PWD is not seen in the machine, which has its own there: take a checkout somewhere else"
+    exit 1
+    ;;
+esac
+
 # Unpacked and not installed: this machine boots as before.
 kernel() {
     package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
