@@ -3,10 +3,10 @@
 use std::fs;
 
 use crate::commands::{Code, create as create_command};
-use crate::container::{Record, Store, reap};
+use crate::container::end::{self, Removal};
+use crate::container::{Record, Store};
 use crate::monitor::session::{self, Ending, Session, Signals};
 use crate::terminal::is_terminal;
-use crate::volume::Volumes;
 use crate::{Error, Paths, output};
 
 /// Arguments.
@@ -73,16 +73,18 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     }
 }
 
-/// What could not be started leaves nothing. The reason for that counts, not what hinders us here.
+/// What could not be started leaves nothing, unless somebody else has started it since. The reason for that
+/// counts, not what hinders us here.
 fn undo(store: &Store<'_>, record: &Record) {
-    let cleared = reap::clear(store.paths(), record)
-        .and_then(|()| store.remove(record))
-        .and_then(|()| Volumes::new(store.paths()).remove_anonymous(record));
-    if let Some(file) = &record.cid_file {
+    let how = Removal { force: false, volumes: true };
+    let removed = store.read(&record.id).and_then(|made| end::remove(store, &made, how));
+    let gone = !store.paths().container(&record.id).exists();
+    if let (true, Some(file)) = (gone, &record.cid_file) {
         // Of a container that there is no more; it may be gone as well.
         _ = fs::remove_file(file);
     }
-    if let Err(error) = cleared {
-        output::note(format_args!("twill: warning: {}", error.chain()));
+    match removed {
+        Err(error) if !gone => output::note(format_args!("twill: warning: {}", error.chain())),
+        _ => {}
     }
 }

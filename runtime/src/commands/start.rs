@@ -30,11 +30,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
                 if state.paused {
                     return Err(Error::StartPaused(record.name));
                 }
-                match Session::start(paths, &record, None)?.wait_until_started() {
-                    Err(Error::Start { message, .. })
-                        if message.ends_with("is running already") => {}
-                    started => started?,
-                }
+                Session::start(paths, &record, None)?.wait_until_started()?;
                 output::line(name);
                 Ok(())
             },

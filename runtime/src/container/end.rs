@@ -1,6 +1,6 @@
 //! Ending containers: a signal, a polite stop, a removal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::liveness;
 use super::reap;
@@ -17,6 +17,8 @@ use crate::volume::Volumes;
 
 /// A killed process and its monitor are given this long; only a broken kernel needs more.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks whether somebody else has started it again.
+const BEAT: Duration = Duration::from_millis(20);
 
 /// How a container is brought to its end.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +114,11 @@ pub fn stop(store: &Store<'_>, container: &Container, manner: Manner) -> Result<
     }
     if state.status == Status::Restarting {
         wake_monitor(store, &record.id)?;
+        open_monitor(store, &record.id)?
+            .map_or(Ok(true), |monitor| monitor.wait(Some(PATIENCE)))?;
+    } else {
+        wait_for_monitor(store, (&record.id, state.process))?;
     }
-    wait_for_monitor(store, &record.id)?;
     reap::settle(store, container.clone())?;
     events::container(store.paths(), record, "stop", &[]);
     Ok(())
@@ -175,8 +180,18 @@ fn wake_monitor(store: &Store<'_>, id: &str) -> Result<()> {
     open_monitor(store, id)?.map_or(Ok(()), |monitor| monitor.signal(Signal::TERM))
 }
 
-fn wait_for_monitor(store: &Store<'_>, id: &str) -> Result<()> {
-    open_monitor(store, id)?.map_or(Ok(true), |handle| handle.wait(Some(PATIENCE))).map(drop)
+/// Until the monitor of the run that ended has cleared up. If it is that of the next run, there is nothing to
+/// wait for.
+fn wait_for_monitor(store: &Store<'_>, (id, ended): (&str, Option<Process>)) -> Result<()> {
+    let Some(monitor) = open_monitor(store, id)? else { return Ok(()) };
+    let deadline = Instant::now() + PATIENCE;
+    while !monitor.wait(Some(BEAT))? && Instant::now() < deadline {
+        let now = store.read(id).ok().and_then(|found| found.state.process);
+        if now.is_some() && now != ended {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn open_monitor(store: &Store<'_>, id: &str) -> Result<Option<Handle>> {

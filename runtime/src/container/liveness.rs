@@ -3,9 +3,9 @@
 //! The lock is one of `fcntl`, which belongs to a process and is not inherited: the container, born
 //! from the monitor, does not keep it alive.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -18,7 +18,17 @@ use crate::process::Process;
 
 /// Held by a monitor from its first to its last moment.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "the lock goes when the file is closed")] File);
+pub struct Held(File);
+
+impl Held {
+    /// Do others still see this monitor? Not after its files have been cleared away.
+    #[must_use]
+    pub fn stands(&self, paths: &Paths, id: &str) -> bool {
+        // Looked at and not opened: see [`acquire`].
+        let (ours, there) = (self.0.metadata(), fs::metadata(path(paths, id)));
+        matches!((ours, there), (Ok(ours), Ok(there)) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
+}
 
 /// Becomes the monitor of a container; `None` if somebody is.
 ///

@@ -2,6 +2,7 @@
 
 use std::io::{PipeWriter, Write as _};
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use libcontainer::syscall::syscall::{Syscall, create_syscall};
 use libcontainer::{capabilities, seccomp};
@@ -21,19 +22,17 @@ use crate::monitor::executor::{Refusal, become_program, look_up};
 use crate::raw::SingleThread;
 
 const CANNOT_INVOKE: u8 = 126;
+/// In place of a code: the container does not run any more.
+pub(super) const HAS_ENDED: u8 = 0;
+const MOMENT: Duration = Duration::from_millis(100);
 
 type Step<T> = Result<T, Refusal>;
 
 /// Process A. Returns the code that it ends with, which is that of B.
 pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWriter)) -> i32 {
     let (single, mut report) = with;
-    let told = |report: &mut PipeWriter, refusal: &Refusal| {
-        // Nobody is left to tell if this fails.
-        drop(report.write_all(&[&[refusal.code], refusal.message.as_bytes()].concat()));
-        i32::from(refusal.code)
-    };
     if let Err(refusal) = join(plan) {
-        return told(&mut report, &refusal);
+        return tell(&mut report, &reason(plan, refusal));
     }
     let Ok(mut child_report) = report.try_clone() else { return i32::from(CANNOT_INVOKE) };
     let forked = single.fork(|_| {
@@ -44,19 +43,37 @@ pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWri
                 Err(refusal) => refusal,
             },
         );
-        told(&mut child_report, &refusal)
+        tell(&mut child_report, &refusal)
     });
     if plan.detach {
         // We stay, to be the parent of B: the host's init need not know it. Nothing of the caller's stays.
         _ = setsid();
         _ = streams.take_over();
     }
+    let child = match forked {
+        Ok(child) => child,
+        // Nobody is born any more into the pid namespace of a container that has ended.
+        Err(error) => {
+            return tell(&mut report, &reason(plan, failed("start a process", &error)));
+        }
+    };
     // Ours must not keep the caller from seeing that B's are closed.
     drop((report, child_report, streams));
-    match forked {
-        Ok(child) => exit_code(child).map_or(i32::from(CANNOT_INVOKE), i32::from),
-        Err(_) => i32::from(CANNOT_INVOKE),
+    exit_code(child).map_or(i32::from(CANNOT_INVOKE), i32::from)
+}
+
+fn tell(report: &mut PipeWriter, refusal: &Refusal) -> i32 {
+    // Nobody is left to tell if this fails.
+    drop(report.write_all(&[&[refusal.code], refusal.message.as_bytes()].concat()));
+    i32::from(refusal.code)
+}
+
+/// What was to be entered goes with the container's end, some of it a moment before that is seen.
+fn reason(plan: &Plan, refusal: Refusal) -> Refusal {
+    if plan.handle.wait(Some(MOMENT)).unwrap_or_default() {
+        return Refusal { code: HAS_ENDED, message: String::new() };
     }
+    refusal
 }
 
 /// Process A: what has to happen before B is born.

@@ -92,6 +92,9 @@ pub fn run(paths: &Paths, container: &Container, wishes: &Wishes) -> Result<u8> 
     let watched = Handle::of_child(child.as_raw())?;
     if let Err(executor::Refusal { code, message }) = executor::outcome(outcome) {
         exit_code(child)?;
+        if code == enter::HAS_ENDED {
+            return Err(not_running());
+        }
         return Err(Error::Start { code, message, hint: None });
     }
     events::container(paths, record, &format!("exec_start: {}", wishes.command.join(" ")), &[]);

@@ -24,14 +24,12 @@ use crate::signals::Signal;
 
 /// Whoever locks a container for its life's sake needs less.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Another monitor has started its container or cleared up after it by then.
+const TURN: Duration = Duration::from_secs(30);
 
 /// Becomes the monitor of a container that has none.
 pub(super) fn begin(store: &Store<'_>, id: &str) -> Result<(liveness::Held, Record)> {
-    let _lock = lock_soon(store, id)?;
-    let Container { record, .. } = store.read(id)?;
-    if liveness::monitor(store.paths(), id)?.is_some() {
-        return Err(Error::AlreadyRunning(record.name));
-    }
+    let (_lock, record) = wait_for_turn(store, id)?;
     // Whoever died before us may have left something that is in the way.
     if store.paths().run_container(id).exists() {
         reap::clear(store.paths(), &record)?;
@@ -39,6 +37,24 @@ pub(super) fn begin(store: &Store<'_>, id: &str) -> Result<(liveness::Held, Reco
     store.prepare_run(id)?;
     let held = liveness::acquire(store.paths(), id)?;
     Ok((held.ok_or_else(|| Error::AlreadyRunning(record.name.clone()))?, record))
+}
+
+/// There may be a monitor that has not started its container yet, or whose container has ended: what comes of
+/// it is seen soon.
+fn wait_for_turn(store: &Store<'_>, id: &str) -> Result<(Flock<File>, Record)> {
+    let deadline = Instant::now() + TURN;
+    loop {
+        let lock = lock_soon(store, id)?;
+        let Container { record, state } = store.read(id)?;
+        if liveness::monitor(store.paths(), id)?.is_none() {
+            return Ok((lock, record));
+        }
+        if state.status.is_alive() || Instant::now() >= deadline {
+            return Err(Error::AlreadyRunning(record.name));
+        }
+        drop(lock);
+        cgroup::breathe();
+    }
 }
 
 /// Everybody who locks a container lets it go soon, except who copies what is in it.

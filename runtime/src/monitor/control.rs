@@ -30,6 +30,8 @@ pub enum Frame {
     Signal(u8),
     /// Monitor: the program has been executed.
     Started,
+    /// Monitor: somebody else started it; that one's monitor stays with it.
+    Running,
     /// Monitor: it has not, and nothing of the container is left running.
     Failed {
         /// Docker's exit code for the reason.
@@ -73,6 +75,7 @@ impl Frame {
             Self::Output(bytes) => put(into, 18, &[bytes]),
             Self::ErrorOutput(bytes) => put(into, 19, &[bytes]),
             Self::Exited(code) => put(into, 20, &[&[*code]]),
+            Self::Running => put(into, 21, &[]),
         }
     }
 
@@ -95,6 +98,7 @@ impl Frame {
             (18, bytes) => Self::Output(bytes.to_vec()),
             (19, bytes) => Self::ErrorOutput(bytes.to_vec()),
             (20, [code]) => Self::Exited(*code),
+            (21, []) => Self::Running,
             _ => return Err(Malformed),
         })
     }
@@ -153,6 +157,7 @@ mod tests {
             any::<(u16, u16)>().prop_map(|(rows, columns)| Frame::Resize { rows, columns }),
             any::<u8>().prop_map(Frame::Signal),
             Just(Frame::Started),
+            Just(Frame::Running),
             (any::<u8>(), "[a-zä: ]*", "[a-z]*").prop_map(|(code, message, hint)| Frame::Failed {
                 code,
                 message,

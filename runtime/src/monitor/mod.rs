@@ -54,7 +54,7 @@ pub fn run(paths: &Paths, id: &str) -> Result<()> {
     let mut first = Connection::new(leave_the_caller()?);
     let store = Store::new(paths);
     let started = begin(&store, id);
-    let (_held, record) = match started {
+    let (held, record) = match started {
         Ok(begun) => begun,
         Err(error) => {
             if let Some(client) = &mut first {
@@ -77,8 +77,11 @@ pub fn run(paths: &Paths, id: &str) -> Result<()> {
             Ok(())
         }
         Err(error) => {
-            // Whoever waits sees the connection end.
-            drop(clear(paths, &record));
+            // Whoever waits sees the connection end. What is cleared already may be the next monitor's by now.
+            let _lock = store.lock_container(id);
+            if held.stands(paths, id) {
+                drop(clear(paths, &record));
+            }
             Err(error)
         }
     }
@@ -129,7 +132,7 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         record = found.record;
         if woken || !record.restart.restarts(code, restarts, found.state.wish) {
             write_rest(store, &record)?;
-            clear(store.paths(), &record)?;
+            finish(store, &record, &End::Rests)?;
             return Ok(Frame::Exited(code));
         }
         restarts += 1;
@@ -209,13 +212,11 @@ fn write_end(store: &Store<'_>, record: &Record, state: State, code: u8) -> Resu
 }
 
 fn finish(store: &Store<'_>, record: &Record, end: &End) -> Result<()> {
-    if !matches!(end, End::Vanishes) {
-        return clear(store.paths(), record);
-    }
-    // What is cleared shows no monitor any more: who looks then must not take it for lost.
+    // What is half cleared shows no monitor any more: who looks then must not take it for lost, nor start the
+    // next one, which this one would clear away.
     let lock = store.lock_container(&record.id)?;
     clear(store.paths(), record)?;
-    if lock.is_some() {
+    if lock.is_some() && matches!(end, End::Vanishes) {
         // Under the name that it has by now.
         let record = store.read(&record.id).map_or_else(|_| record.clone(), |found| found.record);
         store.remove(&record)?;
@@ -242,6 +243,7 @@ fn clear(paths: &Paths, record: &Record) -> Result<()> {
 /// A start that failed leaves the container as it was, and the reason in its state.
 fn fail(store: &Store<'_>, record: &Record, error: &Error) -> Result<Frame> {
     let frame = failure(error);
+    let _lock = store.lock_container(&record.id)?;
     let cleared = clear(store.paths(), record);
     if let (Ok(Container { state, .. }), Frame::Failed { code, message, .. }) =
         (store.read(&record.id), &frame)
@@ -265,6 +267,10 @@ fn failure(error: &Error) -> Frame {
 }
 
 fn tell_failure(client: &mut Connection, error: &Error) {
-    client.queue(&failure(error));
+    let said = match error {
+        Error::AlreadyRunning(_) => Frame::Running,
+        error => failure(error),
+    };
+    client.queue(&said);
     client.send_all();
 }

@@ -16,7 +16,6 @@ use super::control::Frame;
 pub use super::forward::Signals;
 use super::socket;
 use crate::Paths;
-use crate::container::store::Attempt;
 use crate::container::{Record, Store, id};
 use crate::error::{Error, Result, SystemContext as _};
 use crate::sealed;
@@ -52,6 +51,7 @@ pub struct Session {
     directory: PathBuf,
     paths: Paths,
     id: String,
+    wishes: Option<Wishes>,
 }
 
 impl Session {
@@ -78,10 +78,11 @@ impl Session {
         let connection = Connection::new(stream).ok_or(io::ErrorKind::BrokenPipe);
         let connection = connection.system("prepare the connection")?;
         let (directory, paths) = (paths.run_container(id), paths.clone());
-        Ok(Self { connection, directory, paths, id: id.to_owned() })
+        Ok(Self { connection, directory, paths, id: id.to_owned(), wishes: None })
     }
 
     fn wish(&mut self, wishes: Option<Wishes>) {
+        self.wishes = wishes;
         let Some(Wishes { input, tty }) = wishes else { return };
         self.connection.queue(&Frame::Attach { input });
         if tty {
@@ -96,16 +97,26 @@ impl Session {
         }
     }
 
-    /// Waits until the program has been executed, or the reason why not.
+    /// Waits until the program has been executed, by whomever, or the reason why not.
     pub fn wait_until_started(&mut self) -> Result<()> {
         match self.wait_for_frame()? {
             Frame::Started => Ok(()),
+            Frame::Running => self.move_over(),
             Frame::Failed { code, message, hint } => {
                 let hint = (!hint.is_empty()).then_some(hint);
                 Err(Error::Start { code, message, hint })
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// To the monitor that stays with the container. One that only looked at it misses nothing here.
+    fn move_over(&mut self) -> Result<()> {
+        let Some(wishes) = self.wishes else { return Ok(()) };
+        let joined =
+            Self::join(&self.paths, &Store::new(&self.paths).read(&self.id)?.record, Some(wishes))?;
+        self.connection = joined.connection;
+        Ok(())
     }
 
     /// Waits for the end and returns the code.
@@ -122,7 +133,7 @@ impl Session {
     fn lost(&self) -> Error {
         let deadline = Instant::now() + REMOVAL;
         while Instant::now() < deadline {
-            if matches!(Store::new(&self.paths).try_lock_container(&self.id), Ok(Attempt::Gone)) {
+            if !self.paths.container(&self.id).exists() {
                 return Error::NoSuchContainer(id::short(&self.id).to_owned());
             }
             crate::cgroup::breathe();

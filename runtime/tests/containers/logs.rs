@@ -1,3 +1,4 @@
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use crate::world::{Said, World};
@@ -42,23 +43,14 @@ fn following_ends_with_the_container_and_misses_nothing() {
 #[test]
 fn following_survives_the_removal_of_the_container() {
     let Some(world) = World::new() else { return };
-    let script = "read go; echo last words";
-    world
-        .twill(&[
-            "run",
-            "-di",
-            "--rm",
-            "--name",
-            "talk",
-            "--network",
-            "none",
-            "bb",
-            "sh",
-            "-c",
-            script,
-        ])
-        .ok();
-    let follower = world.spawn(&["logs", "-f", "talk"], Stdio::null());
+    let script = "echo first words; read go; echo last words";
+    let run = ["run", "-di", "--rm", "--name", "talk", "--network", "none", "bb", "sh", "-c"];
+    world.twill(&[run.as_slice(), &[script]].concat()).ok();
+    let mut follower = world.spawn(&["logs", "-f", "talk"], Stdio::null());
+    let mut said = BufReader::new(follower.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "first words\n");
     world.twill_fed(&["attach", "talk"], b"go\n").ok();
     assert_eq!(Said::new(follower.wait_with_output().unwrap()).code, 0);
     world.assert_nothing_left();

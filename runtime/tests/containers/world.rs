@@ -1,30 +1,21 @@
 //! A host of its own for one test.
 
+mod groups;
+
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde_json::Value;
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Everything a test touches; cleared away with it.
 pub(crate) struct World {
     directory: tempfile::TempDir,
-    cgroups: Vec<OwnCgroup>,
-}
-
-struct OwnCgroup {
-    parent: OwnedFd,
-    procs: File,
-    name: String,
+    _cgroups: Vec<groups::Own>,
 }
 
 /// What a command said.
@@ -42,16 +33,12 @@ impl World {
             skip_aloud("SKIPPED: containers need root");
             return None;
         }
-        let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("twill-test-{}-{unique}", std::process::id());
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let found = own.lines().filter_map(|line| OwnCgroup::enter(line, &name));
-        let (cgroups, mounts): (Vec<_>, Vec<_>) = found.unzip();
+        let (cgroups, mounts) = groups::enter();
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWCGROUP)
             .unwrap();
-        remount(&mounts);
+        groups::remount(&mounts);
         let directory = tempfile::tempdir().unwrap();
-        let world = Self { directory, cgroups };
+        let world = Self { directory, _cgroups: cgroups };
         World::run(&["ip", "link", "set", "lo", "up"]);
         let archive = world.path("bb.tar");
         write_busybox_archive(&archive);
@@ -157,72 +144,6 @@ impl Drop for World {
         for container in all.out.lines() {
             drop(self.command(&["rm", "-f", container]).output());
         }
-        for cgroup in &mut self.cgroups {
-            // Threads leave with their process; whoever is still inside keeps the directory.
-            drop(cgroup.procs.write_all(b"0"));
-            let name = cgroup.name.as_str();
-            let parents = [format!("{name}/twill"), format!("{name}/elsewhere"), name.to_owned()];
-            for path in &parents {
-                // Who was killed just now may not be out of it yet.
-                for _ in 0..200 {
-                    let removed = unlinkat(&cgroup.parent, path.as_str(), UnlinkatFlags::RemoveDir);
-                    if removed != Err(nix::Error::EBUSY) {
-                        break;
-                    }
-                    _ = nix::poll::poll(&mut [], 5_u8);
-                }
-            }
-        }
-    }
-}
-
-impl OwnCgroup {
-    /// Moves this process into a new cgroup below its own. Returns it and what to mount where.
-    fn enter(line: &str, name: &str) -> Option<(Self, (String, String))> {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, own) = (fields.next()?, fields.next()?);
-        if controllers.starts_with("name=") {
-            return None;
-        }
-        let hierarchy = if controllers.is_empty() && Path::new("/sys/fs/cgroup/unified").exists() {
-            "unified"
-        } else {
-            controllers
-        };
-        let parent = PathBuf::from(format!("/sys/fs/cgroup/{hierarchy}{own}"));
-        let parent_file = File::open(&parent).ok()?;
-        let procs = File::options().write(true).open(parent.join("cgroup.procs")).ok()?;
-        let directory = parent.join(name);
-        fs::create_dir(&directory).ok()?;
-        if controllers.split(',').any(|one| one == "cpuset") {
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                fs::write(directory.join(file), fs::read(parent.join(file)).unwrap()).unwrap();
-            }
-        }
-        fs::write(directory.join("cgroup.procs"), "0").unwrap();
-        let own = Self { parent: parent_file.into(), procs, name: name.to_owned() };
-        Some((own, (hierarchy.to_owned(), controllers.to_owned())))
-    }
-}
-
-/// Shows the new cgroups as the roots of their hierarchies.
-fn remount(hierarchies: &[(String, String)]) {
-    let (none, flags) = (None::<&str>, MsFlags::empty());
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-    mount(Some("sysfs"), "/sys", Some("sysfs"), flags, none).unwrap();
-    if hierarchies.iter().all(|(hierarchy, _)| hierarchy.is_empty()) {
-        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), flags, none).unwrap();
-        return;
-    }
-    mount(Some("tmpfs"), "/sys/fs/cgroup", Some("tmpfs"), flags, Some("mode=755")).unwrap();
-    for (hierarchy, controllers) in hierarchies {
-        let target = Path::new("/sys/fs/cgroup").join(hierarchy);
-        fs::create_dir(&target).unwrap();
-        let (kind, data) = match controllers.as_str() {
-            "" => ("cgroup2", None),
-            controllers => ("cgroup", Some(controllers)),
-        };
-        mount(Some(kind), &target, Some(kind), flags, data).unwrap();
     }
 }
 
