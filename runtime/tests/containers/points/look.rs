@@ -25,13 +25,14 @@ pub(crate) fn look(world: &World) -> BTreeSet<String> {
     lines
 }
 
-/// Layers are what images have; what is in them is not looked at.
+/// What is in layers is theirs, and the journal of events makes way for a second one when it is full.
 fn walk(path: &Path, line: &mut impl FnMut(&str) -> bool) {
     line(&path.display().to_string());
-    let is_layer =
-        path.file_name().is_some_and(|name| ["fs", "merged"].iter().any(|it| name == *it));
+    let is_closed = path
+        .file_name()
+        .is_some_and(|name| ["fs", "merged", "events"].iter().any(|closed| name == *closed));
     let Ok(entries) = fs::read_dir(path) else { return };
-    if path.is_symlink() || is_layer {
+    if path.is_symlink() || is_closed {
         return;
     }
     for entry in entries {
