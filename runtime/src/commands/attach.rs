@@ -1,7 +1,7 @@
 //! `twill attach`: input and output of a running container.
 
 use crate::commands::{Code, each};
-use crate::container::{Container, Store};
+use crate::container::{Attachment, Container, Store};
 use crate::monitor::session::{Ending, Session, Signals, Wishes};
 use crate::{Error, Paths, events};
 
@@ -25,7 +25,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         })?;
     events::container(paths, &record, "attach", &[]);
     let signals = Signals::take()?;
-    let wishes = Wishes { input: record.open_stdin && !args.no_stdin, tty: record.tty };
+    let attached = Attachment::watching(record.open_stdin && !args.no_stdin);
+    let wishes = Wishes { attached, tty: record.tty };
     match Session::join(paths, &record, Some(wishes))?.sit(wishes, &signals)? {
         Ending::Exited(code) => Ok(Code(code)),
         Ending::Detached => Ok(Code::OK),

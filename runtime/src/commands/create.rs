@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::isolation::{self, Pull};
 use crate::commands::Code;
+use crate::container::attachment::{Attachment, Stream};
 use crate::container::create::{self, Wishes};
 use crate::container::ports::ExposedRange;
 use crate::container::{Network, Record, Store, env_file, wiring};
@@ -27,6 +28,9 @@ pub struct Args {
     /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,
+    /// Connect stdin, stdout or stderr alone; said once for each
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<Stream>,
     /// Give the container a terminal
     #[arg(short, long)]
     pub tty: bool,
@@ -111,6 +115,7 @@ impl Args {
             wiring: self.wiring.wishes(),
             tty: self.tty,
             interactive: self.interactive,
+            attached: Attachment::of(&self.attach, self.interactive),
             auto_remove: self.rm,
             cgroup_parent: self.cgroup_parent.clone(),
             labels: self.label.clone(),

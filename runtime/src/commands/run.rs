@@ -4,10 +4,10 @@ use std::fs;
 
 use crate::commands::{Code, create as create_command};
 use crate::container::end::{self, Removal};
-use crate::container::{Record, Store};
+use crate::container::{Attachment, Record, Store};
 use crate::monitor::session::{self, Ending, Session, Signals};
 use crate::terminal::is_terminal;
-use crate::{Error, Paths, output};
+use crate::{Error, Paths, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,6 +21,8 @@ use crate::{Error, Paths, output};
   twill run --rm --network container:web bb ss  look around in web's network
   echo data | twill run -i --rm busybox wc -c   feed it
   twill run -it --rm busybox sh                 sit in it; ctrl-p ctrl-q leaves it running
+  twill run -a stderr web                       see its errors alone
+  echo data | twill run -i -a stdin db          feed it and leave it running; prints its id
   twill run --rm --read-only --cap-drop ALL --security-opt no-new-privileges busybox id
                                                 give it nothing that it can do without
   twill run -d --health-cmd 'wget -q -O - localhost' --health-interval 10s web
@@ -44,15 +46,27 @@ pub struct Args {
 
 /// Does it.
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
-    let wishes = args.create.wishes()?;
-    if !args.detach && wishes.interactive && wishes.tty && !is_terminal(std::io::stdin()) {
+    let mut wishes = args.create.wishes()?;
+    if args.detach {
+        if !args.create.attach.is_empty() {
+            let both = "conflicting options: cannot specify both --attach and --detach";
+            return Err(Error::BadFlag(both.into()).into());
+        }
+        wishes.attached = Attachment::default();
+    }
+    if wishes.attached.input && wishes.tty && !is_terminal(std::io::stdin()) {
         return Err(Error::NotATerminal.into());
     }
     // Before there is a container that a signal could leave alone.
     let signals = (!args.detach).then(Signals::take).transpose()?;
     let store = Store::new(paths);
     let record = create_command::create(&store, &args.create, &wishes)?;
-    let session = session::Wishes { input: record.open_stdin, tty: record.tty };
+    let attached =
+        Attachment { input: record.attached.input && record.open_stdin, ..record.attached };
+    let session = session::Wishes { attached, tty: record.tty };
+    if !args.detach {
+        events::container(paths, &record, "attach", &[]);
+    }
     let attached = (!args.detach).then_some(session);
     let started = Session::start(paths, &record, attached)
         .and_then(|mut session| session.wait_until_started().map(|()| session));
@@ -67,9 +81,14 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         output::line(&record.id);
         return Ok(Code::OK);
     };
+    let watches = record.attached.watches();
+    if !watches {
+        // As with Docker: nothing else tells which one it is.
+        output::line(&record.id);
+    }
     match started.sit(session, &signals)? {
-        Ending::Exited(code) => Ok(Code(code)),
-        Ending::Detached => Ok(Code::OK),
+        Ending::Exited(code) if watches => Ok(Code(code)),
+        Ending::Exited(_) | Ending::Detached => Ok(Code::OK),
     }
 }
 

@@ -1,9 +1,9 @@
 //! `twill start`: a container that rests runs again, with what it left on disk.
 
 use crate::commands::{Code, each};
-use crate::container::{Container, Store};
+use crate::container::{Attachment, Container, Store};
 use crate::monitor::session::{Ending, Session, Signals, Wishes};
-use crate::{Error, Paths, output};
+use crate::{Error, Paths, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,7 +43,9 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     };
     let Container { record, .. } = each::one(&store, container)?;
     let signals = Signals::take()?;
-    let wishes = Wishes { input: record.open_stdin && args.interactive, tty: record.tty };
+    let attached = Attachment::watching(record.open_stdin && args.interactive);
+    let wishes = Wishes { attached, tty: record.tty };
+    events::container(paths, &record, "attach", &[]);
     let mut session = Session::start(paths, &record, Some(wishes))?;
     session.wait_until_started()?;
     match session.sit(wishes, &signals)? {

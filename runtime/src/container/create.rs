@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use oci_spec::image::Config;
 
+use super::attachment::Attachment;
 use super::isolation::{Ipc, Isolation, Pid, Sysctl, Uts};
 use super::ports::Ports;
 use super::record::{ImageOf, Network, Record};
@@ -50,6 +51,8 @@ pub struct Wishes {
     pub tty: bool,
     /// Input?
     pub interactive: bool,
+    /// Which of its streams somebody has at its start.
+    pub attached: Attachment,
     /// Does it vanish when it ends?
     pub auto_remove: bool,
     /// Below which cgroup.
@@ -247,6 +250,7 @@ fn record(
         ports: ports(wishes, &defaults),
         tty: wishes.tty,
         open_stdin: wishes.interactive,
+        attached: wishes.attached,
         auto_remove: wishes.auto_remove,
         cgroup_parent: wishes.cgroup_parent.clone(),
         stop_signal: stop_signal.map_or(Signal::TERM.number(), Signal::number),
@@ -381,6 +385,7 @@ mod tests {
             wiring: crate::commands::network_options::Wishes::default(),
             tty: false,
             interactive: false,
+            attached: Attachment::default(),
             auto_remove: false,
             cgroup_parent: "/twill".into(),
             labels: vec![],

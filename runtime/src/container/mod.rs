@@ -12,6 +12,7 @@
 //! Whether a container runs is not a matter of what `state.json` says but of who holds
 //! `monitor.lock`: the kernel lets go of it when the monitor dies, however it dies.
 
+pub mod attachment;
 pub mod births;
 pub mod changes;
 pub mod create;
@@ -37,6 +38,7 @@ pub mod state;
 pub mod store;
 pub mod wiring;
 
+pub use attachment::Attachment;
 pub use isolation::Isolation;
 pub use record::{ImageOf, Network, Record};
 pub use resources::Resources;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::attachment::Attachment;
 use super::isolation::Isolation;
 use super::ports::Ports;
 use super::resources::Resources;
@@ -85,6 +86,9 @@ pub struct Record {
     pub tty: bool,
     /// Is its standard input kept open?
     pub open_stdin: bool,
+    /// What whoever made it wanted of its streams; shown, and no more.
+    #[serde(default)]
+    pub attached: Attachment,
     /// Does it vanish when it ends?
     pub auto_remove: bool,
     /// Below which cgroup it gets its own.
@@ -164,6 +168,7 @@ pub(crate) fn sample() -> Record {
         wiring: Wiring::default(),
         tty: false,
         open_stdin: false,
+        attached: Attachment::default(),
         auto_remove: false,
         cgroup_parent: "/twill".into(),
         stop_signal: 15,

@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::control::{Decoder, Frame};
+use super::log::Stream;
+use crate::container::Attachment;
 
 /// As much as is kept for a client that does not read; then the container has to wait.
 const OUTPUT_LIMIT: usize = 256 * 1024;
@@ -19,16 +21,11 @@ pub(super) struct Connection {
     stream: UnixStream,
     decoder: Decoder,
     outgoing: Vec<u8>,
-    attached: Option<Attached>,
+    attached: Option<Attachment>,
     /// Takes nothing more. What it said before may still wait to be read: an ended container's
     /// monitor leaves its exit code behind, and the rest of our input unread.
     deaf: bool,
     gone: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Attached {
-    input: bool,
 }
 
 impl Connection {
@@ -43,9 +40,13 @@ impl Connection {
         self.stream.as_fd()
     }
 
-    /// Does it want the container's output?
-    pub(super) fn listens(&self) -> bool {
-        self.attached.is_some() && !self.deaf && !self.gone
+    /// Does it want that output of the container's?
+    pub(super) fn listens_to(&self, stream: Stream) -> bool {
+        let wanted = self.attached.is_some_and(|attached| match stream {
+            Stream::Output => attached.output,
+            Stream::Error => attached.error,
+        });
+        wanted && !self.deaf && !self.gone
     }
 
     /// Does the container's input end with it?
@@ -89,7 +90,7 @@ impl Connection {
     pub(super) fn next_wish(&mut self) -> Option<Frame> {
         loop {
             match self.decoder.take() {
-                Ok(Some(Frame::Attach { input })) => self.attached = Some(Attached { input }),
+                Ok(Some(Frame::Attach(attached))) => self.attached = Some(attached),
                 Ok(frame) => return frame,
                 Err(_malformed) => {
                     self.gone = true;

@@ -2,6 +2,8 @@
 //!
 //! A frame is one byte for its kind, four bytes (big endian) for the length of what follows, and that.
 
+use crate::container::Attachment;
+
 /// The longest payload; a longer one means that the peer does not speak this protocol.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
@@ -10,11 +12,9 @@ const HEADER: usize = 5;
 /// One message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Frame {
-    /// Client: I want the container's output from now on, and perhaps I feed it.
-    Attach {
-        /// Does the end of this connection mean the end of the container's input?
-        input: bool,
-    },
+    /// Client: I want these streams of the container's from now on. If I feed it, the end of this connection
+    /// means the end of its input.
+    Attach(Attachment),
     /// Client: bytes for the container's standard input.
     Input(Vec<u8>),
     /// Client: no more of them.
@@ -58,7 +58,7 @@ impl Frame {
     /// Appends the frame to a buffer. Bytes beyond [`MAX_PAYLOAD`] are cut off.
     pub fn encode(&self, into: &mut Vec<u8>) {
         match self {
-            Self::Attach { input } => put(into, 1, &[&[u8::from(*input)]]),
+            Self::Attach(attached) => put(into, 1, &[&[bits(*attached)]]),
             Self::Input(bytes) => put(into, 2, &[bytes]),
             Self::InputEnd => put(into, 3, &[]),
             Self::Resize { rows, columns } => {
@@ -81,7 +81,11 @@ impl Frame {
 
     fn parse(kind: u8, payload: &[u8]) -> Result<Self, Malformed> {
         Ok(match (kind, payload) {
-            (1, [input]) => Self::Attach { input: *input != 0 },
+            (1, [bits]) => Self::Attach(Attachment {
+                input: bits & 1 != 0,
+                output: bits & 2 == 0,
+                error: bits & 4 == 0,
+            }),
             (2, bytes) => Self::Input(bytes.to_vec()),
             (3, []) => Self::InputEnd,
             (4, [a, b, c, d]) => Self::Resize {
@@ -102,6 +106,11 @@ impl Frame {
             _ => return Err(Malformed),
         })
     }
+}
+
+/// Who wants everything sends what it always was, for monitors are older than clients.
+fn bits(attached: Attachment) -> u8 {
+    u8::from(attached.input) | u8::from(!attached.output) << 1 | u8::from(!attached.error) << 2
 }
 
 fn put(into: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
@@ -151,7 +160,11 @@ mod tests {
     fn any_frame() -> impl Strategy<Value = Frame> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..300);
         prop_oneof![
-            any::<bool>().prop_map(|input| Frame::Attach { input }),
+            any::<[bool; 3]>().prop_map(|[input, output, error]| Frame::Attach(Attachment {
+                input,
+                output,
+                error
+            })),
             bytes().prop_map(Frame::Input),
             Just(Frame::InputEnd),
             any::<(u16, u16)>().prop_map(|(rows, columns)| Frame::Resize { rows, columns }),

@@ -16,7 +16,7 @@ use super::control::Frame;
 pub use super::forward::Signals;
 use super::socket;
 use crate::Paths;
-use crate::container::{Record, Store, id};
+use crate::container::{Attachment, Record, Store, id};
 use crate::error::{Error, Result, SystemContext as _};
 use crate::sealed;
 use crate::terminal::{self, DetachKeys, Raw};
@@ -25,11 +25,11 @@ const PIECE: usize = 16 * 1024;
 /// From the end of a monitor to that of its container's files.
 const REMOVAL: Duration = Duration::from_secs(1);
 
-/// What is connected to a container, besides its output.
+/// What is connected to a container.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Wishes {
-    /// Standard input.
-    pub input: bool,
+    /// Which streams.
+    pub attached: Attachment,
     /// Has the container a terminal?
     pub tty: bool,
 }
@@ -83,8 +83,8 @@ impl Session {
 
     fn wish(&mut self, wishes: Option<Wishes>) {
         self.wishes = wishes;
-        let Some(Wishes { input, tty }) = wishes else { return };
-        self.connection.queue(&Frame::Attach { input });
+        let Some(Wishes { attached, tty }) = wishes else { return };
+        self.connection.queue(&Frame::Attach(attached));
         if tty {
             self.tell_size();
         }
@@ -160,12 +160,13 @@ impl Session {
         }
     }
 
-    /// Connects the caller's streams with the container's until one of them ends.
+    /// Connects the caller's streams with the container's until one of them ends, or there is no more to be
+    /// sent and nothing to be seen.
     pub fn sit(mut self, wishes: Wishes, signals: &Signals) -> Result<Ending> {
-        let typing = wishes.input && wishes.tty && terminal::is_terminal(io::stdin());
+        let typing = wishes.attached.input && wishes.tty && terminal::is_terminal(io::stdin());
         let _raw = typing.then(|| Raw::enter(io::stdin())).transpose()?;
         let mut keys = typing.then(DetachKeys::default);
-        let mut input = wishes.input;
+        let mut input = wishes.attached.input;
         loop {
             while let Some(frame) = self.connection.next_wish() {
                 match frame {
@@ -177,6 +178,9 @@ impl Session {
             }
             if self.connection.is_gone() {
                 return Err(self.lost());
+            }
+            if !input && !wishes.attached.watches() && !self.connection.wants_to_send() {
+                return Ok(Ending::Detached);
             }
             let ready = self.wait(input && self.connection.has_room(), signals)?;
             if ready.signal

@@ -324,6 +324,6 @@ fn deliver(desk: &mut Desk, stream: Stream, bytes: &[u8]) {
     };
     desk.clients
         .iter_mut()
-        .filter(|client| client.listens())
+        .filter(|client| client.listens_to(stream))
         .for_each(|client| client.queue(&frame));
 }

@@ -1,4 +1,4 @@
-use crate::world::World;
+use crate::world::{World, eventually};
 
 #[test]
 fn output_and_exit_codes_are_the_containers() {
@@ -75,5 +75,50 @@ fn one_can_come_back_to_a_running_container() {
     assert_eq!((said.code, said.out.as_str()), (4, "got one\ngot two\n"));
     world.twill(&["attach", "echo"]).fails(1, "You cannot attach to a stopped container");
     world.twill(&["rm", "echo"]).ok();
+    world.assert_nothing_left();
+}
+
+#[test]
+fn only_the_streams_that_are_named_are_connected() {
+    let Some(world) = World::new() else { return };
+    let both = ["--network", "none", "bb", "sh", "-c", "echo out; echo err >&2; exit 3"];
+    let run = |options: &[&str]| world.twill(&[&["run", "--rm"], options, &both].concat());
+    for (options, out, err) in [
+        (&["-a", "stdout"][..], "out\n", ""),
+        (&["--attach", "STDERR"], "", "err\n"),
+        (&["-a", "stdout", "-a", "stderr"], "out\n", "err\n"),
+    ] {
+        let said = run(options);
+        assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (3, out, err), "{options:?}");
+    }
+    run(&["-a", "stdio"]).fails(125, "valid streams are STDIN, STDOUT and STDERR");
+    run(&["-d", "-a", "stdout"]).fails(125, "cannot specify both --attach and --detach");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn who_only_feeds_a_container_leaves_it_running() {
+    let Some(world) = World::new() else { return };
+    // More than the way to it holds: whoever feeds it leaves when all of it is under way.
+    let long = "0123456789abcdef".repeat(1 << 14);
+    let script = "wc -c; echo fed >&2; sleep 1000";
+    let feed = ["run", "-i", "-a", "stdin", "--name", "it", "--network", "none", "bb", "sh", "-c"];
+    let said = world.twill_fed(&[&feed[..], &[script]].concat(), long.as_bytes());
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert_eq!(world.inspect("it", "/Id"), said.out.trim_end());
+    let want = format!("{}\nfed\n", long.len());
+    eventually("it was fed to the end", || {
+        let logs = world.twill(&["logs", "it"]);
+        logs.out + &logs.err == want
+    });
+    assert_eq!(world.inspect("it", "/State/Running"), true);
+    let noted = |name: &str| {
+        ["Stdin", "Stdout", "Stderr"]
+            .map(|stream| world.inspect(name, &format!("/Config/Attach{stream}")))
+    };
+    assert_eq!(noted("it"), [true, false, false]);
+    world.twill(&["create", "--name", "other", "-i", "-a", "stderr", "bb"]).ok();
+    assert_eq!(noted("other"), [true, false, true]);
+    world.twill(&["rm", "-f", "it", "other"]).ok();
     world.assert_nothing_left();
 }
