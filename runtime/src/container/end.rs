@@ -19,6 +19,8 @@ use crate::volume::Volumes;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks whether somebody else has started it again.
 const BEAT: Duration = Duration::from_millis(20);
+/// A start or an end is over by then.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How a container is brought to its end.
 #[derive(Clone, Copy, Debug)]
@@ -144,10 +146,14 @@ pub fn remove(store: &Store<'_>, container: &Container, how: Removal) -> Result<
         }
         _ => {}
     }
+    let mut met = container.clone();
     loop {
-        stop(store, container, Manner::FORCED)?;
+        stop(store, &met, Manner::FORCED)?;
         // It may be starting, or have been started again.
-        kill_monitor(store, &record.id, force)?;
+        if let Some(alive) = end_monitor(store, &met, force)? {
+            met = alive;
+            continue;
+        }
         let Some(_lock) = store.lock_container(&record.id)? else { return Ok(()) };
         if liveness::monitor(store.paths(), &record.id)?.is_none() {
             reap::clear(store.paths(), record)?;
@@ -161,18 +167,31 @@ pub fn remove(store: &Store<'_>, container: &Container, how: Removal) -> Result<
     }
 }
 
-/// A monitor that is still there belongs to a start in progress or to an end.
-fn kill_monitor(store: &Store<'_>, id: &str, force: bool) -> Result<()> {
-    let Some(handle) = open_monitor(store, id)? else { return Ok(()) };
+/// A monitor that is still there belongs to a start in progress or to an end. Whose start succeeds meanwhile can
+/// be stopped as any other: then whoever waits for its end hears of it.
+fn end_monitor(store: &Store<'_>, met: &Container, force: bool) -> Result<Option<Container>> {
+    let id = &met.record.id;
+    let Some(handle) = open_monitor(store, id)? else { return Ok(None) };
     // An end clears up by itself; it needs a moment only.
-    if !handle.wait(Some(Duration::from_secs(1)))? {
-        if !force {
-            return Err(Error::StillRunning { name: store.read(id)?.record.name });
+    let deadline = Instant::now() + MOMENT;
+    while !handle.wait(Some(BEAT))? {
+        let is_new = |process: &Process| Some(*process) != met.state.process;
+        let found = store.read(id).ok();
+        let alive = found.filter(|found| found.state.process.as_ref().is_some_and(is_new));
+        match alive {
+            Some(alive) if force => return Ok(Some(alive)),
+            _ if Instant::now() < deadline => {}
+            _ if !force => {
+                return Err(Error::StillRunning { name: store.read(id)?.record.name });
+            }
+            _ => {
+                handle.signal(Signal::KILL)?;
+                handle.wait(Some(PATIENCE))?;
+                break;
+            }
         }
-        handle.signal(Signal::KILL)?;
-        handle.wait(Some(PATIENCE))?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// One that waits to start its container again ends; one that has just started it stops it politely.

@@ -24,6 +24,8 @@ use crate::terminal::{self, DetachKeys, Raw};
 const PIECE: usize = 16 * 1024;
 /// From the end of a monitor to that of its container's files.
 const REMOVAL: Duration = Duration::from_secs(1);
+/// The code of what was killed.
+const KILLED: u8 = 137;
 
 /// What is connected to a container.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,6 +104,7 @@ impl Session {
         match self.wait_for_frame()? {
             Frame::Started => Ok(()),
             Frame::Running => self.move_over(),
+            Frame::Exited(_) => Err(Error::NoSuchContainer(id::short(&self.id).to_owned())),
             Frame::Failed { code, message, hint } => {
                 let hint = (!hint.is_empty()).then_some(hint);
                 Err(Error::Start { code, message, hint })
@@ -128,19 +131,19 @@ impl Session {
         }
     }
 
-    /// Why the monitor is gone: whoever removes a container by force ends that first, and is a moment later
-    /// with the rest.
-    fn lost(&self) -> Error {
+    /// Why the monitor is gone: whoever removes a container by force may end that first, and is a moment later
+    /// with the rest. For us its container was killed then.
+    fn lost(&self) -> Result<u8> {
         let deadline = Instant::now() + REMOVAL;
         while Instant::now() < deadline {
             if !self.paths.container(&self.id).exists() {
-                return Error::NoSuchContainer(id::short(&self.id).to_owned());
+                return Ok(KILLED);
             }
             crate::cgroup::breathe();
         }
         let message = "the monitor of the container ended without a word".to_owned();
         let hint = Some("`twill ps -a` shows what is left".into());
-        Error::Start { code: 125, message, hint }
+        Err(Error::Start { code: 125, message, hint })
     }
 
     fn wait_for_frame(&mut self) -> Result<Frame> {
@@ -149,7 +152,7 @@ impl Session {
                 return Ok(frame);
             }
             if self.connection.is_gone() {
-                return Err(self.lost());
+                return self.lost().map(Frame::Exited);
             }
             let mut set = [PollFd::new(self.connection.fd(), PollFlags::POLLIN)];
             match poll(&mut set, PollTimeout::NONE) {
@@ -177,7 +180,7 @@ impl Session {
                 }
             }
             if self.connection.is_gone() {
-                return Err(self.lost());
+                return self.lost().map(Ending::Exited);
             }
             if !input && !wishes.attached.watches() && !self.connection.wants_to_send() {
                 return Ok(Ending::Detached);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{Said, World, readable};
+use crate::world::{Said, World, readable, strike};
 
 const POLITE: &str = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
 
@@ -91,5 +91,25 @@ fn a_removal_that_cannot_tidy_is_no_failure() {
     let said = world.twill(&["rm", "-f", "nosuch"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("twill: warning: "), "{}", said.err);
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_foreground_run_whose_container_is_removed_ends_as_one_that_was_killed() {
+    let Some(world) = World::new() else { return };
+    let words = ["run", "--name", "it", "--network", "none", "bb", "sh", "-c", POLITE];
+    let child = world.spawn(&words, Stdio::null());
+    assert!(readable(&child));
+    world.twill(&["rm", "-f", "it"]).ok();
+    assert_eq!(Said::new(child.wait_with_output().unwrap()).code, 137);
+    // Even if the monitor cannot say so any more.
+    let child = world.spawn(&words, Stdio::null());
+    assert!(readable(&child));
+    let client = Pid::from_raw(child.id().cast_signed());
+    kill(client, Signal::SIGSTOP).unwrap();
+    strike(world.monitor("it"));
+    world.twill(&["rm", "-f", "it"]).ok();
+    kill(client, Signal::SIGCONT).unwrap();
+    assert_eq!(Said::new(child.wait_with_output().unwrap()).code, 137);
     world.assert_nothing_left();
 }
