@@ -18,7 +18,6 @@ static NATURE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b(About an?|Less than a|\d+) (second|minute)s?\b", "<while>"),
         (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "<mac>"),
         (r"\b172\.17\.0\.([2-9]|\d\d+)\b", "<ip>"),
-        (r"\.tmp\w{6}\b", ".tmp<any>"),
         (r"\bnode[12]\b", "<host>"),
         (r"/var/lib/(docker|twill)\b", "<root>"),
         (r" {3,}", "   "),

@@ -1,13 +1,17 @@
 //! `twill export`: all files of a container, as an archive.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, renameat, unlinkat};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
 
 use crate::commands::{Code, each};
-use crate::container::Store;
+use crate::container::{Store, id};
 use crate::copy::{self, root::Root};
 use crate::error::{FileContext as _, SystemContext as _};
 use crate::terminal::is_terminal;
@@ -43,7 +47,20 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 }
 
 /// Where an archive goes: a file that appears when it is whole, or standard output.
-pub struct Target(Option<(tempfile::NamedTempFile, PathBuf)>);
+pub struct Target(Option<(Draft, PathBuf)>);
+
+/// A file that is not whole yet.
+enum Draft {
+    /// It has no name: whoever is killed leaves nothing.
+    Nameless {
+        /// What is written.
+        file: File,
+        /// Where it gets its name: by this descriptor, for the work may take place in mounts of its own.
+        folder: OwnedFd,
+    },
+    /// For file systems that know no such files.
+    Named(NamedTempFile),
+}
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,8 +86,8 @@ impl Target {
             return Err(Error::Usage(format!("{} is not a regular file", path.display())));
         }
         let folder = path.parent().unwrap_or(&path);
-        let file = tempfile::NamedTempFile::new_in(folder).file("write into", folder)?;
-        Ok(Self(Some((file, path))))
+        let draft = Draft::new(folder).file("write into", folder)?;
+        Ok(Self(Some((draft, path))))
     }
 
     /// Writes it.
@@ -84,15 +101,56 @@ impl Target {
                 work(&mut out)?;
                 Ok(out.flush().system("write the archive")?)
             }
-            Some((file, path)) => {
-                let mut out = BufWriter::new(file);
+            Some((draft, path)) => {
+                let mut out = BufWriter::new(draft.file());
                 work(&mut out)?;
-                let file = out.into_inner().map_err(io::IntoInnerError::into_error);
-                let file = file.file("write", &path)?;
-                let kept = file.persist(&path).map_err(|error| error.error);
-                kept.map(drop).file("write", &path)?;
-                Ok(())
+                out.flush().file("write", &path)?;
+                drop(out);
+                Ok(draft.publish(&path).file("write", &path)?)
             }
         }
+    }
+}
+
+impl Draft {
+    fn new(folder: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = rustix::fs::open(folder, flags, Mode::empty())?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat(&place, ".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => Ok(Self::Nameless { file: file.into(), folder: place }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => NamedTempFile::new_in(folder).map(Self::Named),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Nameless { file, .. } => file,
+            Self::Named(file) => file.as_file(),
+        }
+    }
+
+    /// Gives it its name, in place of what has it by now.
+    fn publish(self, path: &Path) -> io::Result<()> {
+        let (file, folder) = match self {
+            Self::Nameless { file, folder } => (file, folder),
+            Self::Named(file) => return file.persist(path).map(drop).map_err(|error| error.error),
+        };
+        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let name = path.file_name().unwrap_or_default();
+        let link =
+            |to: &OsStr| rustix::fs::linkat(CWD, &magic, &folder, to, AtFlags::SYMLINK_FOLLOW);
+        match link(name) {
+            Err(Errno::EXIST) => {}
+            linked => return Ok(linked?),
+        }
+        // The kernel replaces nothing in the same step.
+        let other = format!(".twill-{}.tmp", &id::random()[..12]);
+        link(OsStr::new(&other))?;
+        Ok(renameat(&folder, &other, &folder, name).inspect_err(|_| {
+            // The first cause counts.
+            _ = unlinkat(&folder, &other, AtFlags::empty());
+        })?)
     }
 }

@@ -6,7 +6,7 @@ use std::process::Child;
 
 use twill::image::Store;
 
-use crate::archives::{Tar, docker, picture};
+use crate::archives::{Picture, Tar, docker, picture};
 use crate::commands::twill;
 use crate::support::Lab;
 
@@ -67,6 +67,29 @@ fn a_name_without_its_image_is_an_unknown_image() {
     assert!(lab.store.resolve("bb:1").is_err());
     lab.load(docker(&[picture("bb:1")])).unwrap();
     lab.store.resolve("bb:1").unwrap();
+}
+
+#[test]
+fn a_save_that_is_killed_leaves_no_part_of_its_file() {
+    let Some(lab) = Lab::new() else { return };
+    let layer = Tar::new().file("large", &vec![7; 8 * LARGE]).bytes();
+    lab.load(docker(&[Picture { layers: vec![layer], names: vec!["large:1"] }])).unwrap();
+    let folder = lab.beside("saved");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("large.tar");
+    let mut save = twill(&lab, &["save", "-o", file.to_str().unwrap(), "large:1"]);
+    let open = format!("/proc/{}/fd", save.id());
+    let writes = || {
+        let mut open = fs::read_dir(&open).into_iter().flatten().flatten();
+        open.any(|one| fs::read_link(one.path()).is_ok_and(|to| to.starts_with(&folder)))
+    };
+    while !writes() && save.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    save.kill().unwrap();
+    save.wait().unwrap();
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty() || left == [file], "{left:?}");
 }
 
 /// An import that has unpacked something and waits for the second half.
