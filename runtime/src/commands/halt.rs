@@ -6,7 +6,7 @@ use nix::sys::signal::SigSet;
 
 use crate::cgroup::Hierarchies;
 use crate::commands::Code;
-use crate::container::Store;
+use crate::container::{Store, halts};
 use crate::error::SystemContext as _;
 use crate::{Error, Paths};
 
@@ -34,6 +34,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     drop(io::stdout().write_all(b"\n").and_then(|()| io::stdout().flush()));
     drop(io::copy(&mut io::stdin(), &mut io::sink()));
     if !is_paused {
+        drop(halts::note_end(paths, &args.id));
         cgroup.thaw()?;
     }
     Ok(Code::OK)

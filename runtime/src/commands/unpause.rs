@@ -1,7 +1,7 @@
 //! `twill unpause`: let the processes of a container go on.
 
 use crate::commands::{Code, each};
-use crate::container::Store;
+use crate::container::{Store, halts};
 use crate::error::Error;
 use crate::{Paths, cgroup, events, output};
 
@@ -23,6 +23,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         if freezer.is_none() || !container.state.paused || !cgroup.is_frozen() {
             return Err(Error::NotPaused(container.record.name));
         }
+        // Who cannot be told counts for nothing: it goes on all the same.
+        drop(halts::note_end(paths, &container.record.id));
         cgroup.thaw()?;
         events::container(paths, &container.record, "unpause", &[]);
         output::line(name);

@@ -18,6 +18,7 @@ pub mod changes;
 pub mod create;
 pub mod end;
 pub mod env_file;
+pub mod halts;
 pub mod health;
 pub mod id;
 pub mod isolation;

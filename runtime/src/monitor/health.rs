@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::cgroup::Hierarchies;
-use crate::container::Record;
 use crate::container::health::{Answer, Check, Health, OUTPUT};
+use crate::container::{Record, halts};
 use crate::error::{Result, SystemContext as _};
 use crate::{Paths, events};
 
@@ -61,15 +61,22 @@ impl Physician {
     /// Looks after the question in hand, or asks the next. What fails here is an answer, too.
     pub(super) fn turn(&mut self) {
         let now = Instant::now();
+        self.postpone(now);
         if let Some(question) = &mut self.question {
+            let in_time = now < question.deadline;
             if let Some(answer) = question.answer(now, &self.check) {
                 self.question = None;
-                self.note(answer);
+                if answer.exit_code != 0 && in_time && self.was_halted(answer.start) {
+                    // It may have been the pause that it met. It is asked again.
+                    self.next = self.then();
+                } else {
+                    self.note(answer);
+                }
             }
         } else if now >= self.next {
             if self.is_halted() {
                 // Nobody would answer; Docker does not ask then either.
-                self.next = now + self.check.pause(self.begun.elapsed(), self.health.status);
+                self.next = self.then();
                 return;
             }
             let asked = Timestamp::now();
@@ -81,6 +88,33 @@ impl Physician {
                 }
             }
         }
+    }
+
+    /// Whoever is halted has time: all of it from the moment on when the container goes on.
+    fn postpone(&mut self, now: Instant) {
+        let patience = self.check.patience();
+        let is_late = self.question.as_ref().is_some_and(|question| now >= question.deadline);
+        let left = match (is_late, is_late && self.is_halted()) {
+            (_, true) => Some(patience),
+            (true, false) => halts::last_end(&self.paths, &self.record.id).and_then(|end| {
+                let since = Timestamp::now().duration_since(end).unsigned_abs();
+                patience.checked_sub(since).filter(|left| !left.is_zero())
+            }),
+            (false, _) => None,
+        };
+        if let (Some(question), Some(left)) = (&mut self.question, left) {
+            question.deadline = now + left;
+        }
+    }
+
+    fn was_halted(&self, since: Timestamp) -> bool {
+        let end = halts::last_end(&self.paths, &self.record.id);
+        self.is_halted() || end.is_some_and(|end| end >= since)
+    }
+
+    /// When the next question is due if there was none before this moment.
+    fn then(&self) -> Instant {
+        Instant::now() + self.check.pause(self.begun.elapsed(), self.health.status)
     }
 
     fn is_halted(&self) -> bool {
@@ -97,7 +131,7 @@ impl Physician {
             let action = format!("health_status: {}", status.as_str());
             events::container(&self.paths, &self.record, &action, &[]);
         }
-        self.next = Instant::now() + self.check.pause(ran, status);
+        self.next = self.then();
     }
 
     #[expect(

@@ -141,3 +141,44 @@ fn write_image(world: &World, path: &std::path::Path) {
     let (from, to) = (directory.to_str().unwrap(), path.to_str().unwrap());
     World::run(&["tar", "-C", from, "-cf", to, "manifest.json", "config.json", "layer.tar"]);
 }
+
+#[test]
+fn what_a_pause_keeps_from_answering_is_not_ill() {
+    let Some(world) = World::new() else { return };
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    let volume = format!("{}:/shared", shared.display());
+    let options = [
+        "-v",
+        &volume,
+        "--health-cmd",
+        "touch /shared/asked; until test -e /shared/answer; do sleep 0.01; done",
+        "--health-interval",
+        "20ms",
+        "--health-timeout",
+        "1s",
+        "--health-retries",
+        "1",
+    ];
+    start(&world, &options);
+    eventually("it is asked", || shared.join("asked").exists());
+    world.twill(&["pause", "it"]).ok();
+    // What is asked later and has as much time runs out of it.
+    let mut clock = vec!["run", "-d", "--name", "clock", "--network", "none"];
+    clock.extend(["--health-cmd", "sleep 987", "--health-interval", "20ms"]);
+    clock.extend(["--health-timeout", "1s", "bb", "sleep", "1000"]);
+    world.twill(&clock).ok();
+    eventually("the time was up twice", || {
+        world.inspect("clock", "/State/Health/FailingStreak").as_u64() >= Some(2)
+    });
+    assert_eq!(
+        (status(&world).as_str(), world.inspect("it", "/State/Health/Log")),
+        ("starting", json!([]))
+    );
+    fs::write(shared.join("answer"), "").unwrap();
+    world.twill(&["unpause", "it"]).ok();
+    eventually("it is healthy", || status(&world) == "healthy");
+    assert_eq!(world.inspect("it", "/State/Health/Log/0/ExitCode"), 0, "the question was answered");
+    world.twill(&["rm", "-f", "it", "clock"]).ok();
+    world.assert_nothing_left();
+}
