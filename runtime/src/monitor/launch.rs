@@ -12,7 +12,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::unistd::{Gid, Uid, fchown};
 use twill_core::ids::Family;
-use twill_endpoint::{Host, Port, Request};
+use twill_endpoint::{Attachment, Host, Port, Request};
 use twill_net::blocking::Kernel;
 use twill_net::netns::Netns;
 
@@ -55,7 +55,7 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     // Asked first: without it nothing need be made, and the reason is clear.
     links::check(&Store::new(paths), record)?;
     let around = surroundings(paths, record)?;
-    let ports = held.take(paths, record, &around.families)?;
+    held.take(paths, record, &around.families)?;
     let _births = births::announce(paths, &record.id)?;
     rootfs::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
@@ -75,14 +75,14 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     let pid = pid.as_raw();
     let handle = Handle::of_child(pid)?;
     let streams = ours.receive()?;
-    let address = join_network((paths, &ports), record, pid)?;
+    let address = join_network((paths, &around), (record, held), pid)?;
     container.start().map_err(Error::runtime)?;
     if let Some(refused) = refused(outcome) {
         return Err(refused);
     }
     // Gone already, perhaps; until it is waited for its entry stays.
     let process = Process::of_pid(pid).unwrap_or(Process { pid, started: 0 });
-    Ok(Launched { process, handle, streams, address, ports, volumes })
+    Ok(Launched { process, handle, streams, address, ports: held.ports(), volumes })
 }
 
 fn refused(outcome: PipeReader) -> Option<Error> {
@@ -236,8 +236,8 @@ impl Ours {
 }
 
 fn join_network(
-    (paths, ports): (&Paths, &[Port]),
-    record: &Record,
+    (paths, around): (&Paths, &Surroundings),
+    (record, held): (&Record, &mut Held),
     pid: i32,
 ) -> Result<Option<Address>> {
     let namespace = || {
@@ -255,14 +255,7 @@ fn join_network(
         }
         Network::Bridge => {
             let netns = namespace()?;
-            let attached = host(paths)
-                .attach(&Request {
-                    ports: ports.to_vec(),
-                    addresses: record.wiring.addresses.clone(),
-                    mac: record.wiring.mac.as_ref().and_then(|mac| mac.parse().ok()),
-                    ..Request::new(reap::owner(record), &netns)
-                })
-                .map_err(|source| Error::Network { operation: "join", source })?;
+            let attached = attach((paths, around), (record, held), &netns)?;
             let mut ips = attached.places.iter().copied().map(Ip::from);
             let address = ips.next().map(|first| Address {
                 first,
@@ -277,6 +270,29 @@ fn join_network(
                 files::write_hosts(&paths.container(&record.id), (record, &links), address)?;
             }
             Ok(address)
+        }
+    }
+}
+
+/// Takes the next port where another runtime was faster and there is one to choose.
+fn attach(
+    (paths, around): (&Paths, &Surroundings),
+    (record, held): (&Record, &mut Held),
+    netns: &Netns,
+) -> Result<Attachment> {
+    loop {
+        let attached = host(paths).attach(&Request {
+            ports: held.ports(),
+            addresses: record.wiring.addresses.clone(),
+            mac: record.wiring.mac.as_ref().and_then(|mac| mac.parse().ok()),
+            ..Request::new(reap::owner(record), netns)
+        });
+        match attached {
+            Err(twill_endpoint::Error::PortTaken { port, .. })
+                if held.give_way(&port, (paths, record), &around.families)? => {}
+            attached => {
+                return attached.map_err(|source| Error::Network { operation: "join", source });
+            }
         }
     }
 }

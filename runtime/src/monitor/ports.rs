@@ -26,8 +26,16 @@ use crate::error::{Error, Result};
 /// The ports of one container, once they are taken.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    ports: Option<Vec<Port>>,
-    sockets: Vec<OwnedFd>,
+    places: Option<Vec<Place>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Place {
+    /// By which it was chosen.
+    binding: Binding,
+    port: Port,
+    _sockets: Vec<OwnedFd>,
 }
 
 impl Held {
@@ -37,36 +45,63 @@ impl Held {
         paths: &Paths,
         record: &Record,
         families: &[Family],
-    ) -> Result<Vec<Port>> {
-        if let Some(ports) = &self.ports {
-            return Ok(ports.clone());
+    ) -> Result<()> {
+        if self.places.is_none() {
+            let wanted =
+                if record.network == Network::Bridge { record.ports.wanted() } else { Vec::new() };
+            let mut places = Vec::new();
+            if !wanted.is_empty() {
+                let taken = Taken::now(paths, record)?;
+                for binding in wanted {
+                    let range = binding.host_ports.unwrap_or_else(any_port);
+                    places.push(Place::find(binding, range, (&taken, families))?);
+                }
+            }
+            self.places = Some(places);
         }
-        let wanted =
-            if record.network == Network::Bridge { record.ports.wanted() } else { Vec::new() };
-        let published = if wanted.is_empty() {
-            Vec::new()
-        } else {
-            reap::host(paths)
-                .published()
-                .map_err(|source| Error::Network { operation: "join", source })?
-        };
-        let taken = Taken { paths, record, published };
-        let mut ports = Vec::new();
-        for binding in &wanted {
-            ports.push(self.bind(&taken, (binding, families))?);
-        }
-        ports.sort();
-        self.ports = Some(ports.clone());
-        Ok(ports)
+        Ok(())
     }
 
-    fn bind(
+    /// Somebody whom the kernel does not know has taken a port since it was found free: the next one is held
+    /// instead. False if there is none to choose.
+    pub(super) fn give_way(
         &mut self,
-        taken: &Taken<'_>,
-        (binding, families): (&Binding, &[Family]),
-    ) -> Result<Port> {
-        check(binding, families)?;
-        let (first, last) = binding.host_ports.unwrap_or_else(any_port);
+        clash: &Port,
+        (paths, record): (&Paths, &Record),
+        families: &[Family],
+    ) -> Result<bool> {
+        let mut places = self.places.iter_mut().flatten();
+        let Some(place) = places.find(|place| place.port == *clash) else { return Ok(false) };
+        let (_, last) = place.binding.host_ports.unwrap_or_else(any_port);
+        if clash.host_port >= last {
+            return Ok(false);
+        }
+        // What lies before was taken when this one was.
+        let rest = (clash.host_port + 1, last);
+        match Place::find(place.binding.clone(), rest, (&Taken::now(paths, record)?, families)) {
+            Ok(next) => *place = next,
+            Err(Error::PortTaken { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// In order.
+    pub(super) fn ports(&self) -> Vec<Port> {
+        let mut ports: Vec<Port> =
+            self.places.iter().flatten().map(|place| place.port.clone()).collect();
+        ports.sort();
+        ports
+    }
+}
+
+impl Place {
+    fn find(
+        binding: Binding,
+        (first, last): (u16, u16),
+        (taken, families): (&Taken<'_>, &[Family]),
+    ) -> Result<Self> {
+        check(&binding, families)?;
         let mut refused = None;
         for host_port in first..=last {
             let port = Port {
@@ -80,10 +115,7 @@ impl Held {
                 continue;
             }
             match sockets(&port, families) {
-                Ok(sockets) => {
-                    self.sockets.extend(sockets);
-                    return Ok(port);
-                }
+                Ok(sockets) => return Ok(Self { binding, port, _sockets: sockets }),
                 Err(Errno::ADDRINUSE | Errno::ACCESS) => {
                     refused.get_or_insert((port, None));
                 }
@@ -106,7 +138,13 @@ struct Taken<'a> {
     published: Vec<(Owner, Port)>,
 }
 
-impl Taken<'_> {
+impl<'a> Taken<'a> {
+    fn now(paths: &'a Paths, record: &'a Record) -> Result<Self> {
+        let published = reap::host(paths).published();
+        let published = published.map_err(|source| Error::Network { operation: "join", source })?;
+        Ok(Self { paths, record, published })
+    }
+
     /// By the name of the container, if it is one of ours.
     fn owner(&self, port: &Port) -> Option<String> {
         let of_others = |(owner, other): &&(Owner, Port)| {

@@ -1,9 +1,16 @@
 //! Ports that are published, and what becomes of them.
 
-use std::fs;
-use std::io::Read as _;
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use twill_endpoint::{Host, Keeper, Owner, Port, Request};
+use twill_net::netns::Netns;
 
 use crate::bridge::{assert_pool_is_empty, host};
 use crate::world::{World, eventually, strike};
@@ -157,4 +164,66 @@ fn no_rule_survives_its_container() {
     world.twill(&["rm", "-f", "web"]).ok();
     world.assert_nothing_left();
     assert_pool_is_empty();
+}
+
+#[test]
+fn who_loses_a_race_for_one_port_of_several_takes_the_next() {
+    let Some(world) = host() else { return };
+    World::run(&["ip", "netns", "add", "other"]);
+    let netns = Netns::open("/run/netns/other").unwrap();
+    let (env, kept) = (world.path("subnet.env"), world.path("kept.env"));
+    fs::rename(&env, &kept).unwrap();
+    let other = Host { subnet_env: kept.clone(), ..Host::default() };
+    let owner = || Owner {
+        keeper: Keeper::Cni("net".into()),
+        container: "other".into(),
+        interface: "eth0".parse().unwrap(),
+    };
+    mkfifo(&env, Mode::S_IRWXU).unwrap();
+    let mut faster = false;
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| run(&world, "web", &["-P", "--expose", "80"]));
+        while !client.is_finished() {
+            let Some(mut reader) = next_reader(&env) else {
+                _ = nix::poll::poll(&mut [], 1_u8);
+                continue;
+            };
+            // The monitor has chosen its port and is about to write that down.
+            if !faster && TcpListener::bind("0.0.0.0:32768").is_err() {
+                let port = Port {
+                    host_port: 32768,
+                    host_ip: None,
+                    container_port: 1,
+                    protocol: "tcp".parse().unwrap(),
+                };
+                other
+                    .attach(&Request { ports: vec![port], ..Request::new(owner(), &netns) })
+                    .unwrap();
+                faster = true;
+            }
+            reader.write_all(&fs::read(&kept).unwrap()).unwrap();
+        }
+        client.join().unwrap();
+    });
+    fs::rename(&kept, &env).unwrap();
+    assert!(faster, "the other one came in between");
+    assert_eq!(world.twill(&["port", "web", "80"]).ok(), "0.0.0.0:32769");
+    answers("127.0.0.1:32769", "web");
+    world.twill(&["rm", "-f", "web"]).ok();
+    Host { subnet_env: env, ..Host::default() }.detach(&owner()).unwrap();
+    World::run(&["ip", "netns", "del", "other"]);
+    assert_no_rules();
+    world.assert_nothing_left();
+    assert_pool_is_empty();
+}
+
+/// Whoever waits at the pipe; the one after them finds a pipe of its own.
+fn next_reader(pipe: &Path) -> Option<fs::File> {
+    let mut options = OpenOptions::new();
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let reader = options.write(true).custom_flags(flags).open(pipe).ok()?;
+    let fresh = pipe.with_extension("next");
+    mkfifo(&fresh, Mode::S_IRWXU).unwrap();
+    fs::rename(&fresh, pipe).unwrap();
+    Some(reader)
 }
