@@ -48,7 +48,8 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 /// The container that uses an image.
 pub fn user_of(containers: &container::Store<'_>, image: &Digest) -> Result<Option<String>> {
     let image = image.to_string();
-    let all = containers.list()?;
+    // One that cannot be read may be the one that has it.
+    let all = containers.list_whole()?;
     let user = all.into_iter().find(|one| one.record.image.id == image);
     Ok(user.map(|user| user.record.name))
 }

@@ -16,6 +16,7 @@ mod files;
 mod health;
 mod host;
 mod hostile;
+mod in_use;
 mod inside;
 mod ipv6;
 mod isolation;
