@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,18 @@ impl Handle {
     #[must_use]
     pub fn fd(&self) -> &OwnedFd {
         &self.0
+    }
+}
+
+/// As many open files as this process may have: an image has many layers, and a tree may be deep. What
+/// containers may have is set for each by itself.
+pub fn allow_many_files() {
+    let (kind, most) = (Resource::RLIMIT_NOFILE, getrlimit(Resource::RLIMIT_NOFILE));
+    if let Ok((soft, hard)) = most
+        && soft < hard
+    {
+        // With fewer most things can be done all the same.
+        _ = setrlimit(kind, hard, hard);
     }
 }
 

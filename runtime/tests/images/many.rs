@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use twill::image::{Devices, Error, Removal};
 
-use crate::archives::{docker, picture};
+use crate::archives::{Picture, Tar, docker, picture};
 use crate::commands::{Printed as _, finish, twill};
 use crate::support::{Lab, stream};
 
@@ -110,4 +111,37 @@ fn names_given_at_once_are_all_kept() {
     assert_eq!(lab.store.resolve("bb:1").unwrap().names.len(), 21);
     let missing = twill::image::open(&lab.beside("nosuch.tar")).unwrap_err();
     assert!(missing.to_string().starts_with("cannot open "));
+}
+
+#[test]
+fn layers_and_depths_are_not_bounded_by_the_soft_limit_of_open_files() {
+    let Some(lab) = Lab::new() else { return };
+    let down = |depth: usize| "d/".repeat(depth);
+    let deep = (1..=45).fold(Tar::new(), |tar, depth| tar.folder(&down(depth)));
+    let mut layers = vec![deep.file(&(down(45) + "last"), b"x").bytes()];
+    layers.extend((0..60_u8).map(|n| Tar::new().file(&format!("f{n}"), &[n]).bytes()));
+    let archive = lab.beside("many.tar");
+    fs::write(&archive, docker(&[Picture { layers, names: vec!["many:1"] }])).unwrap();
+    let few = |words: &str| finish(with_few_files(&lab, words));
+    few("load -i many.tar");
+    // A layer without the record of its stream is packed from its files.
+    for layer in lab.store.resolve("many:1").unwrap().layers {
+        fs::remove_file(layer.with_file_name("stream.zst")).unwrap();
+    }
+    few("save -o saved.tar many:1");
+    few("rmi many:1");
+    few("load -i saved.tar");
+    let image = lab.store.resolve("many:1").unwrap();
+    assert_eq!(image.layers.len(), 61);
+    assert_eq!(fs::read(image.layers[0].join(down(45)).join("last")).unwrap(), b"x");
+}
+
+/// Beside the store, and with fewer files than the image has layers.
+#[expect(clippy::disallowed_methods, reason = "a test starts the program that it tests")]
+fn with_few_files(lab: &Lab, words: &str) -> Child {
+    let script = format!("ulimit -Sn 48; exec {} {words}", env!("CARGO_BIN_EXE_twill"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).current_dir(lab.beside(""));
+    shell.env("TWILL_ROOT", lab.paths.root()).env("TWILL_RUN_ROOT", lab.paths.run_root());
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
