@@ -81,7 +81,7 @@ pub struct Args {
     /// Write its id into a file, which must not be there yet
     #[arg(long, value_name = "FILE")]
     pub cidfile: Option<PathBuf>,
-    /// When to fetch the image: missing, never, always
+    /// When to fetch the image: missing, never; always is refused, for there is no registry yet
     #[arg(long, value_name = "WHEN", default_value = "missing")]
     pub pull: Pull,
 }

@@ -173,6 +173,11 @@ fn wrong_powers_are_refused_before_anything_is_made() {
         world.twill(&line).fails(125, want);
     }
     world.twill(&["run", "--pull", "never", "nosuch"]).fails(125, "No such image: nosuch:latest");
+    world.twill(&["create", "--pull", "never", "nosuch"]).fails(1, "No such image: nosuch:latest");
+    world
+        .twill(&["create", "--pull", "always", "bb"])
+        .fails(1, "there is no registry to pull from yet");
+    world.twill(&["create", "--pull", "missing", "nosuch"]).fails(1, "nosuch:latest");
     let line = ["run", "--uts", "host", "--hostname", "x", "bb"];
     world.twill(&line).fails(125, "conflicting options: hostname and the UTS mode");
     let line = ["run", "--network", "host", "--sysctl", "net.core.somaxconn=1", "bb"];
