@@ -13,7 +13,7 @@ use crate::Paths;
 use crate::container::Record;
 use crate::error::{Error, FileContext as _, Result};
 use crate::mount::{Bind, Mount, Source, VolumeOf};
-use crate::volume::{self, Volumes};
+use crate::volume::{self, Backing, Volumes};
 
 /// One mount, found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,24 +54,48 @@ pub fn prepare(
     let volumes = Volumes::new(paths);
     let (mut ready, mut uses) = (Vec::new(), Vec::new());
     for mount in &record.mounts {
+        let mut read_only = mount.read_only;
         let (from, is_file) = match &mount.source {
             Source::Bind(bind) => find(bind)?,
-            Source::Volume(volume) => {
-                let data = volumes.data(&volume.name);
-                if !data.is_dir() {
-                    return Err(volume::unknown(&volume.name));
-                }
-                (From::Host(data, true), false)
-            }
+            Source::Volume(volume) => see(&volumes, volume, &mut read_only)?,
             Source::Tmpfs(tmpfs) => (From::Memory(tmpfs.options.clone()), false),
         };
         let target = place(record, mount, (inside, is_file))?;
-        if let Some(volume) = mount.volume() {
-            uses.push(take(&volumes, volume, (inside, &target))?);
+        match (mount.volume(), &from) {
+            (Some(volume), From::Memory(_)) => {
+                uses.push(volume::take_alone(&volumes, &volume.name)?);
+            }
+            (Some(volume), From::Host(path, _)) if *path == volumes.data(&volume.name) => {
+                uses.push(take(&volumes, volume, (inside, &target))?);
+            }
+            _ => {}
         }
-        ready.push(Ready { target, from, read_only: mount.read_only });
+        ready.push(Ready { target, from, read_only });
     }
     Ok((ready, uses))
+}
+
+/// What is there in the place of a volume.
+fn see(volumes: &Volumes<'_>, volume: &VolumeOf, read_only: &mut bool) -> Result<(From, bool)> {
+    match volumes.find(&volume.name)?.backing()? {
+        Backing::Directory => {
+            let data = volumes.data(&volume.name);
+            if data.is_dir() {
+                Ok((From::Host(data, true), false))
+            } else {
+                Err(volume::unknown(&volume.name))
+            }
+        }
+        Backing::Host { path, recursive, read_only: never } => {
+            *read_only |= never;
+            let propagation = "rprivate".to_owned();
+            find(&Bind { path, made: false, recursive, propagation })
+        }
+        Backing::Memory(mut options) => {
+            options.extend(read_only.then(|| "ro".to_owned()));
+            Ok((From::Memory(options), false))
+        }
+    }
 }
 
 fn find(bind: &Bind) -> Result<(From, bool)> {

@@ -12,7 +12,7 @@ use crate::container::{id, size};
 use crate::error::{Error, FileContext as _, Result};
 use crate::listing::{FORMAT_HELP, Filters, Format, Listing};
 use crate::template::{Data, Labels, Template};
-use crate::volume::{Volume, Volumes, check_name};
+use crate::volume::{Backing, Volume, Volumes, check_name};
 use crate::{Paths, output};
 
 /// `twill volume …`.
@@ -37,11 +37,18 @@ pub enum Group {
 #[command(after_help = "Examples:
   twill volume create data
   twill volume create --label tier=db data
-  twill run -v data:/var/lib/data busybox …    makes it as well")]
+  twill run -v data:/var/lib/data busybox …    makes it as well
+  twill volume create -o type=none -o o=bind -o device=/srv/data data
+                                               a directory of the host by a name
+  twill volume create -o type=tmpfs -o device=tmpfs -o o=size=100m,uid=33 cache
+                                               memory, as long as a container runs")]
 pub struct CreateArgs {
     /// Label, for filters and for people
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
+    /// What it is made of: `type`, `device` and `o`
+    #[arg(short = 'o', long, value_name = "NAME=VALUE")]
+    pub opt: Vec<String>,
     /// What keeps it: local
     #[arg(short, long, value_parser = ["local"], default_value = "local", hide_default_value = true)]
     pub driver: String,
@@ -156,7 +163,10 @@ fn create(args: &CreateArgs, paths: &Paths) -> anyhow::Result<Code> {
         (name.to_owned(), value.to_owned())
     };
     let labels = args.label.iter().map(pair).collect();
-    let volume = Volume { name: name.clone(), created: Timestamp::now(), labels, anonymous };
+    let options: BTreeMap<String, String> = args.opt.iter().map(pair).collect();
+    Backing::of(&options).map_err(|wrong| Error::Usage(format!("create {name}: {wrong}")))?;
+    let volume =
+        Volume { name: name.clone(), created: Timestamp::now(), labels, anonymous, options };
     volumes.ensure(&volume)?;
     output::line(name);
     Ok(Code::OK)
@@ -209,7 +219,7 @@ fn shown(volumes: &Volumes<'_>, volume: &Volume) -> Value {
         "Labels": volume.labels,
         "Mountpoint": volumes.data(&volume.name),
         "Name": volume.name,
-        "Options": {},
+        "Options": volume.options,
         "Scope": "local",
     })
 }

@@ -131,6 +131,7 @@ fn make_volumes(volumes: &Volumes<'_>, record: &mut Record) -> Result<()> {
             created: Timestamp::now(),
             labels: BTreeMap::new(),
             anonymous: volume.anonymous,
+            options: BTreeMap::new(),
         })?;
     }
     Ok(())

@@ -45,26 +45,31 @@ impl Tmpfs {
         }
         Self { options }
     }
+
+    /// Options, as they are written after one another.
+    pub fn check(options: &str) -> Result<Vec<String>, String> {
+        let mut wishes = Vec::new();
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            let known = match option.split_once('=') {
+                Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
+                None => {
+                    FLAGS.iter().any(|(flag, back)| option == *flag || option == *back)
+                        || option == "defaults"
+                }
+            };
+            if !known {
+                return Err(format!("invalid tmpfs option [{option:?}]"));
+            }
+            wishes.push(option.to_owned());
+        }
+        Ok(wishes)
+    }
 }
 
 /// One mount.
 pub fn parse(text: &str) -> Result<Mount, String> {
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
-    let mut wishes = Vec::new();
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        let known = match option.split_once('=') {
-            Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
-            None => {
-                FLAGS.iter().any(|(flag, back)| option == *flag || option == *back)
-                    || option == "defaults"
-            }
-        };
-        if !known {
-            return Err(format!("invalid tmpfs option [{option:?}]"));
-        }
-        wishes.push(option.to_owned());
-    }
-    let tmpfs = Tmpfs::with(&wishes);
+    let tmpfs = Tmpfs::with(&Tmpfs::check(options)?);
     Ok(Mount {
         target: target(path, text)?,
         read_only: tmpfs.options.iter().any(|option| option == "ro"),

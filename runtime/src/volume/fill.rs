@@ -46,6 +46,19 @@ pub fn take(volumes: &Volumes<'_>, name: &str, from: Option<&OwnedFd>) -> Result
     }
 }
 
+/// Takes a volume of memory into use: each container would see another memory, so there is one at a time.
+pub fn take_alone(volumes: &Volumes<'_>, name: &str) -> Result<Use> {
+    let data = volumes.data(name);
+    let place = File::open(&data).file("open", &data)?;
+    match Flock::lock(place, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Use(Some(lock))),
+        Err((_, Errno::EWOULDBLOCK)) => Err(Error::Usage(format!(
+            "volume {name} is memory of another container that runs: two cannot share it"
+        ))),
+        Err((_, error)) => Err(error).file("lock", &data),
+    }
+}
+
 fn fill(from: &OwnedFd, volume: &Path, data: &Path) -> Result<()> {
     let beside = volume.join(".filling");
     remove_all(&beside)?;
@@ -116,7 +129,9 @@ mod tests {
         let paths = Paths::new(root.path().join("lib"), root.path().join("run"));
         let volumes = Volumes::new(&paths);
         let (created, labels) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
-        volumes.ensure(&Volume { name: "data".into(), created, labels, anonymous: false }).unwrap();
+        let options = BTreeMap::new();
+        let volume = Volume { name: "data".into(), created, labels, anonymous: false, options };
+        volumes.ensure(&volume).unwrap();
         let image = root.path().join("image");
         fs::create_dir_all(image.join("deep/er")).unwrap();
         fs::write(image.join("deep/file"), "of the image").unwrap();

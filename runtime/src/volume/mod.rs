@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/volumes/<name>/volume.json   when it was made, its labels
-//!                       _data/        what containers see
+//!                       _data/        what containers see, unless it is memory or a path of the host
 //!                       .filling/     what an image has for an empty one, in the making
 //!                .<unique>/           in the making, or on its way out
 //! <run root>/volumes.lock             shared: somebody is about to use a volume; exclusive: a removal
@@ -10,10 +10,12 @@
 //!
 //! A volume appears and disappears by a rename, so that what is seen is whole at any moment.
 
+mod backing;
 mod fill;
 mod store;
 
-pub use fill::{Use, take};
+pub use backing::Backing;
+pub use fill::{Use, take, take_alone};
 pub use store::{Hold, Volume, Volumes};
 
 use crate::error::Error;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::unknown;
+use super::{Backing, unknown};
 use crate::container::store::{make_private, remove_all};
 use crate::container::{self, id};
 use crate::durable::{self, Lock, Sharing};
@@ -28,6 +28,17 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// Was it made for one container, without a name?
     pub anonymous: bool,
+    /// What it is made of, as [`Backing`] reads it.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Volume {
+    /// What containers see of it.
+    pub fn backing(&self) -> Result<Backing> {
+        Backing::of(&self.options)
+            .map_err(|wrong| Error::Usage(format!("volume {}: {wrong}", self.name)))
+    }
 }
 
 /// All of them.
@@ -232,7 +243,8 @@ mod tests {
 
     fn volume(name: &str) -> Volume {
         let (created, labels) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
-        Volume { name: name.to_owned(), created, labels, anonymous: false }
+        let options = BTreeMap::new();
+        Volume { name: name.to_owned(), created, labels, anonymous: false, options }
     }
 
     #[test]

@@ -192,3 +192,46 @@ fn an_image_has_no_say_in_where_its_volumes_come_from() {
     world.twill(&["volume", "rm", "secrets"]).ok();
     world.assert_nothing_left();
 }
+
+#[test]
+fn a_volume_may_be_a_path_of_the_host_or_memory() {
+    let Some(world) = World::new() else { return };
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("file"), "of the host").unwrap();
+    let device = format!("device={}", shared.display());
+    let create = |name: &str, options: &[&str]| {
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        world.twill(&[&["volume", "create"], &options.collect::<Vec<_>>()[..], &[name]].concat())
+    };
+    create("host", &["type=none", "o=bind", &device]).ok();
+    create("fixed", &["type=none", "o=bind,ro", &device]).ok();
+    create("memory", &["type=tmpfs", "device=tmpfs", "o=size=1m,uid=33"]).ok();
+    create("nowhere", &["type=none", "o=bind", "device=/nosuch/place"]).ok();
+    inside(&world, &["-v", "host:/x"], "cat /x/file; echo more >/x/more").ok();
+    assert_eq!(fs::read_to_string(shared.join("more")).unwrap(), "more\n");
+    inside(&world, &["-v", "fixed:/x"], "touch /x/y").fails(1, "Read-only file system");
+    inside(&world, &["-v", "nowhere:/x"], "true").fails(125, "does not exist: /nosuch/place");
+    let look = "stat -c %u /x; df -k /x | tail -1 | awk '{print $2}'; ls /x; touch /x/y";
+    for _ in 0..2 {
+        let seen = inside(&world, &["-v", "memory:/x"], look).ok();
+        assert_eq!(seen, "33\n1024", "it is new each time");
+    }
+    inside(&world, &["-v", "memory:/x:ro"], "touch /x/y").fails(1, "Read-only file system");
+    let hold = ["run", "-d", "--name", "it", "--network", "none", "-v", "memory:/x", "bb"];
+    world.twill(&[&hold[..], &["sleep", "1000"]].concat()).ok();
+    inside(&world, &["-v", "memory:/x"], "true").fails(125, "two cannot share it");
+    world.twill(&["rm", "-f", "it"]).ok();
+    let shown = world.twill(&["volume", "inspect", "-f", "{{json .Options}}", "memory"]).ok();
+    assert_eq!(shown, r#"{"device":"tmpfs","o":"size=1m,uid=33","type":"tmpfs"}"#);
+    for (options, text) in [
+        (&["x=1"][..], "create data: invalid option: \"x\""),
+        (&["type=tmpfs"], "create data: missing required option: \"device\""),
+        (&["type=nfs", "device=:/x"], "create data: volumes of type \"nfs\" are not mounted here"),
+    ] {
+        create("data", options).fails(1, text);
+    }
+    world.twill(&["volume", "prune", "-af"]).ok();
+    assert_eq!(fs::read_to_string(shared.join("file")).unwrap(), "of the host");
+    world.assert_nothing_left();
+}
