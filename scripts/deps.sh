@@ -3,7 +3,7 @@
 # missing, starts no service, and may be interrupted at any point.
 #
 #   scripts/deps.sh          everything but the test runner
-#   scripts/deps.sh test     and cargo-nextest, and the Docker to compare with, into the directory named by TOOLS
+#   scripts/deps.sh test     and cargo-nextest, and the Docker and the CNI plugins to compare with, into the directory named by TOOLS
 #   scripts/deps.sh bench    and what `make bench-control` counts with
 #   scripts/deps.sh rivals   and whom `make bench-runtime` runs beside ours
 #   scripts/deps.sh vm       the test runner, and a machine for `make vm-test`
@@ -204,6 +204,19 @@ need_docker() {
     mv "$TOOLS/docker.new" "$TOOLS/docker"
 }
 
+# The CNI plugins that the table of the specification is proven on; those that a host has installed are left alone.
+need_plugins() {
+    if [ -x "$TOOLS/cni/usr/lib/cni/bridge" ]; then return 0; fi
+    say "unpacking containernetworking-plugins into $TOOLS/cni; once"
+    rm -rf "$TOOLS/cni.new"
+    mkdir -p "$TOOLS/cni.new"
+    (cd "$TOOLS/cni.new" && apt-get -qq -o APT::Sandbox::User=root download containernetworking-plugins &&
+        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done) ||
+        refuse "apt-get could not fetch: containernetworking-plugins" "is the network there? then: apt-get update"
+    rm -rf "$TOOLS/cni"
+    mv "$TOOLS/cni.new" "$TOOLS/cni"
+}
+
 cd "$(dirname "$0")/.."
 need_rust
 if [ "${TWILL_DEPS:-}" != skip ]; then need_packages; fi
@@ -214,3 +227,4 @@ case ${1:-} in test | vm)
     ;;
 esac
 case ${1:-} in test | rivals) if [ "${TWILL_DEPS:-}" != skip ]; then need_docker; fi ;; esac
+case ${1:-} in test) if [ "${TWILL_DEPS:-}" != skip ]; then need_plugins; fi ;; esac

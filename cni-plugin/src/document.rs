@@ -19,15 +19,24 @@ pub(crate) struct Document<'a> {
 impl<'a> Document<'a> {
     /// `None` if the value is no object.
     pub(crate) fn new(value: &'a Value) -> Option<Self> {
-        value.as_object().map(|members| Self { members: Some(members), prefix: String::new() })
+        value.as_object().map(|members| Self::of(Some(members)))
+    }
+
+    /// One without members if there are none.
+    pub(crate) fn of(members: Option<&'a Map<String, Value>>) -> Self {
+        Self { members, prefix: String::new() }
     }
 
     /// The member of that name, by its exact name if possible.
     pub(crate) fn member(&self, key: &str) -> Option<&'a Value> {
+        self.written(key).filter(|value| !value.is_null())
+    }
+
+    /// The same, be it `null`.
+    pub(crate) fn written(&self, key: &str) -> Option<&'a Value> {
         let members = self.members?;
         let inexact = || members.iter().find(|(name, _value)| name.eq_ignore_ascii_case(key));
-        let found = members.get(key).or_else(|| inexact().map(|(_name, value)| value));
-        found.filter(|value| !value.is_null())
+        members.get(key).or_else(|| inexact().map(|(_name, value)| value))
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, Failure> {
@@ -54,6 +63,18 @@ impl<'a> Document<'a> {
         texts.collect()
     }
 
+    /// The objects of a list.
+    pub(crate) fn objects(&self, key: &str) -> Result<Vec<Self>, Failure> {
+        let list = self.read(key, Value::as_array, "a list")?;
+        let element = |(index, value): (usize, &'a Value)| {
+            let members = value.as_object();
+            let prefix = format!("{}{key}[{index}].", self.prefix);
+            let members = Some(members.ok_or_else(|| self.wrong(key, "a list of objects"))?);
+            Ok(Self { members, prefix })
+        };
+        list.into_iter().flatten().enumerate().map(element).collect()
+    }
+
     /// The object of that name; one without members if there is none.
     pub(crate) fn object(&self, key: &str) -> Result<Self, Failure> {
         Ok(Self { members: self.members(key)?, prefix: format!("{}{key}.", self.prefix) })
@@ -69,6 +90,26 @@ impl<'a> Document<'a> {
         let message =
             format!("`{}{key}` of the network configuration is not {wanted}", self.prefix);
         Failure::new(Code::InvalidConfiguration, message)
+            .hint("correct the network's configuration; it lies in /etc/cni/net.d as a rule")
+    }
+
+    /// Does that key ask for anything: is it more than `null`, `false`, `0`, `""`, `[]` and `{}`?
+    pub(crate) fn asked(&self, key: &str) -> Option<&'a Value> {
+        self.member(key).filter(|value| match value {
+            Value::Null => false,
+            Value::Bool(on) => *on,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+        })
+    }
+
+    /// An error about a member that asks for what we do not do: with its key and its value, as the
+    /// specification wants it.
+    pub(crate) fn unsupported(&self, key: &str, value: &Value, hint: &str) -> Failure {
+        let message = format!("`{}{key}` is {value}, which is not supported", self.prefix);
+        Failure::new(Code::UnsupportedField, message).hint(hint)
     }
 
     fn read<T>(

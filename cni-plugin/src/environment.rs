@@ -60,7 +60,7 @@ impl Environment {
             other => {
                 let known = "ADD, DEL, CHECK, STATUS, GC, VERSION";
                 let message = format!("CNI_COMMAND is `{other}`, which is none of {known}");
-                return Err(Failure::new(Code::InvalidEnvironment, message));
+                return Err(wrong(message).hint("verbs are written in capitals"));
             }
         })
     }
@@ -70,20 +70,20 @@ impl Environment {
         if !is_identifier(id) {
             let message =
                 format!("CNI_CONTAINERID is `{id}`, which cannot be the id of a container");
-            return Err(Failure::new(Code::InvalidEnvironment, message));
+            let hint = "an id is a letter or a digit, then letters, digits, `_`, `.` and `-`";
+            return Err(wrong(message).hint(hint));
         }
         Ok(id)
     }
 
     pub(crate) fn interface(&self) -> Result<Interface, Failure> {
         let name = required(self.interface.as_ref(), "CNI_IFNAME")?;
-        let failed = |error| Failure::new(Code::InvalidEnvironment, format!("CNI_IFNAME: {error}"));
-        name.parse().map_err(failed)
+        let hint = "a name has 1 to 15 bytes, without `/`, `:` and white space";
+        name.parse().map_err(|error| wrong(format!("CNI_IFNAME: {error}")).hint(hint))
     }
 
     pub(crate) fn netns(&self) -> Result<PathBuf, Failure> {
-        let missing = || Failure::new(Code::InvalidEnvironment, "CNI_NETNS is not set");
-        self.netns.as_ref().map(PathBuf::from).ok_or_else(missing)
+        self.netns.as_ref().map(PathBuf::from).ok_or_else(|| missing("CNI_NETNS"))
     }
 
     /// `K=V;K=V`. Arguments for other plugins are passed over.
@@ -93,7 +93,7 @@ impl Environment {
         for pair in utf8(text, "CNI_ARGS")?.split(';').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 let message = format!("CNI_ARGS holds `{pair}`, which has no `=`");
-                Failure::new(Code::InvalidEnvironment, message)
+                wrong(message).hint("it is written `KEY=VALUE;KEY=VALUE`")
             })?;
             match key {
                 "IP" => args.ip = Some(value.to_owned()),
@@ -114,13 +114,22 @@ pub(crate) fn is_identifier(text: &str) -> bool {
 }
 
 fn required<'a>(value: Option<&'a OsString>, name: &str) -> Result<&'a str, Failure> {
-    let missing = || Failure::new(Code::InvalidEnvironment, format!("{name} is not set"));
-    utf8(value.ok_or_else(missing)?, name)
+    utf8(value.ok_or_else(|| missing(name))?, name)
+}
+
+fn missing(name: &str) -> Failure {
+    wrong(format!("{name} is not set"))
+        .hint("runtimes set it for each call of this kind; by hand: `twill-cni --help`")
+}
+
+fn wrong(message: String) -> Failure {
+    Failure::new(Code::InvalidEnvironment, message)
 }
 
 fn utf8<'a>(value: &'a OsString, name: &str) -> Result<&'a str, Failure> {
-    let message = || format!("{name} is not UTF-8");
-    value.to_str().ok_or_else(|| Failure::new(Code::InvalidEnvironment, message()))
+    value.to_str().ok_or_else(|| {
+        wrong(format!("{name} is not UTF-8")).hint("its value has to be text: set it again")
+    })
 }
 
 #[cfg(test)]

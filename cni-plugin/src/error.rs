@@ -12,6 +12,10 @@ use crate::version::Version;
 pub(crate) enum Code {
     /// The configuration asks for a release of the specification that we do not speak.
     IncompatibleVersion = 1,
+    /// The configuration asks for something that we do not do.
+    UnsupportedField = 2,
+    /// The container is not known; nothing of it has to be removed.
+    UnknownContainer = 3,
     /// A variable of the environment is missing or wrong.
     InvalidEnvironment = 4,
     /// Something could not be read or written.
@@ -26,6 +30,8 @@ pub(crate) enum Code {
     TryAgain = 11,
     /// No container can be joined now (answer to STATUS).
     NotAvailable = 50,
+    /// The same, and containers that were joined are worse off, too (answer to STATUS).
+    Degraded = 51,
     /// The kernel said no.
     Kernel = 100,
     /// No address is left.
@@ -106,9 +112,8 @@ fn code(error: &endpoint::Error) -> Code {
         E::SameNamespace { .. } | E::Netns(_) => Code::InvalidNetns,
         E::InterfaceExists { .. } => Code::InterfaceExists,
         E::NotABridge { .. } | E::GatewayElsewhere { .. } | E::Overlap { .. } => Code::HostNetwork,
-        E::NotJoined { .. } | E::Stranded { .. } | E::Lacking { .. } | E::Spoilt { .. } => {
-            Code::NotAsAdded
-        }
+        E::NotJoined { .. } => Code::UnknownContainer,
+        E::Stranded { .. } | E::Lacking { .. } | E::Spoilt { .. } => Code::NotAsAdded,
         E::Vanished { .. } | E::Network(_) | E::Sysctl(_) => Code::Kernel,
     }
 }

@@ -5,6 +5,7 @@
 //! JSON on stdout, and an exit code. It asks nobody: a file says which subnet the host has, and
 //! addresses come from a pool on disk, so that containers start while the agent restarts.
 
+mod agent;
 mod config;
 mod document;
 mod environment;
@@ -12,6 +13,7 @@ mod error;
 mod outcome;
 mod verbs;
 mod version;
+mod wish;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,16 +21,32 @@ use std::process::ExitCode;
 use environment::Environment;
 use version::Version;
 
+/// What `--help` says, after the line that everybody gets.
+const HELP: &str = "
+Called by a container runtime (containerd, CRI-O, Podman, Nomad) as the CNI specification says: CNI_COMMAND is one of
+ADD, DEL, CHECK, STATUS, GC, VERSION; the network's configuration comes on stdin, a result or an error goes to stdout.
+
+By hand, for a namespace that `ip netns add pod` has made:
+  export CNI_CONTAINERID=pod CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0
+  conf='{\"cniVersion\":\"1.0.0\",\"name\":\"twill\",\"type\":\"twill-cni\"}'
+  echo \"$conf\" | CNI_COMMAND=ADD twill-cni
+  echo \"$conf\" | CNI_COMMAND=DEL twill-cni
+
+All keys, capabilities and errors are in docs/cni.md of the sources.
+";
+
 fn main() -> ExitCode {
     if std::env::var_os("CNI_COMMAND").is_none() {
         // A person looks what this is; every answer to a runtime starts with a command.
         let versions = Version::ALL.map(Version::as_str).join(", ");
         let release = env!("CARGO_PKG_VERSION");
+        let help = std::env::args_os().skip(1).any(|word| word == "--help" || word == "-h");
         let about = writeln!(
             io::stderr(),
             "twill-cni {release}: CNI plugin of the Twill overlay network; speaks CNI {versions}"
         );
-        return exit_code(about.is_ok());
+        let told = about.and_then(|()| if help { write!(io::stdout(), "{HELP}") } else { Ok(()) });
+        return exit_code(told.is_ok());
     }
     let environment = Environment::new(|name| std::env::var_os(name));
     let (answer, succeeded) = match verbs::run(&environment, io::stdin()) {

@@ -4,26 +4,61 @@ use serde_json::{Map, Value, json};
 use twill_core::ids::Mtu;
 use twill_endpoint::{Attachment, End, Place, StaticRoute};
 
-use crate::config::Config;
 use crate::version::Version;
 
 /// The result for the runtime: what we have made, after what the plugins before us have made.
-pub(crate) fn outcome(config: &Config, attachment: &Attachment) -> Value {
-    let mut result = config.previous.clone().unwrap_or_default();
+pub(crate) fn outcome(
+    (version, dns): (Version, &Map<String, Value>),
+    previous: Option<Map<String, Value>>,
+    attachment: &Attachment,
+) -> Value {
+    let mut result = previous.unwrap_or_default();
+    convert(&mut result, version);
     let before = result.get("interfaces").and_then(Value::as_array).map_or(0, Vec::len);
-    result.insert("cniVersion".to_owned(), json!(config.version.as_str()));
-    append(&mut result, "interfaces", interfaces(config.version, attachment));
-    let address = |place: &Place| address(config.version, place, before);
+    result.insert("cniVersion".to_owned(), json!(version.as_str()));
+    append(&mut result, "interfaces", interfaces(version, attachment));
+    let address = |place: &Place| address(version, place, before);
     append(&mut result, "ips", attachment.places.iter().map(address).collect());
     append(
         &mut result,
         "routes",
         attachment.routes.iter().map(|row| route(row, attachment)).collect(),
     );
-    if !result.contains_key("dns") {
-        result.insert("dns".to_owned(), config.dns.clone().unwrap_or_else(|| json!({})));
+    // An empty one is how the reference library writes none.
+    let said = |value: &Value| value.as_object().is_some_and(|members| !members.is_empty());
+    if !result.get("dns").is_some_and(said) {
+        result.insert("dns".to_owned(), Value::Object(dns.clone()));
     }
     Value::Object(result)
+}
+
+/// Brings what others have made into the release that is asked for. Runtimes do that as well, but not all.
+fn convert(result: &mut Map<String, Value>, version: Version) {
+    // Members that came with 1.1.
+    let newer: [(&str, &[&str]); 2] = [
+        ("interfaces", &["mtu", "socketPath", "pciID"]),
+        ("routes", &["mtu", "advmss", "priority", "table", "scope"]),
+    ];
+    for (list, members) in newer.iter().filter(|_| version < Version::V1_1_0) {
+        for row in rows(result, list) {
+            row.retain(|key, _value| !members.contains(&key.as_str()));
+        }
+    }
+    for row in rows(result, "ips") {
+        let ipv6 = row.get("address").and_then(Value::as_str).is_some_and(|it| it.contains(':'));
+        row.shift_remove("version");
+        if version < Version::V1_0_0 {
+            row.insert("version".to_owned(), json!(if ipv6 { "6" } else { "4" }));
+        }
+    }
+}
+
+fn rows<'a>(
+    result: &'a mut Map<String, Value>,
+    list: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let list = result.get_mut(list).and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 /// The container's is the last: `ips` point at it.

@@ -4,15 +4,19 @@ use std::io::Read;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use twill_core::subnet_env::{Blocks, SubnetEnv};
 use twill_endpoint as endpoint;
 use twill_endpoint::{Keeper, Owner, Request, StaticRoute};
 use twill_net::netns::Netns;
 
+use crate::agent::{self, Answer};
 use crate::config::Config;
+use crate::document::Document;
 use crate::environment::{Args, Environment, Verb};
 use crate::error::{Code, Failure};
 use crate::outcome::outcome;
 use crate::version::Version;
+use crate::wish::Wish;
 
 /// No configuration of the field is near this size; a stdin that never ends is none.
 const LARGEST_CONFIGURATION: u64 = 1 << 20;
@@ -24,30 +28,38 @@ pub(crate) fn run(environment: &Environment, stdin: impl Read) -> Result<Option<
         // Runtimes fill the other variables with anything, and may leave stdin open.
         return Ok(Some(versions()));
     }
-    // Arguments are wishes for a new interface; they must not keep an old one from being removed.
-    let args = if verb == Verb::Add { environment.args()? } else { Args::default() };
-    let config = Config::parse(&read(stdin)?, &args)?;
-    if matches!(verb, Verb::Status | Verb::Gc) && config.version < Version::V1_1_0 {
-        let message = format!("CNI {} knows neither STATUS nor GC", config.version);
-        return Err(Failure::new(Code::IncompatibleVersion, message).asked_in(config.version));
-    }
-    if verb == Verb::Check && config.version < Version::V0_4_0 {
-        let message = format!("CNI {} does not know CHECK", config.version);
-        return Err(Failure::new(Code::IncompatibleVersion, message).asked_in(config.version));
-    }
-    let answer = match verb {
+    let config = Config::parse(&read(stdin)?)?;
+    let answer = since(verb, config.version).and_then(|()| match verb {
         Verb::Add => add(environment, &config).map(Some),
         Verb::Del => del(environment, &config).map(|()| None),
         Verb::Status => status(&config).map(|()| None),
         Verb::Gc => gc(&config).map(|()| None),
         Verb::Version => Ok(Some(versions())),
         Verb::Check => check(environment, &config).map(|()| None),
-    };
+    });
     answer.map_err(|failure| failure.asked_in(config.version))
 }
 
+/// Refuses a verb that the release does not have.
+fn since(verb: Verb, version: Version) -> Result<(), Failure> {
+    let (message, first) = match verb {
+        Verb::Status | Verb::Gc if version < Version::V1_1_0 => {
+            (format!("CNI {version} knows neither STATUS nor GC"), Version::V1_1_0)
+        }
+        Verb::Check if version < Version::V0_4_0 => {
+            (format!("CNI {version} does not know CHECK"), Version::V0_4_0)
+        }
+        _known => return Ok(()),
+    };
+    let hint = format!("set `cniVersion` to {first} or later, or list that in `cniVersions`");
+    Err(Failure::new(Code::IncompatibleVersion, message).hint(hint))
+}
+
 fn read(stdin: impl Read) -> Result<Vec<u8>, Failure> {
-    let failed = |words| Failure::new(Code::InputOutput, words);
+    let failed = |words| {
+        let hint = "the runtime writes it and closes its end: look into the runtime's log";
+        Failure::new(Code::InputOutput, words).hint(hint)
+    };
     let mut bytes = Vec::new();
     let length = stdin.take(LARGEST_CONFIGURATION + 1).read_to_end(&mut bytes);
     let length = length
@@ -68,9 +80,20 @@ fn versions() -> Value {
 fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     let owner = owner(environment, config)?;
     let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
+    let wish = config.wish(&environment.args()?)?;
+    let previous = config.previous()?;
     let env = config.host.read_env()?;
-    let mut request = Request::new(owner, &netns);
-    let wish = &config.wish;
+    if wish.masquerade && !env.ip_masq {
+        let message = "`ipMasq` is true, but the agent of this host does not masquerade";
+        return Err(Failure::new(Code::UnsupportedField, message)
+            .hint("start the agent with `--ip-masq`, or leave `ipMasq` out"));
+    }
+    let attachment = config.host.attach(&request((owner, &netns), &wish, &env))?;
+    Ok(outcome((config.version, &wish.dns), previous, &attachment))
+}
+
+fn request<'a>((owner, netns): (Owner, &'a Netns), wish: &Wish, env: &SubnetEnv) -> Request<'a> {
+    let mut request = Request::new(owner, netns);
     if let Some(bridge) = &wish.bridge {
         request.bridge = bridge.clone();
     }
@@ -80,28 +103,40 @@ fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     request.hairpin = wish.hairpin;
     request.default_route = wish.default_route;
     request.spoof_check = wish.spoof_check;
+    request.routes.clone_from(&wish.routes);
     // Also beside a default route: another network of the pod may take that over.
-    let networks = env.blocks().map(|blocks| blocks.network);
-    request.routes =
-        networks.map(|destination| StaticRoute { destination, gateway: None }).collect();
-    Ok(outcome(config, &config.host.attach(&request)?))
+    for Blocks { network: destination, .. } in env.blocks() {
+        if request.routes.iter().all(|route| route.destination != destination) {
+            request.routes.push(StaticRoute { destination, gateway: None });
+        }
+    }
+    request
 }
 
 fn del(environment: &Environment, config: &Config) -> Result<(), Failure> {
     Ok(config.host.detach(&owner(environment, config)?)?)
 }
 
+/// Whether the next ADD would go through, and its container reach anybody.
 fn status(config: &Config) -> Result<(), Failure> {
-    config.host.read_env().map(drop).map_err(|error| {
-        let failure = Failure::from(error);
-        Failure { code: Code::NotAvailable, ..failure }
-    })
+    let wish = config.wish(&Args::default())?;
+    if let Err(error) = config.host.ready(wish.bridge.as_ref()) {
+        return Err(Failure { code: Code::NotAvailable, ..Failure::from(error) });
+    }
+    match agent::ask(&config.agent, &config.host.subnet_env) {
+        Answer::Ready | Answer::Nobody => Ok(()),
+        Answer::NotReady(reasons) => {
+            let message = format!("the agent of this host is not ready: {reasons}");
+            Err(Failure::new(Code::Degraded, message).hint("see `twillctl status`"))
+        }
+    }
 }
 
 fn gc(config: &Config) -> Result<(), Failure> {
-    let Some(attachments) = &config.attachments else {
+    let Some(attachments) = config.attachments()? else {
         let message = "`cni.dev/valid-attachments` of the network configuration is missing";
-        return Err(Failure::new(Code::InvalidConfiguration, message));
+        return Err(Failure::new(Code::InvalidConfiguration, message)
+            .hint("the runtime lists there what it knows, and an empty list is one"));
     };
     let alive = |owner: &Owner| {
         attachments.contains(&(owner.container.clone(), owner.interface.to_string()))
@@ -113,11 +148,19 @@ fn gc(config: &Config) -> Result<(), Failure> {
 fn check(environment: &Environment, config: &Config) -> Result<(), Failure> {
     let owner = owner(environment, config)?;
     let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
+    let previous = config.previous()?;
     let record = config.host.check(&owner, &netns)?;
-    let told = config.previous.as_ref().and_then(|previous| previous.get("ips"));
-    let Some(rows) = told.and_then(Value::as_array) else { return Ok(()) };
+    let Some(previous) = &previous else { return Ok(()) };
+    let previous = Document::of(Some(previous));
+    if previous.member("ips").is_none() {
+        return Ok(());
+    }
+    let rows = previous.objects("ips")?;
     let named = |address: IpAddr| {
-        let of = |row: &Value| row["address"].as_str()?.split('/').next()?.parse().ok();
+        let of = |row: &Document<'_>| {
+            let text = row.text("address").ok().flatten()?;
+            text.split('/').next()?.parse().ok()
+        };
         rows.iter().any(|row| of(row) == Some(address))
     };
     let mut addresses = record.places().map(|place| place.address);

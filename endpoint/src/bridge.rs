@@ -30,13 +30,8 @@ pub(crate) struct Wanted<'a> {
 ///
 /// The caller holds the pool's lock: two subnets do not fight over the addresses.
 pub(crate) fn ensure(kernel: &mut Kernel, wanted: &Wanted<'_>) -> Result<Link, Error> {
-    let found = kernel.link(wanted.name.as_str())?;
-    let not_a_bridge = |link: &Link| link.kind.as_deref() != Some("bridge");
-    if let Some(other) = found.as_ref().filter(|link| not_a_bridge(link)) {
-        return Err(Error::NotABridge { name: other.name.clone() });
-    }
     let addresses = kernel.addresses()?;
-    check(kernel, wanted, &addresses, found.as_ref())?;
+    let found = look(kernel, (wanted.name, wanted.env), &addresses)?;
     let bridge = match &found {
         Some(bridge) => bridge.clone(),
         None => make(kernel, wanted)?,
@@ -49,15 +44,20 @@ pub(crate) fn ensure(kernel: &mut Kernel, wanted: &Wanted<'_>) -> Result<Link, E
     mended.map(|()| bridge)
 }
 
-fn check(
+/// The bridge of that name, if it is there; an error if something stands in its way.
+pub(crate) fn look(
     kernel: &mut Kernel,
-    wanted: &Wanted<'_>,
+    (name, env): (&Interface, &SubnetEnv),
     addresses: &[Address],
-    bridge: Option<&Link>,
-) -> Result<(), Error> {
-    let index = bridge.map(|bridge| bridge.index);
+) -> Result<Option<Link>, Error> {
+    let found = kernel.link(name.as_str())?;
+    let not_a_bridge = |link: &Link| link.kind.as_deref() != Some("bridge");
+    if let Some(other) = found.as_ref().filter(|link| not_a_bridge(link)) {
+        return Err(Error::NotABridge { name: other.name.clone() });
+    }
+    let index = found.as_ref().map(|bridge| bridge.index);
     let routes = kernel.routes()?;
-    for subnet in wanted.env.blocks().map(|blocks| blocks.subnet) {
+    for subnet in env.blocks().map(|blocks| blocks.subnet) {
         let gateway = subnet.first_host();
         let elsewhere = |row: &&Address| row.address == gateway && Some(row.link) != index;
         if let Some(row) = addresses.iter().find(elsewhere) {
@@ -71,7 +71,7 @@ fn check(
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn name_of(kernel: &mut Kernel, route: &Route) -> Result<String, Error> {

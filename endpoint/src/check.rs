@@ -7,7 +7,7 @@ use twill_net::netns::Netns;
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::pool::Record;
+use crate::pool::{Record, host_interfaces};
 use crate::request::{Owner, Place};
 
 impl Host {
@@ -18,7 +18,7 @@ impl Host {
         let pool = self.pool();
         let entry = pool.find(owner)?;
         let record = entry.map(|entry| pool.read(&entry)).transpose()?.flatten();
-        let record = record.ok_or_else(|| Error::NotJoined { owner: Box::new(owner.clone()) })?;
+        let Some(record) = record else { return Err(unknown(owner)?) };
         if let Some(stranded) = stranded(&record, &env) {
             return Err(stranded);
         }
@@ -51,6 +51,21 @@ impl Host {
         }
         Ok(record)
     }
+}
+
+/// Nothing of it is here; or the state directory was lost, and its interface is still to be removed.
+fn unknown(owner: &Owner) -> Result<Error, Error> {
+    let mut host = Kernel::here()?;
+    let names = host_interfaces(owner);
+    let owner = Box::new(owner.clone());
+    for name in names {
+        if host.link(&name)?.is_some() {
+            let what =
+                "the address pool has no record of it, though the host's end of its pair is here";
+            return Ok(Error::Spoilt { owner, what });
+        }
+    }
+    Ok(Error::NotJoined { owner })
 }
 
 /// An address that is not of the host's blocks of now, or a block in which there is none.

@@ -31,7 +31,11 @@ pub(crate) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(request: &'a Request<'a>, env: &SubnetEnv, record: &'a Record) -> Self {
+        let asked = |route: &StaticRoute| {
+            request.routes.iter().any(|it| it.destination == route.destination)
+        };
         let default = record.places().filter(|_| request.default_route).filter_map(default_route);
+        let default = default.filter(|route| !asked(route));
         Self {
             request,
             record,

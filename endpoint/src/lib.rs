@@ -24,6 +24,7 @@ mod mac;
 mod overlap;
 mod pool;
 mod ports;
+mod ready;
 mod renumber;
 mod request;
 mod reserve;

@@ -1,5 +1,9 @@
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 use serde_json::json;
+use twill_core::ids::{Mac, Mtu};
+use twill_endpoint::StaticRoute;
 
 use super::*;
 
@@ -9,16 +13,8 @@ fn defaults() {
     let config = config.unwrap();
     assert_eq!(config.version, Version::V1_0_0);
     assert_eq!(config.host, Host::default());
-    let wish = Wish {
-        bridge: None,
-        mtu: None,
-        hairpin: true,
-        default_route: true,
-        addresses: Vec::new(),
-        mac: None,
-        spoof_check: false,
-    };
-    assert_eq!(config.wish, wish);
+    assert_eq!(config.agent, std::path::PathBuf::from("/run/twill/agent.sock"));
+    assert_eq!(config.wish(&Args::default()).unwrap(), usual());
 }
 
 #[test]
@@ -26,8 +22,9 @@ fn keys_of_any_case_and_values_that_say_nothing() {
     let config = parse(&json!({
         "CNIVersion": "0.4.0", "Name": "pods", "BRIDGE": "cni0", "Mtu": 1400, "hairpinmode": false,
         "SpoofChk": true, "isDefaultGateway": null, "subnetFile": "",
-        "stateDir": "/tmp/pool", "ipMasq": true,
-        "RuntimeConfig": { "IPs": ["10.5.2.7/24"], "MAC": null }, "ipam": {}, "dns": null,
+        "stateDir": "/tmp/pool", "ipMasq": true, "vlan": 0, "promiscMode": false, "vlanTrunk": [],
+        "RuntimeConfig": { "IPs": ["10.5.2.7/24"], "MAC": null, "IPRanges": null, "Aliases": null },
+        "ipam": { "Type": "" }, "dns": null, "delegate": null, "args": null,
     }));
     let config = config.unwrap();
     assert_eq!(config.host.subnet_env, Host::default().subnet_env);
@@ -36,28 +33,67 @@ fn keys_of_any_case_and_values_that_say_nothing() {
         bridge: Some("cni0".parse().unwrap()),
         mtu: Mtu::new(1400),
         hairpin: false,
-        default_route: true,
+        masquerade: true,
         addresses: vec![[10, 5, 2, 7].into()],
-        mac: None,
         spoof_check: true,
+        ..usual()
     };
-    assert_eq!(config.wish, wish);
+    assert_eq!(config.wish(&Args::default()).unwrap(), wish);
+}
+
+/// What `kube-flannel` writes, and what its documentation shows, with another `type`.
+#[test]
+fn configurations_of_flannels_plugin() {
+    let delegate = json!({
+        "hairpinMode": false, "isDefaultGateway": false, "bridge": "cni0", "isGateway": true,
+        "forceAddress": true, "mtu": 1400, "type": "bridge", "ipMasq": false,
+    });
+    let ipam = json!({
+        "type": "host-local", "dataDir": "/run/cni", "routes": [{ "dst": "192.168.0.0/16" }],
+    });
+    let config = parse(&network(&json!({
+        "type": "twill-cni", "subnetFile": "/run/flannel/green.env", "dataDir": "/var/lib/cni/flannel",
+        "delegate": delegate, "ipam": ipam,
+    })));
+    let config = config.unwrap();
+    assert_eq!(config.host.subnet_env, std::path::PathBuf::from("/run/flannel/green.env"));
+    let destination = "192.168.0.0/16".parse().unwrap();
+    let wish = Wish {
+        bridge: Some("cni0".parse().unwrap()),
+        mtu: Mtu::new(1400),
+        hairpin: false,
+        default_route: false,
+        routes: vec![StaticRoute { destination, gateway: None }],
+        ..usual()
+    };
+    assert_eq!(config.wish(&Args::default()).unwrap(), wish);
 }
 
 #[test]
-fn settings_of_flannels_plugin() {
-    let delegate = json!({ "hairpinMode": false, "isDefaultGateway": false, "bridge": "cni0" });
-    let config = parse(&network(&json!({ "delegate": delegate }))).unwrap();
-    assert_eq!(config.wish.bridge, Some("cni0".parse().unwrap()));
-    assert!(!config.wish.hairpin && !config.wish.default_route && !config.wish.spoof_check);
+fn routes_and_name_servers() {
+    let config = parse(&network(&json!({
+        "ipam": { "Routes": [{ "DST": "192.168.7.9/16", "GW": "10.5.2.9" }, { "dst": "::/0", "gw": "" }] },
+        "dns": { "nameservers": ["10.5.2.1"], "domain": "a.example", "search": ["a.example"], "options": null },
+        "runtimeConfig": { "DNS": { "Servers": ["192.0.2.53"], "Searches": null, "Options": ["ndots:5"] } },
+    })));
+    let wish = config.unwrap().wish(&Args::default()).unwrap();
+    let route = |destination: &str, gateway: &str| StaticRoute {
+        destination: destination.parse().unwrap(),
+        gateway: gateway.parse().ok(),
+    };
+    assert_eq!(wish.routes, [route("192.168.0.0/16", "10.5.2.9"), route("::/0", "")]);
+    let dns = json!({
+        "nameservers": ["192.0.2.53"], "search": ["a.example"], "options": ["ndots:5"], "domain": "a.example",
+    });
+    assert_eq!(Value::Object(wish.dns), dns);
 }
 
 #[test]
 fn wishes_for_addresses_come_in_three_ways() {
     let args = Args { ip: Some("10.5.2.7".to_owned()), mac: Some("02:00:00:00:00:01".to_owned()) };
     let read = |extra: &Value| {
-        let bytes = serde_json::to_vec(&network(extra)).unwrap();
-        Config::parse(&bytes, &args).map(|config| (config.wish.addresses, config.wish.mac))
+        let config = parse(&network(extra)).unwrap();
+        config.wish(&args).map(|wish| (wish.addresses, wish.mac))
     };
     let address = vec![IpAddr::from([10, 5, 2, 7])];
     assert_eq!(read(&json!({})).unwrap(), (address.clone(), Some(Mac([2, 0, 0, 0, 0, 1]))));
@@ -81,7 +117,7 @@ fn wishes_for_addresses_come_in_three_ways() {
 
 #[test]
 fn refusals() {
-    let decode = |text: &str| Config::parse(text.as_bytes(), &Args::default()).unwrap_err();
+    let decode = |text: &str| Config::parse(text.as_bytes()).unwrap_err();
     for text in ["", "{", "[]", "null", "1", "\u{0}"] {
         assert_eq!(decode(text).code, Code::Decode, "{text}");
     }
@@ -116,17 +152,49 @@ fn refused_settings() {
         "`hairpinMode` of the network configuration is not true or false",
     );
     check(
-        &json!({ "ipam": { "type": "dhcp" } }),
-        "addresses cannot come from the ipam plugin `dhcp`",
-    );
-    check(
-        &json!({ "delegate": { "type": "macvlan" } }),
-        "`delegate.type` of the network configuration is not `bridge`, the only kind that there is",
+        &json!({ "ipam": { "routes": [{ "dst": "all" }] } }),
+        "`ipam.routes[0].dst` of the network configuration is not a block of addresses",
     );
     check(
         &json!({ "prevResult": [] }),
         "`prevResult` of the network configuration is not an object",
     );
+}
+
+/// With their key and their value.
+#[test]
+fn settings_that_we_know_and_do_not_do() {
+    for (extra, words) in [
+        (json!({ "ipam": { "type": "dhcp" } }), "`ipam.type` is \"dhcp\""),
+        (json!({ "ipam": { "ranges": [[{}]] } }), "`ipam.ranges` is [[{}]]"),
+        (
+            json!({ "ipam": { "type": "host-local", "subnet": "10.5.0.0/24" } }),
+            "`ipam.subnet` is \"10.5.0.0/24\"",
+        ),
+        (
+            json!({ "ipam": { "routes": [{ "dst": "::/0", "mtu": 1400 }] } }),
+            "`ipam.routes[0].mtu` is 1400",
+        ),
+        (json!({ "delegate": { "type": "macvlan" } }), "`delegate.type` is \"macvlan\""),
+        (json!({ "vlan": 100 }), "`vlan` is 100"),
+        (json!({ "delegate": { "VLAN": 100 } }), "`delegate.vlan` is 100"),
+        (json!({ "vlanTrunk": [{ "id": 7 }] }), "`vlanTrunk` is [{\"id\":7}]"),
+        (json!({ "promiscMode": true }), "`promiscMode` is true"),
+        (json!({ "portIsolation": true }), "`portIsolation` is true"),
+        (
+            json!({ "runtimeConfig": { "ipRanges": [[{ "subnet": "10.5.2.0/25" }]] } }),
+            "`runtimeConfig.ipRanges` is [[{\"subnet\":\"10.5.2.0/25\"}]]",
+        ),
+        (
+            json!({ "runtimeConfig": { "deviceID": "0000:00:1f.6" } }),
+            "`runtimeConfig.deviceID` is \"0000:00:1f.6\"",
+        ),
+    ] {
+        let failure = wish(&network(&extra)).unwrap_err();
+        assert_eq!(failure.code, Code::UnsupportedField, "{extra}");
+        assert_eq!(failure.message, format!("{words}, which is not supported"));
+        assert!(failure.details.is_some(), "{extra}");
+    }
 }
 
 #[test]
@@ -147,10 +215,6 @@ fn refused_wishes() {
         &json!({ "runtimeConfig": { "mac": "01:00:5e:00:00:01" } }),
         "01:00:5e:00:00:01 cannot be the hardware address of one interface",
     );
-    check(
-        &json!({ "cni.dev/valid-attachments": [{}] }),
-        "`cni.dev/valid-attachments` of the network configuration is not a list of attachments",
-    );
 }
 
 #[test]
@@ -158,25 +222,40 @@ fn attachments_in_both_spellings() {
     let list = json!([{ "containerID": "a", "ifname": "eth0" }]);
     let expected = Some(BTreeSet::from([("a".to_owned(), "eth0".to_owned())]));
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
-        assert_eq!(parse(&network(&json!({ key: list }))).unwrap().attachments, expected, "{key}");
+        assert_eq!(attachments(&json!({ key: list })).unwrap(), expected, "{key}");
+        // As the reference library writes a list without elements.
+        assert_eq!(attachments(&json!({ key: null })).unwrap(), Some(BTreeSet::new()), "{key}");
     }
-    assert_eq!(parse(&network(&json!({}))).unwrap().attachments, None);
+    assert_eq!(attachments(&json!({})).unwrap(), None);
+    let failure = attachments(&json!({ "cni.dev/valid-attachments": [{}] })).unwrap_err();
+    let words =
+        "`cni.dev/valid-attachments` of the network configuration is not a list of attachments";
+    assert_eq!(failure.message, words);
 }
 
 proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in any::<Vec<u8>>(), ip in ".*", mac in ".*") {
         let args = Args { ip: Some(ip), mac: Some(mac) };
-        let _answer = Config::parse(&bytes, &args);
+        let _config = Config::parse(&bytes).map(|config| config.wish(&args));
+        let text = serde_json::to_vec(&network(&json!({}))).unwrap();
+        let _wish = Config::parse(&text).unwrap().wish(&args);
     }
 
     /// Every value in every place that we read.
     #[test]
     fn any_value_under_a_known_key_is_answered(key in key(), inner in key(), value in value()) {
-        let _answer = parse(&network(&json!({ key: { inner.clone(): value.clone() } })));
-        let _answer = parse(&network(&json!({ inner: [value.clone()] })));
-        let _answer = parse(&value);
+        answered(&network(&json!({ key: { inner.clone(): value.clone() } })));
+        answered(&network(&json!({ inner: [value.clone()] })));
+        answered(&value);
     }
+}
+
+fn answered(value: &Value) {
+    let Ok(config) = parse(value) else { return };
+    let _wish = config.wish(&Args::default());
+    let _previous = config.previous();
+    let _attachments = config.attachments();
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -200,6 +279,13 @@ fn key() -> impl Strategy<Value = String> {
         "prevResult",
         "subnetFile",
         "stateDir",
+        "agentSocket",
+        "routes",
+        "dst",
+        "gw",
+        "vlan",
+        "ipMasq",
+        "nameservers",
         "cni.dev/attachments",
         "containerID",
         "ifname",
@@ -221,14 +307,39 @@ fn value() -> impl Strategy<Value = Value> {
 
 #[track_caller]
 fn check(extra: &Value, message: &str) {
-    let failure = parse(&network(extra)).unwrap_err();
+    let failure = wish(&network(extra)).unwrap_err();
     assert_eq!(failure.message, message);
     assert_eq!(failure.code, Code::InvalidConfiguration);
-    assert_eq!(failure.version, Version::V0_3_1, "answered in the release that was asked in");
+    assert!(failure.details.is_some(), "the way out");
+}
+
+fn wish(value: &Value) -> Result<Wish, Failure> {
+    let config = parse(value)?;
+    config.previous()?;
+    config.wish(&Args::default())
+}
+
+fn attachments(extra: &Value) -> Result<Option<BTreeSet<(String, String)>>, Failure> {
+    parse(&network(extra)).unwrap().attachments()
+}
+
+fn usual() -> Wish {
+    Wish {
+        bridge: None,
+        mtu: None,
+        hairpin: true,
+        default_route: true,
+        masquerade: false,
+        addresses: Vec::new(),
+        mac: None,
+        spoof_check: false,
+        routes: Vec::new(),
+        dns: Map::new(),
+    }
 }
 
 fn parse(value: &Value) -> Result<Config, Failure> {
-    Config::parse(&serde_json::to_vec(value).unwrap(), &Args::default())
+    Config::parse(&serde_json::to_vec(value).unwrap())
 }
 
 fn network(extra: &Value) -> Value {

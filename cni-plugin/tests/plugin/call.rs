@@ -3,7 +3,7 @@
 use std::fs;
 use std::hint;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use twill_net::blocking::Kernel;
 use twill_net::netns::{Netns, Scratch};
 
+/// The plugin that this crate builds.
+pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_twill-cni");
 pub(crate) const IPV4: &str = "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.2.1/24\n";
 pub(crate) const IPV6: &str =
     "FLANNEL_IPV6_NETWORK=fd00:88::/48\nFLANNEL_IPV6_SUBNET=fd00:88:0:2::1/64\n";
@@ -62,6 +64,11 @@ impl World {
         self.directory.path().join("endpoint")
     }
 
+    /// Nobody answers there unless the test does.
+    pub(crate) fn agent_socket(&self) -> PathBuf {
+        self.directory.path().join("agent.sock")
+    }
+
     /// The network's configuration, as a runtime would send it.
     pub(crate) fn network(&self, version: &str) -> Value {
         json!({
@@ -70,13 +77,16 @@ impl World {
             "type": "twill-cni",
             "subnetFile": self.subnet_env(),
             "stateDir": self.state(),
+            "agentSocket": self.agent_socket(),
         })
     }
 
     /// How many addresses are given away.
     pub(crate) fn records(&self) -> usize {
         let files = fs::read_dir(self.state()).into_iter().flatten();
-        files.filter(|file| file.as_ref().unwrap().path().extension().is_some()).count()
+        // Addresses and interface, with a comma between them, and nothing else has one.
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(',')).count()
     }
 }
 
@@ -131,7 +141,23 @@ pub(crate) fn with<'a>(
 }
 
 pub(crate) fn call(variables: &[(&str, &str)], stdin: &str) -> Answer {
-    let output = start(variables, stdin).wait_with_output().unwrap();
+    call_of(Path::new(OURS), variables, stdin)
+}
+
+/// A call of any plugin.
+pub(crate) fn call_of(plugin: &Path, variables: &[(&str, &str)], stdin: &str) -> Answer {
+    let output = start(plugin, variables, stdin).wait_with_output().unwrap();
+    Answer {
+        exit_code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// What a person gets who asks for it.
+#[expect(clippy::disallowed_methods, reason = "the plugin is a program to be called")]
+pub(crate) fn help() -> Answer {
+    let output = Command::new(OURS).env_clear().arg("--help").output().unwrap();
     Answer {
         exit_code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -140,8 +166,8 @@ pub(crate) fn call(variables: &[(&str, &str)], stdin: &str) -> Answer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the plugin is a program to be called")]
-fn start(variables: &[(&str, &str)], stdin: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twill-cni"));
+fn start(plugin: &Path, variables: &[(&str, &str)], stdin: &str) -> Child {
+    let mut command = Command::new(plugin);
     command.env_clear().envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -152,7 +178,7 @@ fn start(variables: &[(&str, &str)], stdin: &str) -> Child {
 
 /// Starts a call and kills it after some time.
 pub(crate) fn kill(variables: &[(&str, &str)], stdin: &str, after: Duration) {
-    let mut child = start(variables, stdin);
+    let mut child = start(Path::new(OURS), variables, stdin);
     let deadline = Instant::now() + after;
     while Instant::now() < deadline {
         hint::spin_loop();

@@ -47,12 +47,39 @@ fn a_result_after_that_of_another_plugin() {
 }
 
 #[test]
+fn a_result_of_another_release_is_converted() {
+    let Some(world) = World::new() else { return };
+    for (version, theirs) in [("0.4.0", "1.1.0"), ("1.0.0", "0.4.0")] {
+        let pod = world.pod();
+        let mut network = world.network(version);
+        let mut ip = json!({ "address": "fd00:9::9/64", "interface": 0 });
+        if theirs == "0.4.0" {
+            ip["version"] = json!("6");
+        }
+        network["prevResult"] = json!({
+            "cniVersion": theirs,
+            "interfaces": [{ "name": "net9", "sandbox": "/run/netns/x", "mtu": 1400, "socketPath": "/x" }],
+            "ips": [ip],
+            "routes": [{ "dst": "fd00:9::/48", "mtu": 1400, "table": 7 }],
+            "dns": {},
+        });
+        network["dns"] = json!({ "Nameservers": ["10.88.2.1"], "search": ["a.example"] });
+        golden(
+            &format!("add-converted-{version}.json"),
+            &normalised(add("pod-1", &pod, &network).result()),
+        );
+        del("pod-1", &network).is_silent_success();
+        fs::remove_dir_all(world.state()).unwrap();
+    }
+}
+
+#[test]
 fn answers_that_need_no_host() {
     golden("version.json", &parse(&call(&[("CNI_COMMAND", "VERSION")], "").stdout));
     let variables = [("CNI_COMMAND", "DEL"), ("CNI_CONTAINERID", "a"), ("CNI_IFNAME", "eth0")];
     let answer = call(&variables, "{\"cniVersion\":\"0.2.0\",\"name\":\"pods\"}");
     golden("error-version.json", &parse(&answer.stdout));
-    let network = "{\"cniVersion\":\"0.4.0\",\"name\":\"pods\",\"mtu\":[]}";
+    let network = "{\"cniVersion\":\"0.4.0\",\"name\":[]}";
     golden("error-configuration.json", &parse(&call(&variables, network).stdout));
 }
 

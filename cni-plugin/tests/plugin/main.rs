@@ -9,4 +9,8 @@ mod ipv6;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
+mod table;
+#[cfg(test)]
 mod verbs;

@@ -13,6 +13,14 @@ fn a_person_gets_one_line() {
 }
 
 #[test]
+fn whoever_asks_gets_help() {
+    let answer = crate::call::help();
+    assert_eq!(answer.exit_code, 0, "{answer:?}");
+    assert!(answer.stdout.contains("CNI_COMMAND=DEL"), "{answer:?}");
+    assert_eq!(answer.stderr.lines().count(), 1);
+}
+
+#[test]
 fn version_looks_at_nothing_else() {
     let dummies = [
         ("CNI_COMMAND", "VERSION"),
@@ -122,6 +130,9 @@ fn errors_are_answered_in_the_release_that_was_asked_in() {
 
 #[track_caller]
 fn check(name: &str, variables: &[(&str, &str)], code: u64, message: &str) {
-    let (answered, words) = call(variables, NETWORK).failure();
+    let answer = call(variables, NETWORK);
+    // Whatever is wrong, there is a way out.
+    assert!(answer.stdout.contains("\"details\""), "{name}: {answer:?}");
+    let (answered, words) = answer.failure();
     assert_eq!((answered, words.as_str()), (code, message), "{name}");
 }

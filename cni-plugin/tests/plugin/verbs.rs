@@ -166,7 +166,64 @@ fn gc_takes_back_what_the_runtime_does_not_know() {
     assert_eq!(world.records(), 1, "another network's pods are not ours to judge");
 }
 
-/// Wherever an ADD is cut short, a DEL finds what it has left, and the next ADD goes through.
+/// What was good when the pod came may be bad when it goes: the configuration was changed under it.
+#[test]
+fn no_setting_keeps_a_pod_from_being_removed() {
+    let Some(world) = World::new() else { return };
+    let (one, two) = (world.pod(), world.pod());
+    let mut network = world.network("1.1.0");
+    add("one", &one, &network).result();
+    add("two", &two, &network).result();
+    for (key, value) in [
+        ("mtu", json!("wide")),
+        ("vlan", json!(7)),
+        ("ipam", json!({ "type": "dhcp" })),
+        ("prevResult", json!([])),
+        ("runtimeConfig", json!({ "ips": ["nowhere"], "ipRanges": [[{}]] })),
+        ("delegate", json!(7)),
+    ] {
+        network[key] = value;
+    }
+    add("three", &world.pod(), &network).failure();
+    del("one", &network).is_silent_success();
+    assert_eq!(world.records(), 1);
+    network["cni.dev/valid-attachments"] = json!(null);
+    call(&[("CNI_COMMAND", "GC")], &network.to_string()).is_silent_success();
+    assert_eq!((links(), world.records()), (vec!["twill0".to_owned()], 0));
+}
+
+#[test]
+fn masquerade_is_the_agents_and_not_passed_over() {
+    let Some(world) = World::new() else { return };
+    let mut network = world.network("1.0.0");
+    network["ipMasq"] = json!(true);
+    add("one", &world.pod(), &network).result();
+    let text = fs::read_to_string(world.subnet_env()).unwrap();
+    fs::write(world.subnet_env(), text.replace("IPMASQ=true", "IPMASQ=false")).unwrap();
+    let answer = add("two", &world.pod(), &network);
+    assert_eq!(answer.failure().0, 2);
+    assert!(answer.stdout.contains("--ip-masq"), "{answer:?}");
+    network["ipMasq"] = json!(false);
+    add("two", &world.pod(), &network).result();
+}
+
+#[test]
+fn routes_of_the_configuration_are_the_pods() {
+    let Some(world) = World::new() else { return };
+    let pod = world.pod();
+    let mut network = world.network("1.0.0");
+    network["ipam"] = json!({ "type": "host-local", "routes": [
+        { "dst": "192.168.0.0/16", "gw": "10.88.2.9" }, { "dst": "0.0.0.0/0" }, { "dst": "10.88.0.0/16" },
+    ] });
+    add("one", &pod, &network).result();
+    let routes = Kernel::of(&pod).unwrap().routes().unwrap();
+    let ipv4 = routes.iter().filter(|route| route.destination.base().is_ipv4());
+    let mut ways: Vec<String> = ipv4.map(ToString::to_string).collect();
+    ways.sort();
+    let known = ["0.0.0.0/0 via 10.88.2.1", "10.88.0.0/16 via 10.88.2.1", "10.88.2.0/24"];
+    assert_eq!(ways, [&known[..], &["192.168.0.0/16 via 10.88.2.9"]].concat());
+}
+
 #[test]
 fn check_says_whether_a_pod_is_as_add_left_it() {
     let Some(world) = World::new() else { return };
@@ -178,7 +235,7 @@ fn check_says_whether_a_pod_is_as_add_left_it() {
     };
     let name = "eth0 of container one (cni:pods)";
     let unknown = format!("{name} is not joined to this host's subnet");
-    assert_eq!(check(&network).failure(), (105, unknown));
+    assert_eq!(check(&network).failure(), (3, unknown));
     let result = add("one", &pod, &network).result();
     check(&network).is_silent_success();
     network["prevResult"] = result;
@@ -204,6 +261,7 @@ fn check_says_whether_a_pod_is_as_add_left_it() {
     check(&network).is_silent_success();
 }
 
+/// Wherever an ADD is cut short, a DEL finds what it has left, and the next ADD goes through.
 #[test]
 fn an_add_that_was_killed_leaves_nothing_after_a_del() {
     let Some(world) = World::new() else { return };
