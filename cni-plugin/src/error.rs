@@ -36,7 +36,7 @@ pub(crate) enum Code {
     Kernel = 100,
     /// No address is left.
     Exhausted = 101,
-    /// The address belongs to somebody else.
+    /// The address or the port belongs to somebody else.
     AddressTaken = 102,
     /// The interface is there already.
     InterfaceExists = 103,
@@ -107,8 +107,15 @@ fn code(error: &endpoint::Error) -> Code {
         | E::AddressReserved { .. }
         | E::NoSuchFamily { .. }
         | E::TwoOfAFamily { .. }
+        | E::PortNotThere { .. }
+        | E::PortAtLoopback
+        | E::PortOfNoFamily { .. }
         | E::TooSmallForIpv6 { .. } => Code::InvalidConfiguration,
-        E::AddressTaken { .. } | E::PortTaken { .. } => Code::AddressTaken,
+        E::AddressTaken { .. }
+        | E::PortTaken { .. }
+        | E::PortOccupied { .. }
+        | E::PortInUse { .. } => Code::AddressTaken,
+        E::Several { first, .. } => code(first),
         E::SameNamespace { .. } | E::Netns(_) => Code::InvalidNetns,
         E::InterfaceExists { .. } => Code::InterfaceExists,
         E::NotABridge { .. } | E::GatewayElsewhere { .. } | E::Overlap { .. } => Code::HostNetwork,

@@ -30,9 +30,9 @@ impl Host {
         let bridge = host.link(record.bridge.as_str())?;
         let bridge = bridge.ok_or_else(|| spoilt("the bridge is gone"))?.index;
         let port = host.link(&record.host_interface)?;
-        if !port.is_some_and(|port| port.up && port.bridge == Some(bridge)) {
+        let Some(port) = port.filter(|port| port.up && port.bridge == Some(bridge)) else {
             return Err(spoilt("the host's end of its pair is gone, down or not on the bridge"));
-        }
+        };
         let there = host.addresses()?;
         for place in record.places() {
             let (address, prefix_length) = (place.gateway(), place.subnet.len());
@@ -42,7 +42,11 @@ impl Host {
         }
         let mut inside = Kernel::of(netns)?;
         let link = inside.link(owner.interface.as_str())?.filter(|link| link.up);
-        let link = link.ok_or_else(|| spoilt("its interface is gone or down"))?.index;
+        let link = link.ok_or_else(|| spoilt("its interface is gone or down"))?;
+        if let Some(what) = record.limits.lacks((&mut host, &port), (&mut inside, &link))? {
+            return Err(spoilt(what));
+        }
+        let link = link.index;
         let there = inside.addresses()?;
         for Place { address, subnet } in record.places() {
             if !there.contains(&Address { link, address, prefix_length: subnet.len() }) {

@@ -115,6 +115,45 @@ pub enum Error {
         /// Whom it belongs to.
         owner: Box<Owner>,
     },
+    /// A process holds the requested port.
+    #[error("Bind for {} failed: port is already allocated", port.place())]
+    PortOccupied {
+        /// The requested port.
+        port: Port,
+    },
+    /// The same, with what is known of the process.
+    #[error("Bind for {} failed: port is already allocated: {by}", port.place())]
+    PortInUse {
+        /// The requested port.
+        port: Port,
+        /// Who has it, in words.
+        by: String,
+    },
+    /// The host has no such address, or the kernel no such protocol.
+    #[error("a port cannot be published at {}", port.place())]
+    PortNotThere {
+        /// The requested port.
+        port: Port,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A port is to be published where no rule can lead it from.
+    #[error("a port cannot be published at ::1, which Linux leads to no container: use 127.0.0.1")]
+    PortAtLoopback,
+    /// A port is to be published at an address of a family that containers have none of.
+    #[error("a port cannot be published at {ip}: the network has no {}", Family::of(*.ip))]
+    PortOfNoFamily {
+        /// The host's address.
+        ip: IpAddr,
+    },
+    /// Several things went wrong, each by itself.
+    #[error("{}; and {} more: {}", first.in_full(), others.len(), list(others))]
+    Several {
+        /// What went wrong first.
+        first: Box<Error>,
+        /// The rest.
+        others: Vec<Error>,
+    },
     /// The container has no namespace of its own.
     #[error("{netns} is the network namespace of the host")]
     SameNamespace {
@@ -208,7 +247,32 @@ pub enum Error {
     Netns(#[from] netns::Error),
 }
 
+fn list(errors: &[Error]) -> String {
+    let words: Vec<String> = errors.iter().map(Error::in_full).collect();
+    words.join("; ")
+}
+
 impl Error {
+    /// Each of them, if there are any.
+    pub(crate) fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+        if errors.len() < 2 {
+            return errors.pop().map_or(Ok(()), Err);
+        }
+        let first = Box::new(errors.remove(0));
+        Err(Self::Several { first, others: errors })
+    }
+
+    /// With all of its causes.
+    fn in_full(&self) -> String {
+        let mut words = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(next) = cause {
+            words = format!("{words}: {next}");
+            cause = next.source();
+        }
+        words
+    }
+
     /// The way out, if there is one that we know.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -230,6 +294,14 @@ impl Error {
                     .to_owned()
             }
             Self::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
+            Self::PortOccupied { .. } | Self::PortInUse { .. } => {
+                "publish another port, or end that process".to_owned()
+            }
+            Self::PortNotThere { .. } => "`ip address` lists this host's addresses".to_owned(),
+            Self::PortAtLoopback | Self::PortOfNoFamily { .. } => {
+                "publish it at another address, or at none: at all".to_owned()
+            }
+            Self::Several { first, .. } => return first.hint(),
             Self::AddressTaken { .. } => "choose another address, or none".to_owned(),
             Self::TooSmallForIpv6 { .. } => "choose 1280 or more, or none: the host's".to_owned(),
             Self::GatewayElsewhere { interface, .. } => format!(
@@ -246,6 +318,11 @@ impl Error {
             | Self::Stranded { .. }
             | Self::Lacking { .. }
             | Self::Spoilt { .. } => "delete the container or pod, and make it again".to_owned(),
+            Self::Netns(_) | Self::SameNamespace { .. } => {
+                "whoever starts the container makes a namespace for it \
+                 first: look whether its process is alive, or the file that it is bound to is there"
+                    .to_owned()
+            }
             Self::Sysctl(error) => return error.hint().map(str::to_owned),
             _no_advice => return None,
         })

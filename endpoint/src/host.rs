@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::join::{Plan, drop_pair};
 use crate::pool::{Entry, Pool, Record, host_interfaces};
 use crate::request::{Attachment, Keeper, Owner, Request};
-use crate::reserve::{Reserved, check, reserve};
+use crate::reserve::{Reserved, boot_id, check, reserve};
 
 /// The host whose network namespace the calling thread is in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,6 +58,12 @@ impl Host {
             let netns = request.netns.path().to_owned();
             return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
         }
+        // There may be no pool yet, and then nobody to wait for: it is made before the turn.
+        let pool = self.pool();
+        if !self.state.exists() {
+            drop(pool.lock(&boot_id()?)?);
+        }
+        let _turn = pool.turn(&request.owner)?;
         let own = !request.ports.is_empty() || self.has_ports(&request.owner);
         let preferred = self.clear(&mut host, &request.owner)?;
         let reserved = reserve(self, &mut host, request, &preferred);
@@ -87,6 +93,7 @@ impl Host {
     /// Takes a container off the host's subnet and its address back. A success, too, if the
     /// container, its namespace, the interface or the record is gone already.
     pub fn detach(&self, owner: &Owner) -> Result<(), Error> {
+        let _turn = self.pool().turn(owner)?;
         let own = self.has_ports(owner);
         self.clear(&mut Kernel::here()?, owner)?;
         self.follow_ports(own)
@@ -94,7 +101,8 @@ impl Host {
 
     /// Takes back what belongs to owners of `keeper` that are not `alive`, and returns them. An
     /// owner must be known to be alive before it is attached. One that cannot be taken off does not
-    /// stop the others; the first such error is returned at the end.
+    /// stop the others; all such errors are returned at the end. What an earlier boot has left goes, whose it
+    /// may be.
     pub fn reclaim(
         &self,
         keeper: &Keeper,
@@ -102,20 +110,25 @@ impl Host {
     ) -> Result<Vec<Owner>, Error> {
         let mut host = Kernel::here()?;
         let pool = self.pool();
-        let (mut reclaimed, mut first_error, mut own) = (Vec::new(), None, false);
+        let (mut reclaimed, mut errors, mut own) = (Vec::new(), Vec::new(), false);
+        if self.state.exists() {
+            drop(pool.lock(&boot_id()?)?);
+        }
         for entry in pool.entries()? {
             let undone = match pool.read(&entry) {
                 Ok(Some(record)) if record.owner.keeper == *keeper && !alive(&record.owner) => {
                     own |= !record.ports.is_empty();
-                    self.undo(&mut host, &entry).map(|()| reclaimed.push(record.owner))
+                    let turn = pool.turn(&record.owner);
+                    turn.and_then(|_turn| self.undo(&mut host, &entry))
+                        .map(|()| reclaimed.push(record.owner))
                 }
                 Ok(_not_theirs_or_alive) => Ok(()),
                 Err(error) => Err(error),
             };
-            first_error = first_error.or(undone.err());
+            errors.extend(undone.err());
         }
-        first_error = first_error.or(self.follow_ports(own).err());
-        first_error.map_or(Ok(reclaimed), Err)
+        errors.extend(self.follow_ports(own).err());
+        Error::all(errors).map(|()| reclaimed)
     }
 
     /// Whom the addresses belong to, in no order.

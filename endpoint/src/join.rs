@@ -78,6 +78,7 @@ impl<'a> Plan<'a> {
                 prefix_length: subnet.len(),
             })
             .collect();
+        self.record.limits.set((host, &port), (inside, &peer), self.mtu)?;
         inside.configure(peer.index, &addresses, &self.kernel_routes(peer.index))?;
         Ok(Attachment {
             bridge: end(bridge)?,

@@ -20,6 +20,7 @@ mod files;
 mod guard;
 mod host;
 mod join;
+mod limits;
 mod mac;
 mod overlap;
 mod pool;
@@ -34,9 +35,10 @@ pub use files::{
     HostEntry, RESOLVED_RESOLV_CONF, ResolverOptions, hosts, is_resolved_stub, resolv_conf,
 };
 pub use host::Host;
+pub use limits::{Limit, Limits};
 pub use mac::{address_of, mac_of};
 pub use pool::{NetnsRecord, Record};
-pub use ports::{Kept, Port};
+pub use ports::{Hold, Kept, Port, occupant};
 pub use renumber::Placement;
 pub use request::{
     Attachment, End, Interface, InvalidInterface, Keeper, Owner, Place, Request, StaticRoute,

@@ -5,7 +5,9 @@
 //! crash sees that there is something left to do, and without one nobody has to look. The rules
 //! are always made from all records, under a lock: the last writer has seen the newest.
 
+mod hold;
 mod note;
+mod occupant;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,6 +27,9 @@ use crate::renumber::of_owner;
 use crate::request::Owner;
 use crate::reserve::{boot_id, is_dead};
 use note::Note;
+
+pub use hold::Hold;
+pub use occupant::occupant;
 
 /// A port of a container that the host passes on.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use twill_core::ids::{Family, Mac, Mtu, Subnet};
 use twill_net::netns::Netns;
 
+use crate::limits::Limits;
 use crate::ports::Port;
 
 /// The name of a network interface, as the kernel allows it: 1 to 15 bytes, no `/`, no `:`, no
@@ -170,6 +171,10 @@ pub struct Request<'a> {
     pub spoof_check: bool,
     /// Ports that the host passes on to the container.
     pub ports: Vec<Port>,
+    /// Names that the agent answers with its addresses.
+    pub aliases: Vec<String>,
+    /// How fast its packets may come and go.
+    pub limits: Limits,
 }
 
 impl<'a> Request<'a> {
@@ -188,6 +193,8 @@ impl<'a> Request<'a> {
             routes: Vec::new(),
             spoof_check: true,
             ports: Vec::new(),
+            aliases: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }

@@ -64,6 +64,8 @@ pub(crate) fn reserve(
         made_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
         spoof_check: request.spoof_check,
         ports: request.ports.clone(),
+        aliases: request.aliases.clone(),
+        limits: request.limits,
     };
     locked.write(&record, None)?;
     Ok(Reserved { env, record, bridge })
@@ -150,12 +152,19 @@ fn next(
     (subnet, preferred): (Subnet, Option<IpAddr>),
 ) -> Result<IpAddr, Error> {
     let wish = Wish { subnet, last_given: locked.last_given(subnet.family())?, preferred };
-    if let Some(address) = choose(&wish, &addresses(&pool.entries()?)) {
+    let rested = |resting: &[IpAddr]| {
+        let in_use = addresses(&pool.entries()?);
+        let others = resting.iter().copied().filter(|it| Some(*it) != preferred);
+        let avoided = in_use.iter().copied().chain(others).collect();
+        let longest =
+            || resting.iter().copied().find(|it| is_usable(subnet, *it) && !in_use.contains(it));
+        Ok::<_, Error>(choose(&wish, &avoided).or_else(longest))
+    };
+    if let Some(address) = rested(&locked.resting()?)? {
         return Ok(address);
     }
     sweep(pool, host, |_entry| true)?;
-    choose(&wish, &addresses(&pool.entries()?))
-        .ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })
+    rested(&locked.resting()?)?.ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })
 }
 
 /// Takes back those of the `suspected` addresses that nobody can use any more.

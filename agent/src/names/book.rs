@@ -1,4 +1,5 @@
-//! Which names are known: those of containers that run on this host, from the runtime's records.
+//! Which names are known: those of containers that run on this host, from the runtime's records, and those
+//! that other runtimes gave to theirs when they called the CNI plugin, from the records of the address pool.
 //!
 //! Names of other hosts would come in here, as further entries.
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use twill_endpoint::Host;
 
 /// Where the runtime keeps its containers.
 const CONTAINERS: &str = "/var/lib/twill/containers";
@@ -73,7 +75,7 @@ struct Known {
 
 impl Book {
     /// Reads what there is. A container whose files are torn, or that is going, is not known.
-    fn read(containers: &Path) -> Self {
+    fn read(containers: &Path, pool: &Host) -> Self {
         let entries = fs::read_dir(containers).into_iter().flatten().flatten();
         let read = entries.filter_map(|entry| {
             let state: State = parse(&entry.path().join("state.json"))?;
@@ -81,7 +83,22 @@ impl Book {
             let addresses = [joined.ip].into_iter().chain(joined.ipv6.map(|beside| beside.ip));
             Some((parse(&entry.path().join("config.json"))?, addresses.collect()))
         });
-        Self::of(&read.collect::<Vec<_>>())
+        let mut book = Self::of(&read.collect::<Vec<_>>());
+        // A pool that cannot be read names nobody.
+        for pod in pool.records().unwrap_or_default() {
+            book.add(&pod.aliases, &pod.places().map(|place| place.address).collect::<Vec<_>>());
+        }
+        book
+    }
+
+    fn add(&mut self, aliases: &[String], addresses: &[IpAddr]) {
+        let names = aliases.iter().map(|name| name.to_ascii_lowercase());
+        for name in names.clone() {
+            self.names.entry(name).or_default().extend(addresses);
+        }
+        let Some(name) = names.clone().next() else { return };
+        let known = Known { name, links: HashMap::new(), servers: Vec::new() };
+        self.containers.extend(addresses.iter().map(|address| (*address, known.clone())));
     }
 
     fn of(running: &[(Config, Vec<IpAddr>)]) -> Self {
@@ -131,12 +148,13 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Option<T> {
 #[derive(Debug)]
 pub(super) struct Books {
     containers: PathBuf,
+    pool: Host,
     last: Mutex<Option<(Instant, Arc<Book>)>>,
 }
 
 impl Default for Books {
     fn default() -> Self {
-        Self { containers: CONTAINERS.into(), last: Mutex::default() }
+        Self { containers: CONTAINERS.into(), pool: Host::default(), last: Mutex::default() }
     }
 }
 
@@ -148,7 +166,7 @@ impl Books {
         {
             return book.clone();
         }
-        let book = Arc::new(Book::read(&self.containers));
+        let book = Arc::new(Book::read(&self.containers, &self.pool));
         *last = Some((Instant::now(), book.clone()));
         book
     }
@@ -186,7 +204,24 @@ pub(super) mod tests {
         );
         put(&c, format!(r#"{{"id":"{c}","name":"resting"}}"#), "null");
         put("torn", "{".to_owned(), r#"{"ip":"10.5.2.4"}"#);
-        Book::read(directory.path())
+        let pool = Host { state: directory.path().join("endpoint"), ..Host::default() };
+        fs::create_dir(&pool.state).unwrap();
+        let record = r#"{
+            "keeper":"cni:pods","container":"p","interface":"eth0","address":"10.5.2.5","subnet":"10.5.2.0/24",
+            "bridge":"twill0","hostInterface":"tw0","netns":{"path":"/x","device":1,"inode":1},"bootId":"b",
+            "madeAt":1,"aliases":["Pod","front"]}"#;
+        fs::write(pool.state.join("10.5.2.5,tw0.json"), record).unwrap();
+        Book::read(directory.path(), &pool)
+    }
+
+    #[test]
+    fn pods_are_known_by_the_names_that_they_were_given() {
+        let (book, asker) = (book(), [10, 5, 2, 2].into());
+        let pod = IpAddr::from([10, 5, 2, 5]);
+        for name in ["pod", "front"] {
+            assert_eq!(book.addresses_of(name, asker), Some(&[pod][..]), "{name}");
+        }
+        assert_eq!(book.name_of(pod), Some("pod"));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! lock                          locked while an address is chosen; holds the last one given of each family
 //! boot                          the boot in which the records were last looked through
 //! 10.5.2.7,tw0a1b2c3d4e.json    one per container, named by its address, or by both
+//! freed                         the addresses that were given back a moment ago, and when
+//! turns                         of which each owner locks a byte while its container is joined or taken off
 //! .new                          a record in the making; worthless, written over by the next
 //! ```
 //!
@@ -16,6 +18,8 @@
 
 mod choose;
 mod record;
+mod rest;
+mod turn;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -121,7 +125,11 @@ impl Pool {
         let name = entry.to_string();
         match fs::remove_file(self.path(&name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failed(&name, error)),
-            _gone => Ok(()),
+            Err(_gone) => Ok(()),
+            Ok(()) => {
+                self.lay_to_rest(entry);
+                Ok(())
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use twill_core::ids::Subnet;
 use twill_net::netns::Identity;
 
+use crate::limits::Limits;
 use crate::mac::fnv1a;
 use crate::ports::Port;
 use crate::request::{Interface, Owner, Place};
@@ -47,6 +48,12 @@ pub struct Record {
     /// Which of its ports the host passes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// What else it is called; those of Twill's own containers are known from their own records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// How fast its packets come and go.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 impl Record {

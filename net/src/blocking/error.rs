@@ -74,6 +74,8 @@ pub enum Operation {
     ListRefused,
     HoldMac(Mac, IfIndex),
     ReleaseMac(Mac, IfIndex),
+    LimitRate(IfIndex),
+    ListLimits,
 }
 
 impl fmt::Display for Operation {
@@ -99,6 +101,8 @@ impl fmt::Display for Operation {
                 write!(f, "filter the sources that come in at interface {}", index.0)
             }
             Self::HoldMac(mac, index) => write!(f, "hold {mac} at port {} of its bridge", index.0),
+            Self::LimitRate(index) => write!(f, "limit what interface {} sends", index.0),
+            Self::ListLimits => f.write_str("list what limits interfaces"),
             Self::ReleaseMac(mac, index) => {
                 write!(f, "release {mac} at port {} of its bridge", index.0)
             }

@@ -6,6 +6,7 @@
 
 mod error;
 mod message;
+mod rate;
 mod rows;
 pub(crate) mod socket;
 mod source;
@@ -18,6 +19,7 @@ use twill_core::device::IfIndex;
 use twill_core::ids::Family;
 
 pub use self::error::{Error, Operation};
+pub use self::rate::Rate;
 pub use self::rows::{Address, Bridge, Link, LinkChange, Route, VethEnd, VethPair};
 use self::socket::Conversation;
 pub use self::source::Source;

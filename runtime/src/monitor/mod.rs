@@ -15,7 +15,6 @@ mod health;
 mod init;
 mod launch;
 mod log;
-mod occupant;
 mod ports;
 pub mod session;
 mod sharing;

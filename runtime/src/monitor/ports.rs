@@ -5,19 +5,10 @@
 //! ends. Rules lead what comes there to the container before it would meet the socket.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, Protocol as NetProtocol, SocketFlags, SocketType, bind, ipproto, socket_with,
-    sockopt,
-};
-use twill_core::firewall::ports::Protocol;
 use twill_core::ids::Family;
-use twill_endpoint::{Owner, Port};
+use twill_endpoint::{Error as Refused, Hold, Owner, Port, occupant};
 
-use super::occupant;
 use crate::Paths;
 use crate::container::ports::Binding;
 use crate::container::{Network, Record, reap};
@@ -35,7 +26,7 @@ struct Place {
     /// By which it was chosen.
     binding: Binding,
     port: Port,
-    _sockets: Vec<OwnedFd>,
+    _hold: Hold,
 }
 
 impl Held {
@@ -101,7 +92,6 @@ impl Place {
         (first, last): (u16, u16),
         (taken, families): (&Taken<'_>, &[Family]),
     ) -> Result<Self> {
-        check(&binding, families)?;
         let mut refused = None;
         for host_port in first..=last {
             let port = Port {
@@ -114,18 +104,19 @@ impl Place {
                 refused.get_or_insert((port, Some(owner)));
                 continue;
             }
-            match sockets(&port, families) {
-                Ok(sockets) => return Ok(Self { binding, port, _sockets: sockets }),
-                Err(Errno::ADDRINUSE | Errno::ACCESS) => {
+            match Hold::take(&port, families) {
+                Ok(hold) => return Ok(Self { binding, port, _hold: hold }),
+                Err(Refused::PortOccupied { .. }) => {
                     refused.get_or_insert((port, None));
                 }
-                Err(error) => {
-                    return Err(Error::PortNotThere { place: port.place(), source: error.into() });
+                Err(Refused::PortNotThere { source, .. }) => {
+                    return Err(Error::PortNotThere { place: port.place(), source });
                 }
+                Err(other) => return Err(Error::Usage(other.to_string())),
             }
         }
         let Some((port, owner)) = refused else { return Err(Error::Lost) };
-        let owner = owner.unwrap_or_else(|| occupant::of(&port));
+        let owner = owner.unwrap_or_else(|| occupant(&port));
         let place = port.place();
         Err(Error::PortTaken { place, owner })
     }
@@ -159,64 +150,9 @@ impl<'a> Taken<'a> {
     }
 }
 
-fn check(binding: &Binding, families: &[Family]) -> Result<()> {
-    let Some(ip) = binding.host_ip else { return Ok(()) };
-    if ip == IpAddr::V6(Ipv6Addr::LOCALHOST) {
-        let text =
-            "a port cannot be published at ::1, which Linux leads to no container: use 127.0.0.1";
-        return Err(Error::Usage(text.into()));
-    }
-    if !families.contains(&Family::of(ip)) {
-        let text =
-            format!("a port cannot be published at {ip}: the network has no {}", Family::of(ip));
-        return Err(Error::Usage(text));
-    }
-    Ok(())
-}
-
 /// From where the kernel takes ports for whoever wants any.
 fn any_port() -> (u16, u16) {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
     numbers.next().zip(numbers.next()).unwrap_or((32768, 60999))
-}
-
-fn sockets(port: &Port, families: &[Family]) -> rustix::io::Result<Vec<OwnedFd>> {
-    let everywhere = |family: &Family| match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let addresses: Vec<IpAddr> = match port.host_ip {
-        Some(ip) => vec![ip],
-        None => families.iter().map(everywhere).collect(),
-    };
-    let mut sockets = Vec::new();
-    for ip in addresses {
-        match socket(port.protocol, SocketAddr::new(ip, port.host_port)) {
-            // Nobody else can have it either.
-            Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT | Errno::AFNOSUPPORT) => {}
-            socket => sockets.push(socket?),
-        }
-    }
-    Ok(sockets)
-}
-
-fn socket(protocol: Protocol, at: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let (kind, number): (SocketType, Option<NetProtocol>) = match protocol {
-        Protocol::Tcp => (SocketType::STREAM, None),
-        Protocol::Udp => (SocketType::DGRAM, None),
-        Protocol::Sctp => (SocketType::STREAM, Some(ipproto::SCTP)),
-    };
-    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, number)?;
-    if at.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    // Connections of a server that was here before us are still being forgotten; a server that is here is
-    // in the way all the same, and nobody is to share with us.
-    let shares = protocol == Protocol::Tcp;
-    sockopt::set_socket_reuseaddr(&socket, shares)?;
-    bind(&socket, &at)?;
-    sockopt::set_socket_reuseaddr(&socket, false)?;
-    Ok(socket)
 }

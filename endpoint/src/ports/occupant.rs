@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use twill_core::firewall::ports::Protocol;
-use twill_endpoint::Port;
+
+use super::Port;
 
 /// In words.
-pub(super) fn of(port: &Port) -> String {
+#[must_use]
+pub fn occupant(port: &Port) -> String {
     let inodes = inodes(port);
     let found = processes().find(|pid| {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
@@ -68,9 +70,9 @@ mod tests {
         let host_port = listener.local_addr().unwrap().port();
         let port = Port { container_port: 1, protocol: Protocol::Tcp, host_ip: None, host_port };
         let pid = std::process::id();
-        assert!(of(&port).starts_with(&format!("process {pid} (")), "{}", of(&port));
+        assert!(occupant(&port).starts_with(&format!("process {pid} (")), "{}", occupant(&port));
         drop(listener);
         let nobody = Port { host_port: 1, ..port };
-        assert_eq!(of(&nobody), "another process has it");
+        assert_eq!(occupant(&nobody), "another process has it");
     }
 }
