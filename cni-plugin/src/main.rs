@@ -10,6 +10,7 @@ mod config;
 mod document;
 mod environment;
 mod error;
+mod help;
 mod outcome;
 mod verbs;
 mod version;
@@ -19,21 +20,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use environment::Environment;
+use help::HELP;
 use version::Version;
-
-/// What `--help` says, after the line that everybody gets.
-const HELP: &str = "
-Called by a container runtime (containerd, CRI-O, Podman, Nomad) as the CNI specification says: CNI_COMMAND is one of
-ADD, DEL, CHECK, STATUS, GC, VERSION; the network's configuration comes on stdin, a result or an error goes to stdout.
-
-By hand, for a namespace that `ip netns add pod` has made:
-  export CNI_CONTAINERID=pod CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0
-  conf='{\"cniVersion\":\"1.0.0\",\"name\":\"twill\",\"type\":\"twill-cni\"}'
-  echo \"$conf\" | CNI_COMMAND=ADD twill-cni
-  echo \"$conf\" | CNI_COMMAND=DEL twill-cni
-
-All keys, capabilities and errors are in docs/cni.md of the sources.
-";
 
 fn main() -> ExitCode {
     if std::env::var_os("CNI_COMMAND").is_none() {

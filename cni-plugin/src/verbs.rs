@@ -16,7 +16,7 @@ use crate::environment::{Args, Environment, Verb};
 use crate::error::{Code, Failure};
 use crate::outcome::outcome;
 use crate::version::Version;
-use crate::wish::Wish;
+use crate::wish::{Masquerade, Wish};
 
 /// No configuration of the field is near this size; a stdin that never ends is none.
 const LARGEST_CONFIGURATION: u64 = 1 << 20;
@@ -79,16 +79,20 @@ fn versions() -> Value {
 
 fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     let owner = owner(environment, config)?;
-    let netns = Netns::open(environment.netns()?).map_err(endpoint::Error::from)?;
-    let wish = config.wish(&environment.args()?)?;
+    let (netns, args) = (environment.netns()?, environment.args()?);
+    let netns = Netns::open(netns).map_err(endpoint::Error::from)?;
+    let wish = config.wish(&args)?;
     let previous = config.previous()?;
     let env = config.host.read_env()?;
-    if wish.masquerade && !env.ip_masq {
+    if wish.masquerade == Masquerade::Wanted && !env.ip_masq {
         let message = "`ipMasq` is true, but the agent of this host does not masquerade";
         return Err(Failure::new(Code::UnsupportedField, message)
             .hint("start the agent with `--ip-masq`, or leave `ipMasq` out"));
     }
-    let attachment = config.host.attach(&request((owner, &netns), &wish, &env))?;
+    let request = request((owner, &netns), &wish, &env);
+    // Nobody else gets them before the rules are there.
+    let _held = config.host.hold_ports(&request.owner, &request.ports)?;
+    let attachment = config.host.attach(&request)?;
     Ok(outcome((config.version, &wish.dns), previous, &attachment))
 }
 
@@ -104,6 +108,9 @@ fn request<'a>((owner, netns): (Owner, &'a Netns), wish: &Wish, env: &SubnetEnv)
     request.default_route = wish.default_route;
     request.spoof_check = wish.spoof_check;
     request.routes.clone_from(&wish.routes);
+    request.ports.clone_from(&wish.ports);
+    request.limits = wish.limits;
+    request.aliases.clone_from(&wish.aliases);
     // Also beside a default route: another network of the pod may take that over.
     for Blocks { network: destination, .. } in env.blocks() {
         if request.routes.iter().all(|route| route.destination != destination) {

@@ -2,16 +2,19 @@
 //!
 //! What we know of other plugins' settings and do not do is an error with its key, never passed over.
 
+mod bandwidth;
+mod ports;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 use twill_core::ids::{Mac, Mtu, Subnet};
-use twill_endpoint::{Interface, StaticRoute};
+use twill_endpoint::{Interface, Limits, Port, StaticRoute};
 
 use crate::document::Document;
-use crate::environment::Args;
+use crate::environment::{Args, is_identifier};
 use crate::error::{Code, Failure};
 
 /// How to join a container.
@@ -21,16 +24,29 @@ pub(crate) struct Wish {
     pub(crate) mtu: Option<Mtu>,
     pub(crate) hairpin: bool,
     pub(crate) default_route: bool,
-    /// Is the host asked to masquerade what leaves the overlay?
-    pub(crate) masquerade: bool,
+    pub(crate) masquerade: Masquerade,
     /// At most one of each family.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) mac: Option<Mac>,
     pub(crate) spoof_check: bool,
     /// Besides those that every container gets.
     pub(crate) routes: Vec<StaticRoute>,
+    /// Ports of the host that lead to the container.
+    pub(crate) ports: Vec<Port>,
+    pub(crate) limits: Limits,
+    /// What the agent calls the container, if names are its.
+    pub(crate) aliases: Vec<String>,
     /// What the result says about name servers.
     pub(crate) dns: Map<String, Value>,
+}
+
+/// Who gives packets that leave the overlay the host's address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Masquerade {
+    /// The agent, or nobody.
+    AsTheAgentDoes,
+    /// Somebody has to.
+    Wanted,
 }
 
 /// Settings that other plugins know, on an interface that we make or for the bridge.
@@ -87,23 +103,37 @@ impl Wish {
             mtu: mtu.transpose()?,
             hairpin: flag("hairpinMode")?.unwrap_or(true),
             default_route: flag("isDefaultGateway")?.unwrap_or(true),
-            masquerade: flag("ipMasq")?.unwrap_or(false),
+            masquerade: match flag("ipMasq")? {
+                Some(true) => Masquerade::Wanted,
+                _nothing_asked => Masquerade::AsTheAgentDoes,
+            },
             addresses: addresses(document, &runtime, args)?,
             mac: mac(document, &runtime, args)?,
             spoof_check: flag("spoofchk")?.or(flag("macspoofchk")?).unwrap_or(false),
             routes: routes(&document.object("ipam")?)?,
+            ports: ports::ports(&runtime)?,
+            limits: bandwidth::limits(&runtime)?,
+            aliases: aliases(&runtime)?,
             dns: dns(document, &runtime)?,
         })
     }
 }
 
 /// What a runtime adds to the configuration. It may send what the administrator declares, and nothing
-/// else; what is declared of another plugin is that one's to do.
-struct Runtime<'a>(Document<'a>);
+/// else; what is declared of another plugin is that one's to do. Most runtimes take the declaration
+/// out; where it is left in, it counts.
+struct Runtime<'a>(Document<'a>, Option<Document<'a>>);
 
 impl<'a> Runtime<'a> {
     fn new(document: &Document<'a>) -> Result<Self, Failure> {
-        document.object("runtimeConfig").map(Self)
+        let declared = document.member("capabilities").map(|_| document.object("capabilities"));
+        Ok(Self(document.object("runtimeConfig")?, declared.transpose()?))
+    }
+
+    /// Is that capability ours?
+    fn may(&self, capability: &str) -> Result<bool, Failure> {
+        let Some(declared) = &self.1 else { return Ok(true) };
+        Ok(declared.flag(capability)?.unwrap_or(false))
     }
 }
 
@@ -134,6 +164,24 @@ fn route(row: &Document<'_>) -> Result<StaticRoute, Failure> {
         destination: destination.ok_or_else(|| row.wrong("dst", "a block of addresses"))?,
         gateway: gateway.map_err(|_other| row.wrong("gw", "an address"))?,
     })
+}
+
+/// Names as they go into a question of DNS.
+fn aliases(runtime: &Runtime<'_>) -> Result<Vec<String>, Failure> {
+    let mut aliases = Vec::new();
+    if !runtime.may("aliases")? {
+        return Ok(aliases);
+    }
+    for name in runtime.0.texts("aliases")? {
+        let labels_fit = name.split('.').all(|label| (1..=63).contains(&label.len()));
+        if !is_identifier(name) || !labels_fit || name.len() > 253 {
+            return Err(runtime.0.wrong("aliases", "a list of names that DNS could know"));
+        }
+        if !aliases.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            aliases.push(name.to_owned());
+        }
+    }
+    Ok(aliases)
 }
 
 /// The runtime's words about each thing in place of the administrator's.

@@ -3,9 +3,10 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use serde_json::json;
 use twill_core::ids::{Mac, Mtu};
-use twill_endpoint::StaticRoute;
+use twill_endpoint::{Limit, Limits, StaticRoute};
 
 use super::*;
+use crate::wish::Masquerade;
 
 #[test]
 fn defaults() {
@@ -13,7 +14,7 @@ fn defaults() {
     let config = config.unwrap();
     assert_eq!(config.version, Version::V1_0_0);
     assert_eq!(config.host, Host::default());
-    assert_eq!(config.agent, std::path::PathBuf::from("/run/twill/agent.sock"));
+    assert_eq!(config.agent, PathBuf::from("/run/twill/agent.sock"));
     assert_eq!(config.wish(&Args::default()).unwrap(), usual());
 }
 
@@ -28,12 +29,12 @@ fn keys_of_any_case_and_values_that_say_nothing() {
     }));
     let config = config.unwrap();
     assert_eq!(config.host.subnet_env, Host::default().subnet_env);
-    assert_eq!(config.host.state, std::path::PathBuf::from("/tmp/pool"));
+    assert_eq!(config.host.state, PathBuf::from("/tmp/pool"));
     let wish = Wish {
         bridge: Some("cni0".parse().unwrap()),
         mtu: Mtu::new(1400),
         hairpin: false,
-        masquerade: true,
+        masquerade: Masquerade::Wanted,
         addresses: vec![[10, 5, 2, 7].into()],
         spoof_check: true,
         ..usual()
@@ -56,7 +57,7 @@ fn configurations_of_flannels_plugin() {
         "delegate": delegate, "ipam": ipam,
     })));
     let config = config.unwrap();
-    assert_eq!(config.host.subnet_env, std::path::PathBuf::from("/run/flannel/green.env"));
+    assert_eq!(config.host.subnet_env, PathBuf::from("/run/flannel/green.env"));
     let destination = "192.168.0.0/16".parse().unwrap();
     let wish = Wish {
         bridge: Some("cni0".parse().unwrap()),
@@ -67,6 +68,46 @@ fn configurations_of_flannels_plugin() {
         ..usual()
     };
     assert_eq!(config.wish(&Args::default()).unwrap(), wish);
+}
+
+/// As containerd sends it: in Go's words, with the largest burst and nothing for one direction.
+#[test]
+fn limits() {
+    let read = |bandwidth: Value, declared: Value| {
+        let config = parse(&network(&json!({
+            "runtimeConfig": { "bandwidth": bandwidth }, "capabilities": declared,
+        })));
+        config.unwrap().wish(&Args::default()).unwrap().limits
+    };
+    let one = json!({ "IngressRate": 8_000_000, "IngressBurst": u32::MAX, "EgressRate": 0, "EgressBurst": 7 });
+    let to_container = Some(Limit { bytes_per_second: 1_000_000, burst: u32::MAX / 8 });
+    let wanted = Limits { to_container, from_container: None };
+    assert_eq!(read(one.clone(), json!(null)), wanted);
+    assert_eq!(read(one.clone(), json!({ "bandwidth": true })), wanted);
+    assert_eq!(
+        read(one, json!({ "portMappings": true })),
+        Limits::default(),
+        "the chained plugin's"
+    );
+    let other = json!({ "egressRate": 8000, "ingressRate": 1 });
+    let from_container = Some(Limit { bytes_per_second: 1000, burst: 100 });
+    let to_container = Some(Limit { bytes_per_second: 1, burst: 0 });
+    assert_eq!(read(other, json!(null)), Limits { to_container, from_container });
+    assert_eq!(read(json!(null), json!(null)), Limits::default());
+}
+
+#[test]
+fn aliases() {
+    let read = |aliases: Value, declared: Value| {
+        let extra = json!({ "runtimeConfig": { "aliases": aliases }, "capabilities": declared });
+        wish(&network(&extra)).map(|wish| wish.aliases)
+    };
+    let names = json!(["web", "4f1e7c", "WEB", "a.b_c"]);
+    assert_eq!(read(names.clone(), json!(null)).unwrap(), ["web", "4f1e7c", "a.b_c"]);
+    assert_eq!(read(names, json!({ "ips": true })).unwrap(), [] as [&str; 0]);
+    for bad in ["", "a b", "-a", "a..b", &"a".repeat(64)] {
+        assert_eq!(read(json!([bad]), json!(null)).unwrap_err().code, Code::InvalidConfiguration);
+    }
 }
 
 #[test]
@@ -329,11 +370,14 @@ fn usual() -> Wish {
         mtu: None,
         hairpin: true,
         default_route: true,
-        masquerade: false,
+        masquerade: Masquerade::AsTheAgentDoes,
         addresses: Vec::new(),
         mac: None,
         spoof_check: false,
         routes: Vec::new(),
+        ports: Vec::new(),
+        limits: Limits::default(),
+        aliases: Vec::new(),
         dns: Map::new(),
     }
 }

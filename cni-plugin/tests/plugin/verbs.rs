@@ -192,6 +192,19 @@ fn no_setting_keeps_a_pod_from_being_removed() {
     assert_eq!((links(), world.records()), (vec!["twill0".to_owned()], 0));
 }
 
+/// The agent reads them there.
+#[test]
+fn aliases_are_kept_in_the_pods_record() {
+    let Some(world) = World::new() else { return };
+    let mut network = world.network("1.0.0");
+    network["runtimeConfig"] = json!({ "Aliases": ["web", "front"] });
+    add("one", &world.pod(), &network).result();
+    let files = fs::read_dir(world.state()).unwrap().map(|file| file.unwrap().path());
+    let record = files.into_iter().find(|it| it.extension().is_some()).unwrap();
+    let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    assert_eq!(record["aliases"], json!(["web", "front"]));
+}
+
 #[test]
 fn masquerade_is_the_agents_and_not_passed_over() {
     let Some(world) = World::new() else { return };
