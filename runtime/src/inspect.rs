@@ -2,21 +2,22 @@
 //!
 //! What Docker can limit and Twill cannot is shown as not limited, which is true.
 
-use std::path::{Path, PathBuf};
+mod host_config;
+mod image;
+mod network;
+
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use twill_core::ids::Family;
 
+use self::host_config::host_config;
+pub use self::image::image;
+pub use self::network::addresses;
+use self::network::network;
 use crate::Paths;
-use crate::container::isolation::{Device, Ulimit};
-use crate::container::links::Link;
-use crate::container::ports::Binding;
-use crate::container::wiring::ExtraHost;
-use crate::container::{Address, Container, Network, Record, State, Status};
-use crate::image::{Image, Reference};
-use crate::listing::ports::places;
-use crate::mount::{Mount, Written};
+use crate::container::{Container, Record, State, Status};
+use crate::mount::Written;
 use crate::volume::Volumes;
 
 /// A container, as with cgroup v2; with v1 see [`shares_cgroups`].
@@ -96,113 +97,9 @@ fn time(when: Option<Timestamp>) -> String {
     when.map_or_else(|| "0001-01-01T00:00:00Z".into(), |when| format!("{when:.9}"))
 }
 
-fn host_config(record: &Record) -> Value {
-    let limits = &record.resources;
-    let (security, isolation) = (&record.security, &record.isolation);
-    let mut config = json!({
-        "Binds": listed(&record.mounts.iter().filter_map(Mount::bind_text).collect::<Vec<_>>()),
-        "LogConfig": {"Type": "json-file", "Config": record.log_options},
-        "NetworkMode": record.network_mode(),
-        "Links": listed(&links(record)),
-        "Dns": record.wiring.dns,
-        "DnsOptions": record.wiring.dns_options,
-        "DnsSearch": record.wiring.dns_search,
-        "ExtraHosts": listed(&record.wiring.hosts.iter().map(ExtraHost::text).collect::<Vec<_>>()),
-        "PortBindings": bindings(record),
-        "PublishAllPorts": record.ports.publish_all,
-        "RestartPolicy": {
-            "Name": record.restart.name(),
-            "MaximumRetryCount": record.restart.maximum(),
-        },
-        "AutoRemove": record.auto_remove,
-        "ContainerIDFile": record.cid_file.as_deref().unwrap_or(Path::new("")),
-        "CapAdd": listed(&security.cap_add),
-        "CapDrop": listed(&security.cap_drop),
-        "CgroupnsMode": "private",
-        "GroupAdd": listed(&isolation.groups),
-        "IpcMode": isolation.ipc.to_string(),
-        "PidMode": isolation.pid.to_string(),
-        "UTSMode": isolation.uts.to_string(),
-        "Privileged": security.privileged,
-        "ReadonlyRootfs": isolation.read_only,
-        "SecurityOpt": listed(&security.options),
-        "ShmSize": isolation.shm(),
-        "Devices": isolation.devices.iter().map(device).collect::<Vec<_>>(),
-        "Ulimits": isolation.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
-        "CgroupParent": record.cgroup_parent,
-        "CpuShares": limits.cpu_shares.unwrap_or(0),
-        "Memory": limits.memory.unwrap_or(0),
-        "MemoryReservation": limits.memory_reservation.unwrap_or(0),
-        "MemorySwap": limits.memory_and_swap().unwrap_or(0),
-        "NanoCpus": limits.nano_cpus.unwrap_or(0),
-        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
-        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
-        "PidsLimit": limits.pids_limit,
-        "MaskedPaths": security.masked_paths(),
-        "ReadonlyPaths": security.readonly_paths(),
-    });
-    put_unlimited(&mut config);
-    put_asked_for(&mut config, record);
-    config
-}
-
-/// What nothing here limits, and what is the same for all.
-fn put_unlimited(config: &mut Value) {
-    for name in ["BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime"]
-    {
-        config[name] = json!(0);
-    }
-    for name in ["CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"] {
-        config[name] = json!(0);
-    }
-    for name in ["BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps"] {
-        config[name] = Value::Null;
-    }
-    for name in ["BlkioDeviceWriteIOps", "DeviceCgroupRules", "DeviceRequests", "MemorySwappiness"]
-    {
-        config[name] = Value::Null;
-    }
-    for name in ["Cgroup", "Isolation", "UsernsMode", "VolumeDriver"] {
-        config[name] = json!("");
-    }
-    config["VolumesFrom"] = Value::Null;
-    config["Runtime"] = json!("twill");
-    config["OomScoreAdj"] = json!(0);
-    config["ConsoleSize"] = json!([0, 0]);
-    config["BlkioWeightDevice"] = json!([]);
-    config["OomKillDisable"] = json!(false);
-}
-
-/// What Docker shows only where somebody asked for it.
-fn put_asked_for(config: &mut Value, record: &Record) {
-    if !record.isolation.sysctls.is_empty() {
-        config["Sysctls"] = json!(record.isolation.sysctls);
-    }
-    if record.isolation.init {
-        config["Init"] = json!(true);
-    }
-    for mount in &record.mounts {
-        if let Written::Tmpfs(options) = &mount.written {
-            config["Tmpfs"][mount.target.display().to_string()] = options.as_str().into();
-        }
-    }
-}
-
 /// Docker's null for a list in which nothing was put.
 fn listed(all: &[String]) -> Value {
     if all.is_empty() { Value::Null } else { json!(all) }
-}
-
-fn device(device: &Device) -> Value {
-    json!({
-        "PathOnHost": device.host,
-        "PathInContainer": device.container,
-        "CgroupPermissions": device.access,
-    })
-}
-
-fn ulimit(limit: &Ulimit) -> Value {
-    json!({"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft})
 }
 
 fn config(record: &Record) -> Value {
@@ -244,161 +141,11 @@ fn config(record: &Record) -> Value {
     config
 }
 
-/// By ids: names are of today.
-fn links(record: &Record) -> Vec<String> {
-    let link = |link: &Link| format!("{}:/{}/{}", link.id, record.name, link.alias);
-    record.wiring.links.iter().map(link).collect()
-}
-
-fn bindings(record: &Record) -> Value {
-    let shown = |binding: &&Binding| {
-        let ip = binding.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
-        json!({"HostIp": ip, "HostPort": binding.host_port()})
-    };
-    let rows = record.ports.by_port().into_iter();
-    rows.map(|(port, all)| (port.to_string(), all.iter().map(shown).collect()))
-        .collect::<Map<_, Value>>()
-        .into()
-}
-
-/// Where each port is reached now; `null` for one that is not published.
-fn ports(record: &Record, state: &State) -> Value {
-    if state.status != Status::Running {
-        return json!({});
-    }
-    let mut rows: Map<String, Value> =
-        record.ports.exposed.iter().map(|port| (port.to_string(), Value::Null)).collect();
-    for port in &state.ports {
-        let row =
-            rows.entry(format!("{}/{}", port.container_port, port.protocol)).or_insert(Value::Null);
-        let places = places(port, state)
-            .map(|at| json!({"HostIp": at.ip().to_string(), "HostPort": at.port().to_string()}));
-        let mut all = row.as_array().cloned().unwrap_or_default();
-        all.extend(places);
-        *row = all.into();
-    }
-    rows.into()
-}
-
-fn network(record: &Record, state: &State) -> Value {
-    let process = state.process.map(|process| process.pid);
-    let sandbox = process.map_or_else(String::new, |pid| format!("/proc/{pid}/ns/net"));
-    let address = state.address.as_ref();
-    let mut endpoint = addresses(address);
-    let mac = address.map_or("", |address| address.mac.as_str());
-    endpoint.insert("MacAddress".into(), json!(mac));
-    let mut settings = Map::new();
-    let bridge = address.map_or("", |address| address.bridge.as_str());
-    settings.insert("Bridge".into(), json!(bridge));
-    // One container has one place on the network: its id is that of both.
-    let own = process.map_or("", |_| record.id.as_str());
-    settings.insert("SandboxID".into(), json!(own));
-    settings.insert("HairpinMode".into(), json!(false));
-    settings.insert("LinkLocalIPv6Address".into(), json!(""));
-    settings.insert("LinkLocalIPv6PrefixLen".into(), json!(0));
-    settings.insert("Ports".into(), ports(record, state));
-    settings.insert("SandboxKey".into(), json!(sandbox));
-    settings.insert("SecondaryIPAddresses".into(), Value::Null);
-    settings.insert("SecondaryIPv6Addresses".into(), Value::Null);
-    endpoint.insert("EndpointID".into(), json!(own));
-    settings.extend(endpoint.clone());
-    if record.network == Network::Container {
-        settings.insert("Networks".into(), json!({}));
-        return Value::Object(settings);
-    }
-    endpoint.insert("IPAMConfig".into(), Value::Null);
-    endpoint.insert("Links".into(), Value::Null);
-    endpoint.insert("Aliases".into(), listed(&record.wiring.aliases));
-    endpoint
-        .insert("NetworkID".into(), json!(crate::commands::network_list::id_of(record.network)));
-    endpoint.insert("DriverOpts".into(), Value::Null);
-    settings.insert("Networks".into(), json!({record.network.as_str(): endpoint}));
-    Value::Object(settings)
-}
-
-/// Where it is, in each family; what it has not is empty and 0, as with Docker.
-#[must_use]
-pub fn addresses(address: Option<&Address>) -> Map<String, Value> {
-    let mut found = Map::new();
-    for (family, [own, length, gateway]) in [
-        (Family::V4, ["IPAddress", "IPPrefixLen", "Gateway"]),
-        (Family::V6, ["GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"]),
-    ] {
-        let ip = address.and_then(|address| address.of(family));
-        found.insert(own.into(), ip.map_or(json!(""), |it| json!(it.ip)));
-        found.insert(length.into(), json!(ip.map_or(0, |it| it.prefix_length)));
-        found.insert(gateway.into(), ip.map_or(json!(""), |it| json!(it.gateway)));
-    }
-    found
-}
-
-/// An image, with its configuration as it came: `oci-spec` leaves out what is Docker's alone.
-#[must_use]
-pub fn image(image: &Image, whole: &Value) -> Value {
-    let config = &image.config;
-    json!({
-        "Id": image.id.to_string(),
-        "RepoTags": image.names.iter().map(Reference::to_string).collect::<Vec<_>>(),
-        "RepoDigests": [],
-        "Parent": "",
-        "Comment": comment(image),
-        "Created": time(image.created),
-        "DockerVersion": "",
-        "Author": config.author().clone().unwrap_or_default(),
-        "Config": of_image(whole),
-        "Architecture": config.architecture().to_string(),
-        "Os": config.os().to_string(),
-        "Size": image.size,
-        "VirtualSize": image.size,
-        "GraphDriver": {"Name": "overlay2", "Data": {"LowerDir": layers(&image.layers)}},
-        "RootFS": {"Type": "layers", "Layers": config.rootfs().diff_ids()},
-    })
-}
-
-/// What was said when it was made.
-fn comment(image: &Image) -> String {
-    let last = image.config.history().iter().flatten().next_back();
-    last.and_then(|step| step.comment().clone()).unwrap_or_default()
-}
-
-/// What containers of it begin with; `null` where it says nothing.
-fn of_image(whole: &Value) -> Value {
-    let said = |name: &str| whole.get("config")?.get(name).filter(|value| !value.is_null());
-    let text = |name: &str| said(name).cloned().unwrap_or_else(|| json!(""));
-    let other = |name: &str| {
-        let mut value = said(name).cloned().unwrap_or(Value::Null);
-        value.sort_all_objects();
-        value
-    };
-    let mut config = json!({"Hostname": "", "Domainname": "", "User": text("User")});
-    for name in ["AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"] {
-        config[name] = json!(false);
-    }
-    for name in ["Env", "Cmd"] {
-        config[name] = other(name);
-    }
-    config["Image"] = json!("");
-    config["Volumes"] = other("Volumes");
-    config["WorkingDir"] = text("WorkingDir");
-    for name in ["Entrypoint", "OnBuild", "Labels"] {
-        config[name] = other(name);
-    }
-    if said("ExposedPorts").is_some() {
-        config["ExposedPorts"] = other("ExposedPorts");
-    }
-    for name in ["Healthcheck", "ArgsEscaped", "StopSignal", "Shell"] {
-        if let Some(value) = said(name) {
-            config[name] = value.clone();
-        }
-    }
-    config
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::container::record::sample;
-    use crate::container::{ImageOf, Ip};
+    use crate::container::{Address, ImageOf, Ip, Network};
     use crate::process::Process;
 
     fn record() -> Record {
@@ -458,27 +205,6 @@ mod tests {
             ("/NetworkSettings/SandboxKey", json!("/proc/42/ns/net")),
         ] {
             assert_eq!(got.pointer(pointer), Some(&want), "{pointer}");
-        }
-    }
-
-    #[test]
-    fn an_image_says_what_its_configuration_says() {
-        let check = json!({"Test": ["CMD", "true"], "Interval": 5});
-        let got = of_image(&json!({"config": {
-            "User": null,
-            "Healthcheck": check,
-            "Labels": {"b": "1", "a": "2"},
-            "OnBuild": ["RUN true"],
-            "Shell": ["/bin/sh", "-c"],
-        }}));
-        assert_eq!(got["User"], "");
-        assert_eq!(got["Healthcheck"].to_string(), check.to_string());
-        assert_eq!(got["Labels"].to_string(), r#"{"a":"2","b":"1"}"#);
-        assert_eq!(got["OnBuild"], json!(["RUN true"]));
-        assert_eq!(got["Shell"], json!(["/bin/sh", "-c"]));
-        let silent = of_image(&json!({}));
-        for (name, want) in [("OnBuild", Some(&Value::Null)), ("Healthcheck", None)] {
-            assert_eq!(silent.get(name), want, "{name}");
         }
     }
 
