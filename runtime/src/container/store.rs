@@ -1,19 +1,22 @@
 //! All containers: finding, listing, adding, taking away.
 
-use std::fs::{self, DirBuilder, File};
+mod locks;
+mod removal;
+
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::locks::Attempt;
+pub(crate) use self::removal::remove_all;
 use super::record::Record;
 use super::state::{State, Wish};
-use super::{id, liveness, names};
-use crate::durable::{self, Lock, Sharing};
+use super::{id, names};
+use crate::durable;
 use crate::error::{Error, FileContext as _, Result};
 use crate::{Paths, output};
 
@@ -30,17 +33,6 @@ pub struct Container {
     pub record: Record,
     /// How it fares.
     pub state: State,
-}
-
-/// What came of locking a container without waiting.
-#[derive(Debug)]
-pub enum Attempt {
-    /// It is ours.
-    Locked(Flock<File>),
-    /// Somebody has it, perhaps for long: whoever copies what is in it.
-    Held,
-    /// It is being removed.
-    Gone,
 }
 
 impl<'a> Store<'a> {
@@ -198,144 +190,6 @@ impl<'a> Store<'a> {
         make_private(&self.paths.run_container(id))
     }
 
-    /// Takes away what is left of a container whose files cannot be understood, as after a power
-    /// cut or a slip of an editor. One that has a monitor is left alone.
-    pub fn discard(&self, query: &str) -> Result<()> {
-        let id = self.identify(query)?.ok_or_else(|| Error::NoSuchContainer(query.to_owned()))?;
-        let Some(_lock) = self.lock_container(&id)? else { return Ok(()) };
-        if liveness::monitor(self.paths, &id)?.is_some() {
-            return Err(Error::StillRunning { name: id });
-        }
-        let directory = self.paths.names();
-        let mut held = Vec::new();
-        for name in fs::read_dir(&directory).file("list", &directory)? {
-            let name = name.file("list", &directory)?.file_name();
-            held.extend(name.into_string());
-        }
-        held.retain(|name| names::holder(self.paths, name).as_ref() == Some(&id));
-        self.bury(&id, &held)
-    }
-
-    /// Takes a container's files away. Whatever runs must have been reaped before.
-    pub fn remove(&self, record: &Record) -> Result<()> {
-        // It may have got another name meanwhile.
-        let now = self.read(&record.id).map(|found| found.record.name);
-        let names = [record.name.clone()].into_iter().chain(now.ok()).collect::<Vec<_>>();
-        self.bury(&record.id, &names)
-    }
-
-    fn bury(&self, id: &str, held: &[String]) -> Result<()> {
-        let directory = self.paths.container(id);
-        // Out of sight in one step; then however long it takes.
-        let grave = self.paths.containers().join(format!(".{id}"));
-        {
-            let _lock = self.lock()?;
-            match fs::rename(&directory, &grave) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                renamed => renamed.file("remove", &directory)?,
-            }
-            held.iter().try_for_each(|name| names::release(self.paths, name, id))?;
-        }
-        remove_all(&self.paths.run_container(id))?;
-        remove_all(&grave)
-    }
-
-    /// One at a time halts this container or lets it go on. `None` if it is gone.
-    pub fn lock_freezer(&self, id: &str) -> Result<Option<Lock>> {
-        let path = self.paths.container(id).join("freezer.lock");
-        match durable::lock(&path, Sharing::Exclusive) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            lock => lock.file("lock", &path).map(Some),
-        }
-    }
-
-    /// One at a time changes the life of this container. `None` if it is being removed.
-    pub fn lock_container(&self, id: &str) -> Result<Option<Flock<File>>> {
-        match self.attempt(id, FlockArg::LockExclusive)? {
-            Attempt::Locked(lock) => Ok(Some(lock)),
-            Attempt::Held | Attempt::Gone => Ok(None),
-        }
-    }
-
-    /// The same without waiting.
-    pub fn try_lock_container(&self, id: &str) -> Result<Attempt> {
-        self.attempt(id, FlockArg::LockExclusiveNonblock)
-    }
-
-    fn attempt(&self, id: &str, how: FlockArg) -> Result<Attempt> {
-        let directory = self.paths.container(id);
-        let file = match File::open(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Gone),
-            file => file.file("open", &directory)?,
-        };
-        let lock = match Flock::lock(file, how) {
-            Err((_, Errno::EWOULDBLOCK)) => return Ok(Attempt::Held),
-            lock => lock.map_err(|(_, error)| error).file("lock", &directory)?,
-        };
-        Ok(if directory.exists() { Attempt::Locked(lock) } else { Attempt::Gone })
-    }
-
-    pub(super) fn lock(&self) -> Result<Lock> {
-        // Gone with the last boot, perhaps.
-        make_private(self.paths.run_root())?;
-        let path = self.paths.lock();
-        durable::lock(&path, Sharing::Exclusive).file("lock", &path)
-    }
-
-    fn sweep(&self) -> Result<()> {
-        // Whoever is removing one may be faster.
-        for path in self.leftovers()? {
-            drop(fs::remove_dir_all(path));
-        }
-        Ok(())
-    }
-
-    /// Under the lock nobody is adding: a directory that begins with a dot was left by a crash, or is on its
-    /// way out.
-    fn leftovers(&self) -> Result<Vec<PathBuf>> {
-        let directory = self.paths.containers();
-        let mut found = Vec::new();
-        let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            entries => entries.file("list", &directory)?,
-        };
-        for entry in entries {
-            let entry = entry.file("list", &directory)?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                found.push(entry.path());
-            }
-        }
-        Ok(found)
-    }
-
-    /// Takes away what is nobody's container: what a crash left of one that was being made or removed, and
-    /// names of such.
-    pub fn tidy(&self) -> Result<()> {
-        let directory = self.paths.names();
-        let names = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            names => names.file("list", &directory)?,
-        };
-        let lock = self.lock()?;
-        let leftovers = self.leftovers()?;
-        for name in names {
-            let Ok(name) = name.file("list", &directory)?.file_name().into_string() else {
-                continue;
-            };
-            if let Some(holder) = names::holder(self.paths, &name)
-                && !self.paths.container(&holder).exists()
-            {
-                names::release(self.paths, &name, &holder)?;
-            }
-        }
-        // However long that takes, nobody has to wait for it.
-        drop(lock);
-        for path in leftovers {
-            drop(fs::remove_dir_all(path));
-        }
-        Ok(())
-    }
-
     fn ids(&self) -> Result<Vec<String>> {
         let directory = self.paths.containers();
         let mut ids = Vec::new();
@@ -348,14 +202,6 @@ impl<'a> Store<'a> {
             ids.extend(name.into_string().ok().filter(|name| id::is_full(name)));
         }
         Ok(ids)
-    }
-}
-
-/// Removes a tree; one that is not there is removed already.
-pub(crate) fn remove_all(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.file("remove", directory),
     }
 }
 
