@@ -52,6 +52,7 @@ pub mod unpause;
 pub mod update;
 pub mod version;
 pub mod volume;
+pub mod volume_create;
 pub mod wait;
 
 /// How a command that did not fail ends the process.

@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::commands::prune::{Chosen, confirmed, reclaimed};
-use crate::commands::{Code, each};
-use crate::container::{id, size};
+use crate::commands::{Code, each, volume_create};
+use crate::container::size;
 use crate::error::{Error, FileContext as _, Result};
 use crate::listing::{FORMAT_HELP, Filters, Format, Listing};
 use crate::template::{Data, Labels, Template};
-use crate::volume::{Backing, Volume, Volumes, check_name};
+use crate::volume::{Volume, Volumes};
 use crate::{Paths, output};
 
 /// `twill volume …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Group {
     /// Create a volume, unless there is one of that name
-    Create(CreateArgs),
+    Create(volume_create::Args),
     /// List volumes
     #[command(visible_alias = "list")]
     Ls(LsArgs),
@@ -30,33 +29,6 @@ pub enum Group {
     Rm(RmArgs),
     /// Remove all volumes without a name that no container uses
     Prune(PruneArgs),
-}
-
-/// Arguments.
-#[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Examples:
-  twill volume create data
-  twill volume create --label tier=db data
-  twill run -v data:/var/lib/data busybox …    makes it as well
-  twill volume create -o type=none -o o=bind -o device=/srv/data data
-                                               a directory of the host by a name
-  twill volume create -o type=tmpfs -o device=tmpfs -o o=size=100m,uid=33 cache
-                                               memory, as long as a container runs")]
-pub struct CreateArgs {
-    /// Label, for filters and for people
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    pub label: Vec<String>,
-    /// What it is made of: `type`, `device` and `o`
-    #[arg(short = 'o', long, value_name = "NAME=VALUE")]
-    pub opt: Vec<String>,
-    /// What keeps it: local
-    #[arg(short, long, value_parser = ["local"], default_value = "local", hide_default_value = true)]
-    pub driver: String,
-    /// Its name; made up if not given
-    pub name: Option<String>,
-    /// The same, as it was once written
-    #[arg(long = "name", value_name = "NAME", conflicts_with = "name", hide = true)]
-    pub flag: Option<String>,
 }
 
 /// Arguments.
@@ -141,35 +113,12 @@ const LISTING: Listing = Listing {
 /// Does it.
 pub fn group(command: &Group, paths: &Paths) -> anyhow::Result<Code> {
     match command {
-        Group::Create(args) => create(args, paths),
+        Group::Create(args) => volume_create::run(args, paths),
         Group::Ls(args) => ls(args, paths),
         Group::Inspect(args) => inspect(args, paths),
         Group::Rm(args) => Ok(rm(args, paths)),
         Group::Prune(args) => prune(args, paths),
     }
-}
-
-fn create(args: &CreateArgs, paths: &Paths) -> anyhow::Result<Code> {
-    let wanted = args.name.as_ref().or(args.flag.as_ref());
-    if let Some(name) = wanted {
-        check_name(name).map_err(Error::Usage)?;
-    }
-    let volumes = Volumes::new(paths);
-    let _hold = volumes.hold()?;
-    let name = wanted.cloned().unwrap_or_else(id::random);
-    let anonymous = wanted.is_none();
-    let pair = |text: &String| {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        (name.to_owned(), value.to_owned())
-    };
-    let labels = args.label.iter().map(pair).collect();
-    let options: BTreeMap<String, String> = args.opt.iter().map(pair).collect();
-    Backing::of(&options).map_err(|wrong| Error::Usage(format!("create {name}: {wrong}")))?;
-    let volume =
-        Volume { name: name.clone(), created: Timestamp::now(), labels, anonymous, options };
-    volumes.ensure(&volume)?;
-    output::line(name);
-    Ok(Code::OK)
 }
 
 fn ls(args: &LsArgs, paths: &Paths) -> anyhow::Result<Code> {

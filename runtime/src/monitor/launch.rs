@@ -12,19 +12,17 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::unistd::{Gid, Uid, fchown};
 use twill_core::ids::Family;
-use twill_endpoint::{Attachment, Host, Port, Request};
-use twill_net::blocking::Kernel;
-use twill_net::netns::Netns;
+use twill_endpoint::Port;
 
 use super::executor::{self, Program};
 use super::ports::Held;
-use super::{sharing, socket};
+use super::{join, sharing, socket};
 use crate::Paths;
 use crate::bundle::files::Surroundings;
 use crate::bundle::user::Databases;
 use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, storage, user};
 use crate::cgroup::Hierarchies;
-use crate::container::{Address, Ip, Network, Record, Store, births, link_variables, links, reap};
+use crate::container::{Address, Network, Record, Store, births, link_variables, links, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
 use crate::process::{Handle, Process};
 use crate::volume;
@@ -75,7 +73,7 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     let pid = pid.as_raw();
     let handle = Handle::of_child(pid)?;
     let streams = ours.receive()?;
-    let address = join_network((paths, &around), (record, held), pid)?;
+    let address = join::join((paths, &around.families), (record, held), pid)?;
     container.start().map_err(Error::runtime)?;
     if let Some(refused) = refused(outcome) {
         return Err(refused);
@@ -92,7 +90,7 @@ fn refused(outcome: PipeReader) -> Option<Error> {
 
 /// What the container will meet.
 fn surroundings(paths: &Paths, record: &Record) -> Result<Surroundings> {
-    let env = host(paths).read_env();
+    let env = reap::host(paths).read_env();
     if record.network != Network::Bridge {
         // For its hosts file alone.
         let subnets = env.iter().flat_map(twill_core::subnet_env::SubnetEnv::blocks);
@@ -233,70 +231,4 @@ impl Ours {
             }
         }
     }
-}
-
-fn join_network(
-    (paths, around): (&Paths, &Surroundings),
-    (record, held): (&Record, &mut Held),
-    pid: i32,
-) -> Result<Option<Address>> {
-    let namespace = || {
-        Netns::of_process(pid.unsigned_abs())
-            .map_err(|error| Error::Namespace { source: Box::new(error) })
-    };
-    match record.network {
-        Network::Host | Network::Container => Ok(None),
-        Network::None => {
-            let netns = namespace()?;
-            Kernel::of(&netns)
-                .and_then(|mut kernel| kernel.ensure_loopback())
-                .map_err(|error| Error::Namespace { source: Box::new(error) })?;
-            Ok(None)
-        }
-        Network::Bridge => {
-            let netns = namespace()?;
-            let attached = attach((paths, around), (record, held), &netns)?;
-            let mut ips = attached.places.iter().copied().map(Ip::from);
-            let address = ips.next().map(|first| Address {
-                first,
-                ipv6: ips.next(),
-                mac: attached.container.mac.to_string(),
-                mtu: attached.mtu.bytes(),
-                bridge: attached.bridge.name,
-                host_interface: attached.host.name,
-            });
-            if let Some(address) = &address {
-                let links = links::entries(&Store::new(paths), record);
-                files::write_hosts(&paths.container(&record.id), (record, &links), address)?;
-            }
-            Ok(address)
-        }
-    }
-}
-
-/// Takes the next port where another runtime was faster and there is one to choose.
-fn attach(
-    (paths, around): (&Paths, &Surroundings),
-    (record, held): (&Record, &mut Held),
-    netns: &Netns,
-) -> Result<Attachment> {
-    loop {
-        let attached = host(paths).attach(&Request {
-            ports: held.ports(),
-            addresses: record.wiring.addresses.clone(),
-            mac: record.wiring.mac.as_ref().and_then(|mac| mac.parse().ok()),
-            ..Request::new(reap::owner(record), netns)
-        });
-        match attached {
-            Err(twill_endpoint::Error::PortTaken { port, .. })
-                if held.give_way(&port, (paths, record), &around.families)? => {}
-            attached => {
-                return attached.map_err(|source| Error::Network { operation: "join", source });
-            }
-        }
-    }
-}
-
-fn host(paths: &Paths) -> Host {
-    reap::host(paths)
 }

@@ -13,12 +13,14 @@ pub mod executor;
 mod forward;
 mod health;
 mod init;
+mod join;
 mod launch;
 mod log;
 mod ports;
 pub mod session;
 mod sharing;
 mod socket;
+mod spawn;
 mod supervise;
 
 pub(crate) use self::log::numbered;

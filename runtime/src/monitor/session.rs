@@ -1,11 +1,9 @@
 //! The client's end: starting a monitor, and sitting between a terminal and a container.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,10 +13,10 @@ use super::connection::Connection;
 use super::control::Frame;
 pub use super::forward::Signals;
 use super::socket;
+use super::spawn::spawn;
 use crate::Paths;
 use crate::container::{Attachment, Record, Store, id};
 use crate::error::{Error, Result, SystemContext as _};
-use crate::sealed;
 use crate::terminal::{self, DetachKeys, Raw};
 
 const PIECE: usize = 16 * 1024;
@@ -279,31 +277,4 @@ fn show(to: &mut impl io::Write, bytes: &[u8]) -> Result<()> {
 
 fn unexpected(frame: &Frame) -> Error {
     Error::Usage(format!("the monitor said something out of turn: {frame:?}"))
-}
-
-/// Executes this program again as the monitor. It leaves our session, streams and groups by itself;
-/// files that the caller left open, it never gets.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that starts monitors")]
-fn spawn(paths: &Paths, id: &str, connection: OwnedFd) -> Result<()> {
-    sealed::close_on_exec()?;
-    let program = sealed::Program::seal()?;
-    let kept = std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE");
-    Command::new(program.path())
-        .arg0("twill")
-        .arg("--root")
-        .arg(paths.root())
-        .arg("--run-root")
-        .arg(paths.run_root())
-        .arg("--subnet-file")
-        .arg(paths.subnet_env())
-        .args(["monitor", id])
-        // Among what is left out is LISTEN_FDS, which libcontainer would honour.
-        .env_clear()
-        .envs(kept)
-        .stdin(Stdio::from(connection))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .system("start the monitor")
-        .map(drop)
 }
