@@ -3,8 +3,10 @@
 //!
 //! The cases are the files in `cases/`, the deliberate differences are all in `differences.txt`. A
 //! difference that is not there fails the test, and so does one that is there and no longer occurs. What
-//! differs by nature (ids, times, addresses) or by house style is evened out first: see `plain`.
+//! differs by nature (ids, times, addresses) or by house style is evened out first: see `plain`. Archives that
+//! one of the two writes, the other reads: see `archives`.
 
+mod archives;
 mod cases;
 mod differences;
 mod docker;
@@ -42,4 +44,9 @@ fn lists() -> Result<()> {
 #[test]
 fn network() -> Result<()> {
     topic::check("network")
+}
+
+#[test]
+fn archives() -> Result<()> {
+    archives::check()
 }

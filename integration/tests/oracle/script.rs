@@ -55,6 +55,11 @@ true
 "#;
 
 impl Engine {
+    /// Runs a script with the engine as `$E`; what it printed.
+    pub(crate) fn sh(&self, script: &str) -> Result<String> {
+        self.host.sh(&format!("set -e\nE='{}'\n{script}", self.program))
+    }
+
     /// Runs the lines of a case, in a directory of its own.
     pub(crate) fn run(&self, case: &Case) -> Result<Vec<Said>> {
         let directory = self.host.path("/run/case");
