@@ -204,14 +204,18 @@ need_docker() {
     mv "$TOOLS/docker.new" "$TOOLS/docker"
 }
 
+download_plugins() {
+    (cd "$TOOLS/cni.new" && apt-get -qq -o APT::Sandbox::User=root download containernetworking-plugins &&
+        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done)
+}
+
 # The CNI plugins that the table of the specification is proven on; those that a host has installed are left alone.
 need_plugins() {
     if [ -x "$TOOLS/cni/usr/lib/cni/bridge" ]; then return 0; fi
     say "unpacking containernetworking-plugins into $TOOLS/cni; once"
     rm -rf "$TOOLS/cni.new"
     mkdir -p "$TOOLS/cni.new"
-    (cd "$TOOLS/cni.new" && apt-get -qq -o APT::Sandbox::User=root download containernetworking-plugins &&
-        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done) ||
+    download_plugins 2>/dev/null || { apt-get -qq update >/dev/null 2>&1 && download_plugins; } ||
         refuse "apt-get could not fetch: containernetworking-plugins" "is the network there? then: apt-get update"
     rm -rf "$TOOLS/cni"
     mv "$TOOLS/cni.new" "$TOOLS/cni"
