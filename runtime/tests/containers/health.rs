@@ -165,7 +165,7 @@ fn what_a_pause_keeps_from_answering_is_not_ill() {
     world.twill(&["pause", "it"]).ok();
     // What is asked later and has as much time runs out of it.
     let mut clock = vec!["run", "-d", "--name", "clock", "--network", "none"];
-    clock.extend(["--health-cmd", "sleep 987", "--health-interval", "20ms"]);
+    clock.extend(["--health-cmd", "sleep 654", "--health-interval", "20ms"]);
     clock.extend(["--health-timeout", "1s", "bb", "sleep", "1000"]);
     world.twill(&clock).ok();
     eventually("the time was up twice", || {
