@@ -8,6 +8,7 @@
 
 mod claim;
 mod hook;
+mod numbers;
 mod table;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use twill_core::ids::{Family, Subnet};
 use crate::tunnel::Endpoint;
 pub use claim::Claim;
 use hook::Hook;
+pub(crate) use numbers::Numbers;
 use table::Table;
 
 /// So long programs go on that nobody leads any more: an upgrade and a reboot of everything but the kernel
@@ -80,6 +82,15 @@ pub enum Refused {
     /// Who has it cannot be found out.
     #[error("cannot claim the shortcut of port {port}")]
     Claim {
+        /// The port.
+        port: u16,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// What its programs know each other by is not kept for those that come after them.
+    #[error("cannot keep the numbers of the shortcut of port {port}")]
+    Keep {
         /// The port.
         port: u16,
         /// What the kernel said.
@@ -144,16 +155,17 @@ pub(crate) struct Totals {
 
 impl Shortcut {
     /// Loads the programs, which carry nothing yet.
-    pub(crate) fn load(endpoint: &Endpoint, ground: Ground) -> Result<Self, Refused> {
+    pub(crate) fn load(
+        endpoint: &Endpoint,
+        ground: Ground,
+        Numbers { network, secret }: Numbers,
+    ) -> Result<Self, Refused> {
         let (IpAddr::V4(underlay), Some((base, mask))) =
             (endpoint.underlay, endpoint.subnet.of(Family::V4).and_then(base_and_mask))
         else {
             return Err(Refused::Family);
         };
         let word = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
-        // Others than any that a type of service gives, and than none.
-        let [network, secret] =
-            [(rand::random::<u32>() >> 8).max(1), rand::random::<u32>() | 1 << 31];
         let constants = [
             ("underlay", word(underlay)),
             ("port", on_the_wire(endpoint.port)),

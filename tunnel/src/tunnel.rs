@@ -15,7 +15,7 @@ use crate::blocks::Blocks;
 use crate::counters::Counters;
 use crate::marks::Marks;
 use crate::path::Local;
-use crate::shortcut::{Claim, Ground, Refused, Shortcut};
+use crate::shortcut::{Claim, Ground, Numbers, Refused, Shortcut};
 use crate::socket::Socket;
 use crate::{Device, Error, Peers, carrier};
 
@@ -148,11 +148,15 @@ impl Tunnel {
         }
         let Shared { endpoint, counters, .. } = &*self.shared;
         let port = endpoint.port;
-        if beside.claim.is_none() {
-            let claim = Claim::take(port).map_err(|source| Refused::Claim { port, source })?;
-            beside.claim = Some(claim.ok_or(Refused::Taken { port })?);
-        }
-        let mut shortcut = Shortcut::load(endpoint, ground.clone())?;
+        let claim = match beside.claim.take() {
+            Some(claim) => claim,
+            None => Claim::take(port)
+                .map_err(|source| Refused::Claim { port, source })?
+                .ok_or(Refused::Taken { port })?,
+        };
+        let numbers = Numbers::kept_in(&beside.claim.insert(claim).numbers())
+            .map_err(|source| Refused::Keep { port, source })?;
+        let mut shortcut = Shortcut::load(endpoint, ground.clone(), numbers)?;
         shortcut.follow(&beside.blocks, &beside.able, || {})?;
         if let Err(error) = shortcut.lead() {
             shortcut.unhook();

@@ -110,6 +110,9 @@ fn near([way, theirs]: [Way; 2], far: &Receiver<Word>, tell: &Sender<Word>) {
         full_size_datagrams_come_back();
         bytes_come_back_over_tcp();
     }
+    if [way, theirs] == [Way::Shortcut; 2] {
+        extraordinary::an_end_between_two_programs_loses_nothing();
+    }
     assert!(ip("addr show dev flannel0").contains("10.5.1.0/32"));
     assert!(ip("route show 10.5.0.0/16").contains(DEVICE));
     let tunnel = start((1, way), again(), |_error| {});

@@ -245,8 +245,9 @@ async fn clear_around(
 /// tunnel of that port has the shortcut.
 pub(crate) async fn forget(kernel: &Kernel, port: u16) -> Result<(), Failure> {
     let claim = Claim::take(port).context("cannot see who has the shortcut of udp")?;
-    if claim.is_some() {
+    if let Some(claim) = claim {
         kernel.drop_programs(port, &[]).await?;
+        claim.close().context("cannot forget what programs of udp knew each other by")?;
     }
     Ok(())
 }

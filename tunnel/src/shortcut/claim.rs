@@ -1,4 +1,4 @@
-//! Who has the shortcut of a port.
+//! Who has the shortcut of a port, and what is kept of it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// Where the agent keeps its locks on devices too. Root's: nobody else may hold what keeps programs alive.
 const DIRECTORY: &str = "/run/twill";
 const NAME: &str = "shortcut-";
+/// What is locked, and what outlives it.
+const ENDINGS: [&str; 2] = ["claim", "numbers"];
 
 /// The programs of one port in this network namespace are its holder's, who lives. The kernel gives it
 /// back, however the holder ends.
@@ -20,7 +22,8 @@ pub struct Claim {
 impl Claim {
     /// `None` if another holds it, in this process or in another.
     pub fn take(port: u16) -> io::Result<Option<Self>> {
-        let path = Path::new(DIRECTORY).join(format!("{NAME}{port}{}", end()?));
+        let [locked, _numbers] = ENDINGS;
+        let path = Path::new(DIRECTORY).join(format!("{NAME}{port}-{}.{locked}", namespace()?));
         DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;
         loop {
             // Who may open it may hold it.
@@ -40,13 +43,29 @@ impl Claim {
         }
     }
 
-    /// The files of claims in this network namespace, held or left by a process that was killed.
+    /// Where the programs' numbers are kept, from one process to the next.
+    pub(crate) fn numbers(&self) -> PathBuf {
+        let [_locked, numbers] = ENDINGS;
+        self.path.with_extension(numbers)
+    }
+
+    /// Of the programs none is left any more, and nothing is kept of them.
+    pub fn close(self) -> io::Result<()> {
+        match fs::remove_file(self.numbers()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _gone => Ok(()),
+        }
+    }
+
+    /// The files of claims in this network namespace, held or left by a process that was killed, and what is kept
+    /// beside them.
     pub fn files() -> io::Result<Vec<PathBuf>> {
-        let end = end()?;
+        let namespace = namespace()?;
+        let ends = ENDINGS.map(|ending| format!("-{namespace}.{ending}"));
         let Ok(directory) = fs::read_dir(DIRECTORY) else { return Ok(Vec::new()) };
         let is_one = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(NAME) && name.ends_with(&end)
+            name.starts_with(NAME) && ends.iter().any(|end| name.ends_with(end))
         };
         Ok(directory.flatten().map(|entry| entry.path()).filter(is_one).collect())
     }
@@ -60,9 +79,8 @@ impl Drop for Claim {
 }
 
 /// Namespaces that share `/run` have ports of their own.
-fn end() -> io::Result<String> {
-    let namespace = fs::metadata("/proc/thread-self/ns/net")?;
-    Ok(format!("-{}.claim", namespace.ino()))
+fn namespace() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
 }
 
 #[cfg(test)]
@@ -71,6 +89,7 @@ mod tests {
 
     use nix::unistd::geteuid;
 
+    use super::super::numbers::Numbers;
     use super::*;
 
     #[test]
@@ -89,5 +108,26 @@ mod tests {
         drop(claim);
         assert!(!path.exists());
         assert!(Claim::take(port).unwrap().is_some());
+    }
+
+    #[test]
+    fn numbers_go_from_one_process_to_the_next_until_no_program_is_left() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let take = || Claim::take(3).unwrap().unwrap();
+        let first = Numbers::kept_in(&take().numbers()).unwrap();
+        let claim = take();
+        assert_eq!(Numbers::kept_in(&claim.numbers()).unwrap(), first);
+        let mode = fs::metadata(claim.numbers()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "nobody else is to know them");
+        assert!(Claim::files().unwrap().contains(&claim.numbers()));
+        fs::write(claim.numbers(), "cut o").unwrap();
+        let second = Numbers::kept_in(&claim.numbers()).unwrap();
+        assert_eq!(Numbers::kept_in(&claim.numbers()).unwrap(), second, "new ones are kept too");
+        let file = claim.numbers();
+        claim.close().unwrap();
+        assert!(!file.exists());
+        take().close().unwrap();
     }
 }

@@ -15,8 +15,8 @@ use twill_tunnel::shortcut::{Ground, Refused};
 use twill_tunnel::{Counters, Device, Event, Tunnel};
 
 use super::{
-    ECHO, LIMIT, PORT, Way, bytes_come_back_over_tcp, endpoint, full_size_datagrams_come_back,
-    ground, ip, nft, shorten, tc, tc_with,
+    ECHO, LIMIT, PORT, Way, again, bytes_come_back_over_tcp, endpoint,
+    full_size_datagrams_come_back, ground, ip, nft, shorten, start, tc, tc_with,
 };
 
 const FEW: u64 = 20;
@@ -157,6 +157,19 @@ fn who_has_the_lifts_port_instead_gets_nothing(tunnel: &Tunnel, theirs: Way) {
     bytes_come_back_over_tcp();
     let lifted = received("flannel0-lift") > before;
     assert_eq!(lifted, theirs == Way::Shortcut, "and by the lift again");
+}
+
+/// Whoever takes over is killed once its own program looks after the lift, and before it replaces what sends
+/// there: this is as if the uplink's place for programs were never reached.
+pub(super) fn an_end_between_two_programs_loses_nothing() {
+    let tunnel = start((1, Way::UserSpace), again(), |_error| {});
+    let mut ground = ground("flannel0", "u0");
+    "nowhere".clone_into(&mut ground.uplink.name);
+    let refused = tunnel.ensure_shortcut(&ground).expect_err("there is no such interface");
+    assert!(matches!(refused, Refused::Hook { .. }), "{refused}");
+    let before = received("flannel0-lift");
+    bytes_come_back_over_tcp();
+    assert!(received("flannel0-lift") > before, "earlier programs still lift");
 }
 
 fn there_is_one_to_a_port() {
