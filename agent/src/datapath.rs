@@ -98,9 +98,10 @@ impl DataPaths {
         let served: BTreeMap<Way, &Served> =
             setup.serving.all().map(|served| (served.backend.way(), served)).collect();
         self.take_away_all_but(&served, kernel).await?;
-        if setup.family() == Family::V4 {
-            // Rows of peers do not wait for it.
-            let forgotten = self.forget_all_but(&served, kernel).await;
+        if setup.first {
+            // Programs are of IPv4: in a network without it none may be left. Rows of peers do not wait for it.
+            let served = if setup.family() == Family::V4 { &served } else { &BTreeMap::new() };
+            let forgotten = self.forget_all_but(served, kernel).await;
             self.trouble.tell(forgotten);
         }
         self.make_room(&served, (kernel, setup)).await?;

@@ -70,6 +70,8 @@ pub(crate) struct Half {
     pub(crate) accept: Accept,
     pub(crate) udp: Udp,
     pub(crate) networks: Vec<Subnet>,
+    /// Does it see to what is there once, whichever families the network has?
+    pub(crate) first: bool,
 }
 
 impl Setup {
@@ -85,7 +87,7 @@ impl Setup {
 
     /// What it comes to for each family, IPv4 first.
     pub(crate) fn halves(&self) -> impl Iterator<Item = Half> {
-        self.sides().filter_map(|side| {
+        self.sides().enumerate().filter_map(|(number, side)| {
             let Side { uplink, public_ip, subnet, networks } = side.clone();
             Some(Half {
                 config: self.config.half(subnet.family())?,
@@ -99,6 +101,7 @@ impl Setup {
                 accept: self.accept,
                 udp: self.udp,
                 networks,
+                first: number == 0,
             })
         })
     }
