@@ -145,13 +145,21 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     let links = blocking::Kernel::here().and_then(|mut kernel| kernel.links());
     let links = links.context("cannot list the interfaces")?;
     let served = Lock::devices()?;
+    // A list that cannot be had is no reason to leave the rest.
+    let listed = kernel.programs().await;
+    if let Err(error) = &listed {
+        tracing::warn!(%error, "cannot look for programs of the shortcut");
+    }
+    let listed = listed.unwrap_or_default();
     let of_kind = |link: &Link, kinds: &[&str]| {
         link.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
     };
     let tunnel = |link: &&Link| {
         let name = lifts_for(&link.name).unwrap_or(&link.name);
+        // What a program of ours looks after is ours, whatever became of the lock.
+        let looked_after = name != link.name && listed.iter().any(|it| it.interface == link.name);
         is_tunnel(name)
-            && served.iter().any(|served| served == name)
+            && (looked_after || served.iter().any(|served| served == name))
             && of_kind(link, &["vxlan", "tun", "wireguard"])
     };
     let devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
@@ -169,13 +177,8 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     }
     let (mut firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
     firewall.extend(ports()?.leftovers()?);
-    // A list that cannot be had is no reason to leave the rest.
-    let listed = kernel.programs().await;
-    if let Err(error) = &listed {
-        tracing::warn!(%error, "cannot look for programs of the shortcut");
-    }
     Ok(Found {
-        programs: listed.unwrap_or_default(),
+        programs: listed,
         firewall,
         routes,
         devices,
@@ -260,11 +263,15 @@ async fn remove(
         errors.extend(kernel.drop_marked_route(route).await.err().map(Failure::from));
     }
     errors.extend(found.joined.part());
-    for link in found.devices.into_iter().chain(found.joined.bridges) {
+    let devices = || found.devices.iter().chain(&found.joined.bridges);
+    for link in devices() {
         errors.extend(kernel.drop_device(&link.name).await.err().map(Failure::from));
     }
-    // After the lift, at which they look after what comes in.
-    for program in &found.programs {
+    // What looks after a lift has gone with it. Should that have stayed, nothing may come in by it unseen.
+    let guards = |program: &Program| {
+        lifts_for(&program.interface).is_some() && devices().any(|it| it.name == program.interface)
+    };
+    for program in found.programs.iter().filter(|program| !guards(program)) {
         errors.extend(kernel.drop_program(program).await.err().map(Failure::from));
     }
     errors.extend(programs.clear().await.err().map(Failure::from));
