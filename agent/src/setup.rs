@@ -295,6 +295,11 @@ impl Half {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// The UDP ports of its tunnels, of which some may not stand yet.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        Claims::of(&self.config, &self.serving).udp_ports()
+    }
+
     /// What no other agent in this network namespace may serve at the same time.
     fn claims(&self) -> Vec<String> {
         let claim = |served: &Served| match served.device_of(self.family()) {

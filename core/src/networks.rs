@@ -95,6 +95,12 @@ impl Claims {
         self
     }
 
+    /// All UDP ports, of whichever kind.
+    #[must_use]
+    pub fn udp_ports(&self) -> BTreeSet<u16> {
+        self.ports.iter().chain(self.sockets.keys()).copied().collect()
+    }
+
     /// The first thing that both would have.
     fn shared(&self, other: &Self) -> Option<Shared> {
         // From what people choose to what follows from it.

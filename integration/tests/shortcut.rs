@@ -170,6 +170,28 @@ fn what_an_earlier_agent_left_elsewhere_goes_and_no_more() -> Result<()> {
 }
 
 #[test]
+fn without_a_lift_it_leads_and_says_so_once() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    let mut fabric = fabric()?;
+    let [near, far] = pods(&fabric)?;
+    let host = fabric.node(1).clone();
+    fabric.stop_agent(1, Signal::SIGTERM)?;
+    host.sh("ip link delete flannel0-lift; ip link add flannel0-lift type veth peer name other")?;
+    fabric.start_agent(1)?;
+    ensure!(programs(&host)? == 2, "one at either end");
+    // It looks again and again.
+    host.sh("tc qdisc delete dev flannel0 clsact; ip link set flannel0 mtu 1400")?;
+    wait_until("the programs are back", LIMIT, || programs(&host).is_ok_and(|count| count == 2))?;
+    let transcript = fabric.agent(1)?.transcript();
+    ensure!(transcript.matches("streams are not lifted").count() == 1, "{transcript}");
+    flow::transfer(&near, &far, 1 << 20)?;
+    flow::transfer(&far, &near, 1 << 20)?;
+    fabric.finish()
+}
+
+#[test]
 fn none_is_left_in_a_network_that_has_no_ipv4_any_more() -> Result<()> {
     if !may_build_labs() {
         return Ok(());

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use twill_core::ids::{Family, Subnet};
 
@@ -124,6 +125,31 @@ pub enum Refused {
         #[source]
         source: Cause,
     },
+}
+
+impl Refused {
+    /// Would it be refused again, unless this process had other rights, the machine another kernel, or the tunnel
+    /// other interfaces?
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Family => true,
+            Self::Load { source, .. } => !is_passing(&**source),
+            Self::Taken { .. }
+            | Self::Claim { .. }
+            | Self::Keep { .. }
+            | Self::Table { .. }
+            | Self::Hook { .. } => false,
+        }
+    }
+}
+
+/// Had the kernel no room, or something else to do?
+fn is_passing(error: &(dyn std::error::Error + 'static)) -> bool {
+    let passing = [Errno::ENOMEM, Errno::ENOSPC, Errno::EAGAIN, Errno::EINTR, Errno::ENFILE];
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut codes = causes.filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
+    codes.any(|code| passing.iter().any(|errno| *errno as i32 == code))
 }
 
 /// What the kernel said, in the words of the loader.
@@ -300,5 +326,31 @@ impl fmt::Debug for Shortcut {
 impl fmt::Debug for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Tally").field(&self.totals()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_other_rights_is_not_tried_again() {
+        let load = |errno: Errno| {
+            let source = io::Error::from_raw_os_error(errno as i32);
+            Refused::Load { name: "twill_enter", source: source.into() }
+        };
+        let hook = Refused::Hook { interface: "eth0".to_owned(), source: "it is busy".into() };
+        for (refused, lasting) in [
+            (load(Errno::EPERM), true),
+            (load(Errno::EINVAL), true),
+            (load(Errno::ENOMEM), false),
+            (Refused::Taken { port: 1 }, false),
+            (hook, false),
+            (Refused::Family, true),
+        ] {
+            assert_eq!(refused.is_lasting(), lasting, "{refused:?}");
+        }
+        let refused = Refused::Load { name: "shortcut", source: load(Errno::ENOMEM).into() };
+        assert!(!refused.is_lasting(), "whatever is around it");
     }
 }

@@ -19,15 +19,15 @@ use crate::failure::Failure;
 use crate::flags::Shortcut;
 use crate::setup::Half;
 
-/// When a kernel that refused is asked again; sooner if the interfaces are others.
+/// When a kernel that refused what may be granted later is asked again; sooner if the interfaces are others.
 const AGAIN: Duration = Duration::from_mins(5);
 
 /// How it went the last time.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     state: State,
-    /// When a lift could not be had.
-    liftless: Option<Instant>,
+    /// Why a lift could not be had, and when.
+    liftless: Option<(String, Instant)>,
     trouble: Trouble,
 }
 
@@ -51,7 +51,10 @@ enum Obstacle {
     NotWanted,
     NotEthernet,
     Encrypted,
+    /// It may be granted later.
     Refused(String),
+    /// This kernel cannot, or this process may not.
+    Unable(String),
 }
 
 /// A tunnel, and where it is.
@@ -85,17 +88,17 @@ impl Tried {
         if let Some(obstacle) = obstacle(kernel, (setup, &ground)).await? {
             return self.leave(place, kernel, (ground, obstacle)).await;
         }
-        if matches!(&self.state, State::Out(before, Obstacle::Refused(_), when)
-            if *before == ground && when.elapsed() < AGAIN)
-        {
+        if self.state.rests(&ground, Instant::now()) {
             return Ok(());
         }
-        ground.lift = self.lift(kernel, place.device.0).await;
+        ground.lift = self.lift(kernel, (place.device.0, setup)).await;
         match place.tunnel.ensure_shortcut(&ground) {
             Ok(changed) => self.follow(place, kernel, (ground, changed)).await,
             Err(error) => {
                 ground.lift = None;
-                let obstacle = Obstacle::Refused(Failure::refused(error).line());
+                let obstacle =
+                    if error.is_lasting() { Obstacle::Unable } else { Obstacle::Refused };
+                let obstacle = obstacle(Failure::refused(error).line());
                 self.leave(place, kernel, (ground, obstacle)).await
             }
         }
@@ -121,11 +124,12 @@ impl Tried {
         if let Some(lift) = &ground.lift {
             if let Err(error) = kernel.raise_lift(&lift.name).await {
                 place.tunnel.shut_lift();
-                tracing::debug!(%error, "streams are not lifted");
-                (self.state, self.liftless) = (State::Unknown, Some(Instant::now()));
+                self.go_without_lift(device, error);
+                self.state = State::Unknown;
                 return done.and(drop_lift(kernel, device).await);
             }
             place.tunnel.open_lift();
+            self.liftless = None;
         }
         self.state = State::Led(ground);
         done
@@ -153,22 +157,39 @@ impl Tried {
         Ok(())
     }
 
-    /// Without it streams are slower, and that is all.
-    async fn lift(&mut self, kernel: &Kernel, device: &str) -> Option<Lift> {
-        if self.liftless.is_some_and(|when| when.elapsed() < AGAIN) {
+    async fn lift(&mut self, kernel: &Kernel, (device, setup): (&str, &Half)) -> Option<Lift> {
+        if self.liftless.as_ref().is_some_and(|(_why, when)| when.elapsed() < AGAIN) {
             return None;
         }
         let name = lift_of(device)?;
-        match kernel.ensure_lift(&name).await {
-            Ok(port) => {
-                self.liftless = None;
-                Some(Lift { name, port })
-            }
+        match kernel.ensure_lift(&name, &setup.ports()).await {
+            Ok(port) => Some(Lift { name, port }),
             Err(error) => {
-                tracing::debug!(%error, "streams are not lifted");
-                self.liftless = Some(Instant::now());
+                self.go_without_lift(device, error);
                 None
             }
+        }
+    }
+
+    /// Without it streams are slower, and that is all.
+    fn go_without_lift(&mut self, device: &str, error: twill_net::Error) {
+        let why = Failure::from(error).line();
+        if self.liftless.as_ref().is_none_or(|(before, _when)| *before != why) {
+            tracing::info!(device, "streams are not lifted, and slower: {why}");
+        }
+        self.liftless = Some((why, Instant::now()));
+    }
+}
+
+impl State {
+    /// Is nothing to be tried, because nothing has changed since it was in vain?
+    fn rests(&self, ground: &Ground, now: Instant) -> bool {
+        match self {
+            Self::Out(before, Obstacle::Unable(_), _when) => before == ground,
+            Self::Out(before, Obstacle::Refused(_), when) => {
+                before == ground && now.duration_since(*when) < AGAIN
+            }
+            Self::Unknown | Self::Led(_) | Self::Out(..) => false,
         }
     }
 }
@@ -207,7 +228,9 @@ impl Obstacle {
         match self {
             Self::NotWanted => tracing::debug!(device, "{self}"),
             Self::NotEthernet => tracing::info!(device, "{self}"),
-            Self::Encrypted | Self::Refused(_) => tracing::warn!(device, "{self}"),
+            Self::Encrypted | Self::Refused(_) | Self::Unable(_) => {
+                tracing::warn!(device, "{self}");
+            }
         }
     }
 }
@@ -221,7 +244,7 @@ impl fmt::Display for Obstacle {
             Self::Encrypted => {
                 write!(f, "{begin} there are policies of IPsec, which it would pass by")
             }
-            Self::Refused(why) => write!(f, "{begin} {why}"),
+            Self::Refused(why) | Self::Unable(why) => write!(f, "{begin} {why}"),
         }
     }
 }
@@ -277,4 +300,31 @@ fn ground((device, index): (&str, IfIndex), setup: &Half) -> Ground {
         |name: &str, index: IfIndex| Interface { name: name.to_owned(), index: index.0 };
     let uplink = interface(&setup.uplink.name, setup.uplink.index);
     Ground { device: interface(device, index), uplink, lift: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_is_asked_again_only_of_other_interfaces() {
+        let ground = |index| {
+            let interface = |name: &str| Interface { name: name.to_owned(), index };
+            Ground { device: interface("flannel0"), uplink: interface("eth0"), lift: None }
+        };
+        let (start, why) = (Instant::now(), || "EPERM".to_owned());
+        let out = |obstacle| State::Out(ground(1), obstacle, start);
+        let (soon, later) = (start + AGAIN / 2, start + 100 * AGAIN);
+        for (name, state, [same_soon, same_later, other]) in [
+            ("no right to it", out(Obstacle::Unable(why())), [true, true, false]),
+            ("busy", out(Obstacle::Refused(why())), [true, false, false]),
+            ("policies of IPsec", out(Obstacle::Encrypted), [false; 3]),
+            ("an earlier process", State::Unknown, [false; 3]),
+            ("it leads", State::Led(ground(1)), [false; 3]),
+        ] {
+            assert_eq!(state.rests(&ground(1), soon), same_soon, "{name}, soon");
+            assert_eq!(state.rests(&ground(1), later), same_later, "{name}, later");
+            assert_eq!(state.rests(&ground(2), soon), other, "{name}, elsewhere");
+        }
+    }
 }

@@ -99,6 +99,19 @@ fn an_earlier_backend_is_in_use_as_well() {
 }
 
 #[test]
+fn ports_are_those_of_every_backend() {
+    let config = config(r#""10.88.0.0/16","Backend":{"Type":"vxlan","Port":4789}"#);
+    let mut serving = Serving::new(config.backend.clone(), Revision(1));
+    for (backend, revision) in
+        [(r#"{"Type":"udp","Port":8286}"#, 2), (r#"{"Type":"wireguard"}"#, 3)]
+    {
+        let after = self::config(&format!(r#""10.88.0.0/16","Backend":{backend}"#));
+        serving.adopt(after.backend, Revision(revision));
+    }
+    assert_eq!(Claims::of(&config, &serving).udp_ports(), [4789, 8286, 51820].into());
+}
+
+#[test]
 fn the_first_named_goes_first() {
     let mut ledger = ledger();
     let turns = |ledger: &Ledger| ["a", "b", "c"].map(|name| ledger.is_its_turn(&named(name)));

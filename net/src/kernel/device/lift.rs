@@ -2,6 +2,7 @@
 //! them, and does nothing else. Anybody can send to its port, so that it is up only while a program looks at
 //! what comes in; its settings let nothing pass without one.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,6 +21,8 @@ const LONGEST_NAME: usize = 15;
 const ATTEMPTS: u16 = 64;
 /// The first that is nobody's by custom.
 const FIRST: u16 = 1024;
+/// Those of tunnels, which may come later: VXLAN by its number, Linux's VXLAN, flannel's `udp`.
+const CUSTOMARY: [u16; 3] = [4789, 8472, 8285];
 
 /// The name of the lift of a tunnel device, if that leaves room for one.
 #[must_use]
@@ -36,23 +39,24 @@ pub fn lifts_for(name: &str) -> Option<&str> {
 
 impl Kernel {
     /// Makes the lift, or takes the one that is there, and returns its port: one that nobody gets who asks for
-    /// any. A new one is down, until somebody looks at what it takes.
-    pub async fn ensure_lift(&self, name: &str) -> Result<u16, Error> {
-        let given = sysctl::local_ports()?;
+    /// any, and none of a tunnel's or of those that are `served`. A new one is down, until somebody looks at what
+    /// it takes.
+    pub async fn ensure_lift(&self, name: &str, served: &BTreeSet<u16>) -> Result<u16, Error> {
+        let ports = Ports { given: sysctl::local_ports()?, served };
         let port = match self.link(name).await? {
             Some(Link { kind: Kind::Vxlan(shape), .. })
-                if shape.gpe && shape.metadata && !given.contains(&shape.port) =>
+                if shape.gpe && shape.metadata && ports.has(shape.port) =>
             {
                 shape.port
             }
             Some(link @ Link { kind: Kind::Vxlan(_), .. }) => {
                 self.delete(&link).await?;
-                self.create_lift(name, &given).await?
+                self.create_lift(name, &ports).await?
             }
             Some(link) => {
                 return Err(Error::ForeignInterface { name: link.name, wanted: "a VXLAN device" });
             }
-            None => self.create_lift(name, &given).await?,
+            None => self.create_lift(name, &ports).await?,
         };
         sysctl::ensure_shut(name)?;
         Ok(port)
@@ -71,10 +75,10 @@ impl Kernel {
         Ok(self.link(name).await?.is_some_and(|link| link.mac.is_some()))
     }
 
-    async fn create_lift(&self, name: &str, given: &RangeInclusive<u16>) -> Result<u16, Error> {
+    async fn create_lift(&self, name: &str, ports: &Ports<'_>) -> Result<u16, Error> {
         self.mended.devices.fetch_add(1, Relaxed);
         let cannot = |source| Error::CreateInterface { name: name.to_owned(), source };
-        let port = free_port(given).ok_or_else(|| cannot(std::io::ErrorKind::AddrInUse.into()))?;
+        let port = ports.free().ok_or_else(|| cannot(std::io::ErrorKind::AddrInUse.into()))?;
         let message = LinkMessageBuilder::<LinkVxlan>::new(name);
         let message = message.collect_metadata(true).learning(false).port(port).gpe();
         let created = self.handle.link().add(message.build()).execute().await;
@@ -83,12 +87,32 @@ impl Kernel {
     }
 }
 
-fn free_port(given: &RangeInclusive<u16>) -> Option<u16> {
-    let start = rand::random::<u16>();
-    let candidates = (0..ATTEMPTS).filter_map(|step| outside(given, start.wrapping_add(step)));
-    let mut free =
-        candidates.filter(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok());
-    free.next()
+/// Those that a lift may have.
+#[derive(Debug)]
+struct Ports<'a> {
+    /// The kernel gives these to whoever asks for any.
+    given: RangeInclusive<u16>,
+    served: &'a BTreeSet<u16>,
+}
+
+impl Ports<'_> {
+    fn has(&self, port: u16) -> bool {
+        !(self.given.contains(&port) || CUSTOMARY.contains(&port) || self.served.contains(&port))
+    }
+
+    /// Some of them, the same for the same number.
+    fn from(&self, number: u16) -> impl Iterator<Item = u16> {
+        let near =
+            (0..ATTEMPTS).filter_map(move |step| outside(&self.given, number.wrapping_add(step)));
+        near.filter(|port| self.has(*port))
+    }
+
+    fn free(&self) -> Option<u16> {
+        let mut free = self
+            .from(rand::random())
+            .filter(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok());
+        free.next()
+    }
 }
 
 /// One of the ports that are not given away, the same for the same number. Above those there are no customs.
@@ -117,6 +141,18 @@ mod tests {
             (1..=65535, 7, None),
         ] {
             assert_eq!(outside(&given, number), port, "{given:?} {number}");
+        }
+    }
+
+    #[test]
+    fn a_tunnels_port_is_no_lifts() {
+        let served = [8471].into();
+        let ports = Ports { given: 8473..=65535, served: &served };
+        let below = 8470 - FIRST;
+        let some: Vec<u16> = ports.from(below).take(2).collect();
+        assert_eq!(some, [8470, 1024], "not 8471, which is served, nor Linux's 8472");
+        for (port, may_be) in [(4789, false), (8285, false), (8473, false), (8286, true)] {
+            assert_eq!(ports.has(port), may_be, "{port}");
         }
     }
 
