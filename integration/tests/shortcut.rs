@@ -34,7 +34,10 @@ fn flows_go_on_without_the_agent_and_without_a_loss() -> Result<()> {
     let to = far.address.to_string();
     let echoes = ["nsenter", &network, "ping", "-i", "0.005", "-q", &to];
     let pings = host.spawn("ping", echoes)?;
+    // As the kernel counts them, for as long as there is the device.
+    let of_device = || count(&host, r#"twill_device_transmit_packets_total{device="flannel0"} "#);
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let before = of_device()?;
         fabric.stop_agent(1, signal)?;
         flow::transfer(&near, &far, 4 << 20).with_context(|| format!("after {signal}"))?;
         flow::transfer(&far, &near, 4 << 20)?;
@@ -42,6 +45,8 @@ fn flows_go_on_without_the_agent_and_without_a_loss() -> Result<()> {
         wait_until("the new agent's programs carry", LIMIT, || {
             by_shortcut(&host).is_ok_and(|count| count > 10)
         })?;
+        let after = of_device()?;
+        ensure!(after >= before, "a counter fell from {before} to {after}");
     }
     pings.signal(Signal::SIGINT)?;
     wait_until("the echoes are counted", LIMIT, || pings.transcript().contains("packet loss"))?;
@@ -308,11 +313,15 @@ fn pods(fabric: &Fabric) -> Result<[Endpoint; 2]> {
 
 /// How many packets a host sent by it.
 fn by_shortcut(host: &Host) -> Result<u64> {
+    count(host, r#"twill_tunnel_shortcut_packets_total{device="flannel0",direction="out"} "#)
+}
+
+/// What follows that on the page of metrics.
+fn count(host: &Host, row: &str) -> Result<u64> {
     let mut stream = UnixStream::connect(host.path("/run/twill/agent.sock"))?;
     write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
     let mut metrics = String::new();
     stream.read_to_string(&mut metrics)?;
-    let row = r#"twill_tunnel_shortcut_packets_total{device="flannel0",direction="out"} "#;
     let number = metrics.lines().find_map(|line| line.strip_prefix(row));
     Ok(number.context("no such row")?.parse()?)
 }

@@ -133,16 +133,22 @@ fn tunnels(to: &mut DescriptorEncoder<'_>, all: &[(Option<NetworkName>, Board)])
     Ok(())
 }
 
-/// Of the packets of the tunnels, those that the kernel carried by itself.
+/// Of the packets of the tunnels, those that the kernel carried by itself, and their bytes.
 fn by_shortcut(to: &mut DescriptorEncoder<'_>, tunnels: &[(Labels, Arc<Counters>)]) -> fmt::Result {
-    let help = "Of the packets that a tunnel carried, those that took the shortcut";
-    let mut rows =
-        to.encode_descriptor("tunnel_shortcut_packets", help, None, MetricType::Counter)?;
-    for (device, counters) in tunnels {
-        let (sent, received) = counters.by_shortcut();
-        for (count, direction) in [(sent, "out"), (received, "in")] {
-            let labels = device.clone().and("direction", direction);
-            ConstCounter::new(count).encode(rows.encode_family(&labels)?)?;
+    type Series = (&'static str, &'static str, fn(&Counters) -> (u64, u64));
+    let packets = "Of the packets that a tunnel carried, those that took the shortcut";
+    let series: [Series; 2] = [
+        ("tunnel_shortcut_packets", packets, Counters::by_shortcut),
+        ("tunnel_shortcut_bytes", "Bytes of those packets", Counters::bytes_by_shortcut),
+    ];
+    for (name, help, counts) in series {
+        let mut rows = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (device, counters) in tunnels {
+            let (sent, received) = counts(counters);
+            for (count, direction) in [(sent, "out"), (received, "in")] {
+                let labels = device.clone().and("direction", direction);
+                ConstCounter::new(count).encode(rows.encode_family(&labels)?)?;
+            }
         }
     }
     Ok(())

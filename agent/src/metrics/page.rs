@@ -22,7 +22,7 @@ impl Page {
         let ours = registry.sub_registry_with_prefix("twill");
         register(ours, boards);
         ours.register_collector(Box::new(Moment(boards.clone())));
-        ours.register_collector(Box::new(Devices(boards.clone())));
+        ours.register_collector(Box::new(Devices));
         ours.register_collector(Box::new(Ports));
         registry.register_collector(Box::new(Process));
         Self(Arc::new(registry))

@@ -1,9 +1,7 @@
 //! What the kernel counts: of this process, under the names that all programs have for it, and of the
 //! tunnel devices.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use procfs::process::{LimitValue, Process as This, Stat};
 use prometheus_client::collector::Collector;
@@ -12,10 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use twill_core::serving::is_tunnel;
-use twill_tunnel::Counters;
 
 use super::moment::gauge;
-use crate::status::Boards;
 
 /// `process_…`.
 #[derive(Debug)]
@@ -65,15 +61,13 @@ fn seconds(ticks: u64) -> f64 {
     ticks as f64 / procfs::ticks_per_second() as f64
 }
 
-/// `twill_device_…`: what the kernel counts, and what passes its counts by on the shortcut of `udp`.
+/// `twill_device_…`: these counts are the kernel's and live as long as the device. What takes the shortcut of `udp`
+/// passes them by and has series of its own, which begin with the process.
 #[derive(Debug)]
-pub(super) struct Devices(pub(super) Boards);
+pub(super) struct Devices;
 
 /// A column of the kernel's table: name, meaning, and which it is.
 type Column = (&'static str, &'static str, fn(&procfs::net::DeviceStatus) -> u64);
-
-/// The same for what took the shortcut: nothing without.
-type Beside = fn(&Counters) -> u64;
 
 const COLUMNS: [Column; 6] = [
     ("device_receive_bytes", "Bytes from peers", |row| row.recv_bytes),
@@ -84,15 +78,6 @@ const COLUMNS: [Column; 6] = [
     ("device_transmit_drops", "Packets to peers that the kernel dropped", |row| row.sent_drop),
 ];
 
-const BESIDE: [Beside; COLUMNS.len()] = [
-    |counters| counters.bytes_by_shortcut().1,
-    |counters| counters.by_shortcut().1,
-    |_counters| 0,
-    |counters| counters.bytes_by_shortcut().0,
-    |counters| counters.by_shortcut().0,
-    |_counters| 0,
-];
-
 impl Collector for Devices {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         let Ok(all) = procfs::net::dev_status() else { return Ok(()) };
@@ -101,15 +86,11 @@ impl Collector for Devices {
             return Ok(());
         }
         ours.sort_by(|one, other| one.name.cmp(&other.name));
-        let boards = self.0.all();
-        let tunnels: BTreeMap<String, Arc<Counters>> =
-            boards.iter().flat_map(|(_network, board)| board.meters().running()).collect();
-        for ((name, help, column), beside) in COLUMNS.into_iter().zip(BESIDE) {
+        for (name, help, column) in COLUMNS {
             let mut rows = to.encode_descriptor(name, help, None, MetricType::Counter)?;
             for row in &ours {
                 let labels = [("device", row.name.as_str())];
-                let beside = tunnels.get(&row.name).map_or(0, |counters| beside(counters));
-                ConstCounter::new(column(row) + beside).encode(rows.encode_family(&labels)?)?;
+                ConstCounter::new(column(row)).encode(rows.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -190,6 +190,8 @@ fn each_of_several_networks_has_its_own_numbers() {
         "twill_ignored_leases{network=\"a\",reason=\"other-vni\"} 1\n",
         "twill_refused_packets_total{network=\"b\",way=\"vxlan\",reason=\"inner\"} 0\n",
         "twill_tunnel_packets_total{network=\"b\",device=\"flannel1\",direction=\"in\"} 0\n",
+        "twill_tunnel_shortcut_packets_total{network=\"a\",device=\"flannel0\",direction=\"out\"} 0\n",
+        "twill_tunnel_shortcut_bytes_total{network=\"b\",device=\"flannel1\",direction=\"in\"} 0\n",
     ] {
         assert!(page.contains(line), "{line}\n{page}");
     }
