@@ -5,6 +5,7 @@
 //! lo 10.5.1.1  flannel0 ─ u0 192.0.2.1 ═══ u0 192.0.2.2: who is 10.5.2.1
 //! ```
 
+use std::fs;
 use std::net::UdpSocket;
 use std::num::NonZeroUsize;
 use std::process::Command;
@@ -131,10 +132,59 @@ fn a_full_socket_holds_up_nothing_that_comes() {
     while counters.count(Event::Received) < before + 20 {
         assert!(start.elapsed() < LIMIT, "nothing comes: {counters:?}");
         socket.recv(&mut [0; 2048]).expect("what left before comes back");
+        while !sleeps() {
+            assert!(start.elapsed() < LIMIT, "it does not wait for room: {counters:?}");
+        }
     }
     assert_eq!(counters.count(Event::SocketError), 0, "{counters:?}");
     // And it can be stopped as it is.
     drop(tunnel);
+}
+
+/// Its packets are lost where the wire begins, and the kernel tells nobody.
+#[test]
+fn a_slow_wire_to_one_peer_holds_up_no_other() {
+    let Some(scratch) = Scratch::enter() else { return };
+    let tunnel = host(&scratch);
+    let slow = scratch.another();
+    ip(&format!("link add v0 type veth peer name v0 netns {}", slow.path().display()));
+    let answer = || {
+        ip("addr add 192.0.2.3/24 dev v0");
+        ip("link set v0 up");
+    };
+    slow.run(answer).expect("entered");
+    ip("link set v0 up");
+    ip("route add 192.0.2.3/32 dev v0");
+    // Less than the socket holds.
+    run("tc", "qdisc add dev v0 root tbf rate 256kbit burst 3000 limit 300kb");
+    echo(&tunnel, 100);
+    let socket = UdpSocket::bind("10.5.1.1:0").expect("a container's socket");
+    let start = Instant::now();
+    while lost_at("v0") == 0 {
+        assert!(start.elapsed() < LIMIT, "the wire does not fill: {:?}", tunnel.counters());
+        for _time in 0..100 {
+            let _full = socket.send_to(&[7; 1400], "10.5.3.1:9").is_err();
+        }
+    }
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _full = socket.send_to(&[7; 1400], "10.5.3.1:9").is_err();
+            }
+        });
+        for _time in 0..100 {
+            echo(&tunnel, 1000);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let counters = tunnel.counters();
+    let errors = [Event::SocketError, Event::NoBuffers, Event::UnderlayTooSmall];
+    assert_eq!(errors.map(|event| counters.count(event)), [0; 3], "{counters:?}");
+    let start = Instant::now();
+    while !sleeps() {
+        assert!(start.elapsed() < LIMIT, "it does not wait for packets: {counters:?}");
+    }
 }
 
 /// There and back; a datagram is sent again if it is lost.
@@ -213,6 +263,24 @@ fn dropped(device: &str) -> u64 {
     let said = run("ip", &format!("-s -j link show dev {device}"));
     let said: serde_json::Value = serde_json::from_str(&said).expect("json");
     said[0]["stats64"]["tx"]["dropped"].as_u64().expect("a number")
+}
+
+/// How many packets an interface's queueing discipline had no room for.
+fn lost_at(interface: &str) -> u64 {
+    let said = run("tc", &format!("-s -j qdisc show dev {interface}"));
+    let said: serde_json::Value = serde_json::from_str(&said).expect("json");
+    said[0]["drops"].as_u64().expect("a number")
+}
+
+/// Do the threads that carry packets wait for some?
+fn sleeps() -> bool {
+    let threads = fs::read_dir("/proc/self/task").expect("our threads").flatten();
+    let states = threads.filter_map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(") ")?;
+        name.contains("(tunnel-").then(|| rest.starts_with('S'))
+    });
+    states.min() == Some(true)
 }
 
 fn ip(words: &str) {
