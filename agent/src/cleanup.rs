@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use twill_core::ids::{Family, NetworkName};
+use twill_core::run::DIRECTORY;
 use twill_core::serving::is_tunnel;
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::Kernel;
@@ -28,7 +29,7 @@ use crate::departed;
 use crate::failure::{self, Failure};
 use crate::files::temporary;
 use crate::flags::{Files, complete, networks_in};
-use crate::lock::{self, Lock};
+use crate::lock::Lock;
 use crate::publish;
 use containers::Joined;
 
@@ -38,6 +39,10 @@ pub(crate) const COMMAND: &str = "cleanup";
 /// What the agent keeps in its state directory besides what is of a network; the last one is what keeps
 /// others off it.
 const STATE: [&str; 3] = ["machine", "node-id", "lock"];
+
+/// Kinds of tunnels' devices, and of what belongs to them.
+const TUNNELS: [&str; 3] = ["vxlan", "tun", "wireguard"];
+const LIFTS: [&str; 1] = ["vxlan"];
 
 /// Takes everything off this host that Twill made on it, and nothing else: devices, routes, firewall
 /// rules, bridges and what containers are joined to them with, files in /run, the agent's state.
@@ -160,7 +165,7 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
         let looked_after = name != link.name && listed.iter().any(|it| it.interface == link.name);
         is_tunnel(name)
             && (looked_after || served.iter().any(|served| served == name))
-            && of_kind(link, &["vxlan", "tun", "wireguard"])
+            && of_kind(link, if name == link.name { &TUNNELS } else { &LIFTS })
     };
     let devices: Vec<Link> = links.iter().filter(tunnel).cloned().collect();
     let told = of_networks(&cleanup.files);
@@ -222,7 +227,7 @@ fn directories(cleanup: &Cleanup) -> Vec<PathBuf> {
     directories.extend([networks_in(state_dir), subnet_dir.clone()]);
     let parents = [subnet_file, docker_options_file, socket].map(|file| file.parent());
     directories.extend(parents.into_iter().flatten().map(Path::to_owned));
-    directories.extend([lock::DEVICES.into(), state_dir.clone()]);
+    directories.extend([DIRECTORY.into(), state_dir.clone()]);
     directories
 }
 

@@ -23,7 +23,8 @@ use twill_tunnel::{Counters, Device, Endpoint, Tunnel, check_port};
 use crate::extension::{Ends, Runner, order};
 use crate::failure::Failure;
 use crate::setup::Half;
-use shortcut::{Place, Tried, Trouble};
+use crate::trouble::Trouble;
+use shortcut::{Place, Tried, tell};
 
 /// What carries packets between this host and the others. Dropping it stops the threads of `udp`
 /// and leaves the devices.
@@ -102,7 +103,7 @@ impl DataPaths {
             // Programs are of IPv4: in a network without it none may be left. Rows of peers do not wait for it.
             let served = if setup.family() == Family::V4 { &served } else { &BTreeMap::new() };
             let forgotten = self.forget_all_but(served, kernel).await;
-            self.trouble.tell(forgotten);
+            tell(&mut self.trouble, forgotten);
         }
         self.make_room(&served, (kernel, setup)).await?;
         let current = setup.serving.current().backend.way();

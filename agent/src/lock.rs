@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use twill_core::run::{DIRECTORY, Namespace};
 
 use crate::failure::Failure;
 use crate::files;
 
-/// Where devices are locked. Not an option: two agents must agree on it.
-pub(crate) const DEVICES: &str = "/run/twill";
+/// What is locked is called by the device that it is about.
+const ENDING: &str = "lock";
 
 /// A lock that is held.
 #[derive(Debug)]
@@ -45,11 +46,9 @@ impl Lock {
 
     /// What was ever locked in this network namespace since the machine's start, held or not.
     pub(crate) fn devices() -> anyhow::Result<Vec<String>> {
-        let Ok(directory) = std::fs::read_dir(DEVICES) else { return Ok(Vec::new()) };
-        let end = device_path("")?;
-        let end = end.file_name().unwrap_or_default().to_string_lossy();
-        let files = directory.flatten().map(|file| file.file_name().to_string_lossy().into_owned());
-        Ok(files.filter_map(|name| name.strip_suffix(&*end).map(str::to_owned)).collect())
+        let Ok(directory) = std::fs::read_dir(DIRECTORY) else { return Ok(Vec::new()) };
+        let namespace = namespace()?;
+        Ok(directory.flatten().filter_map(|file| namespace.name_of(&file.path(), ENDING)).collect())
     }
 
     /// Gives the lock up, and leaves no file.
@@ -61,7 +60,7 @@ impl Lock {
 
     /// Is this the lock on a device, and not on a state directory?
     pub(crate) fn is_on_a_device(&self) -> bool {
-        self.path.parent() == Some(Path::new(DEVICES))
+        self.path.parent() == Some(Path::new(DIRECTORY))
     }
 
     /// Is this the lock on that device?
@@ -95,10 +94,13 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Namespaces that share `/run` have devices of their own.
 fn device_path(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(namespace()?.file(name, ENDING))
+}
+
+fn namespace() -> anyhow::Result<Namespace> {
     let namespace = std::fs::metadata("/proc/self/ns/net").context("cannot find our namespace")?;
-    Ok(Path::new(DEVICES).join(format!("{name}-{}.lock", namespace.ino())))
+    Ok(Namespace(namespace.ino()))
 }
 
 #[cfg(test)]

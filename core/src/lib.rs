@@ -21,6 +21,7 @@ pub mod peers;
 pub mod pick;
 pub mod picture;
 pub mod plan;
+pub mod run;
 pub mod serving;
 pub mod shortcut;
 pub mod status;

@@ -193,6 +193,14 @@ fn without_a_lift_it_leads_and_says_so_once() -> Result<()> {
     ensure!(transcript.matches("streams are not lifted").count() == 1, "{transcript}");
     flow::transfer(&near, &far, 1 << 20)?;
     flow::transfer(&far, &near, 1 << 20)?;
+
+    // One that wants none takes none of somebody else's away either.
+    fabric.stop_agent(1, Signal::SIGTERM)?;
+    fabric.give_agents(&["--udp-shortcut=off"]);
+    fabric.start_agent(1)?;
+    wait_until("the programs are gone", LIMIT, || programs(&host).is_ok_and(|count| count == 0))?;
+    let shown = host.ok(["ip", "-d", "link", "show", "flannel0-lift"])?;
+    ensure!(shown.contains("veth"), "{shown}");
     fabric.finish()
 }
 

@@ -195,12 +195,6 @@ impl Tunnel {
         self.leave(&mut self.beside.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Do some packets take the shortcut?
-    #[must_use]
-    pub fn has_shortcut(&self) -> bool {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).shortcut.is_some()
-    }
-
     fn leave(&self, beside: &mut Beside) {
         if let Some(shortcut) = beside.shortcut.take() {
             shortcut.unhook();

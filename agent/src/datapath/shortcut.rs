@@ -18,6 +18,7 @@ use twill_tunnel::{Endpoint, Tunnel};
 use crate::failure::Failure;
 use crate::flags::Shortcut;
 use crate::setup::Half;
+use crate::trouble::Trouble;
 
 /// When a kernel that refused what may be granted later is asked again; sooner if the interfaces are others.
 const AGAIN: Duration = Duration::from_mins(5);
@@ -28,12 +29,9 @@ pub(super) struct Tried {
     state: State,
     /// Why a lift could not be had, and when.
     liftless: Option<(String, Instant)>,
+    /// What could not be done the last time.
     trouble: Trouble,
 }
-
-/// What could not be done the last time, so that it is told once.
-#[derive(Debug, Default)]
-pub(super) struct Trouble(Option<String>);
 
 #[derive(Debug, Default)]
 enum State {
@@ -75,7 +73,7 @@ impl Tried {
             if done.is_err() {
                 self.state = State::Unknown;
             }
-            self.trouble.tell(done);
+            tell(&mut self.trouble, done);
         }
     }
 
@@ -211,15 +209,17 @@ async fn obstacle(
     })
 }
 
-impl Trouble {
-    pub(super) fn tell(&mut self, done: Result<(), Failure>) {
-        let text = done.err().map(|failure| failure.line());
-        if self.0 != text
-            && let Some(text) = &text
-        {
-            tracing::warn!("something is left of a shortcut of udp: {text}");
+/// Once, and again when it is over.
+pub(super) fn tell(trouble: &mut Trouble, done: Result<(), Failure>) {
+    let Err(failure) = done else {
+        if trouble.over() {
+            tracing::info!("what was left of a shortcut of udp is gone");
         }
-        self.0 = text;
+        return;
+    };
+    let why = failure.line();
+    if trouble.meet(&why).1 {
+        tracing::warn!("something is left of a shortcut of udp: {why}");
     }
 }
 
@@ -290,7 +290,7 @@ pub(super) async fn orphans(kernel: &Kernel) -> Result<BTreeSet<u16>, Failure> {
 /// Takes the lift of a device away, if it has one.
 pub(crate) async fn drop_lift(kernel: &Kernel, device: &str) -> Result<(), Failure> {
     match lift_of(device) {
-        Some(name) => Ok(kernel.drop_device(&name).await?),
+        Some(name) => Ok(kernel.drop_lift(&name).await.map(drop)?),
         None => Ok(()),
     }
 }

@@ -74,11 +74,11 @@ impl Kernel {
         let mut names = self.names().await?;
         names.retain(|_index, name| !keep.contains(&name.as_str()));
         for program in self.programs().await? {
-            if program.port == port
+            let doomed = program.port == port && !keep.contains(&program.interface.as_str());
+            if doomed
                 && lifts_for(&program.interface).is_some()
-                && !keep.contains(&program.interface.as_str())
+                && self.drop_lift(&program.interface).await?
             {
-                self.drop_device(&program.interface).await?;
                 names.remove(&program.index);
             }
         }

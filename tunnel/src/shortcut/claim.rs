@@ -3,10 +3,10 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Where the agent keeps its locks on devices too. Root's: nobody else may hold what keeps programs alive.
-const DIRECTORY: &str = "/run/twill";
+use twill_core::run::{DIRECTORY, Namespace};
+
 const NAME: &str = "shortcut-";
 /// What is locked, and what outlives it.
 const ENDINGS: [&str; 2] = ["claim", "numbers"];
@@ -23,10 +23,10 @@ impl Claim {
     /// `None` if another holds it, in this process or in another.
     pub fn take(port: u16) -> io::Result<Option<Self>> {
         let [locked, _numbers] = ENDINGS;
-        let path = Path::new(DIRECTORY).join(format!("{NAME}{port}-{}.{locked}", namespace()?));
+        let path = namespace()?.file(&format!("{NAME}{port}"), locked);
         DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;
         loop {
-            // Who may open it may hold it.
+            // Who may open it may hold it, and keep programs alive.
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false).mode(0o600);
             let file = options.open(&path)?;
@@ -61,11 +61,10 @@ impl Claim {
     /// beside them.
     pub fn files() -> io::Result<Vec<PathBuf>> {
         let namespace = namespace()?;
-        let ends = ENDINGS.map(|ending| format!("-{namespace}.{ending}"));
         let Ok(directory) = fs::read_dir(DIRECTORY) else { return Ok(Vec::new()) };
         let is_one = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(NAME) && ends.iter().any(|end| name.ends_with(end))
+            let mut names = ENDINGS.iter().filter_map(|ending| namespace.name_of(path, ending));
+            names.any(|name| name.starts_with(NAME))
         };
         Ok(directory.flatten().map(|entry| entry.path()).filter(is_one).collect())
     }
@@ -78,9 +77,8 @@ impl Drop for Claim {
     }
 }
 
-/// Namespaces that share `/run` have ports of their own.
-fn namespace() -> io::Result<u64> {
-    Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
+fn namespace() -> io::Result<Namespace> {
+    Ok(Namespace(fs::metadata("/proc/thread-self/ns/net")?.ino()))
 }
 
 #[cfg(test)]

@@ -44,18 +44,14 @@ impl Kernel {
     pub async fn ensure_lift(&self, name: &str, served: &BTreeSet<u16>) -> Result<u16, Error> {
         let ports = Ports { given: sysctl::local_ports()?, served };
         let port = match self.link(name).await? {
-            Some(Link { kind: Kind::Vxlan(shape), .. })
-                if shape.gpe && shape.metadata && ports.has(shape.port) =>
-            {
-                shape.port
-            }
-            Some(link @ Link { kind: Kind::Vxlan(_), .. }) => {
-                self.delete(&link).await?;
-                self.create_lift(name, &ports).await?
-            }
-            Some(link) => {
-                return Err(Error::ForeignInterface { name: link.name, wanted: "a VXLAN device" });
-            }
+            Some(link) => match port_of(&link) {
+                Some(port) if ports.has(port) => port,
+                Some(_taken) => {
+                    self.delete(&link).await?;
+                    self.create_lift(name, &ports).await?
+                }
+                None => return Err(Error::ForeignInterface { name: link.name, wanted: "a lift" }),
+            },
             None => self.create_lift(name, &ports).await?,
         };
         sysctl::ensure_shut(name)?;
@@ -67,6 +63,15 @@ impl Kernel {
         match self.link(name).await? {
             Some(link) => self.ensure_up(&link).await,
             None => Err(Error::NoInterface { name: name.to_owned() }),
+        }
+    }
+
+    /// Takes the lift away, if there is one; tells whether there was. Another device of that name is somebody
+    /// else's.
+    pub async fn drop_lift(&self, name: &str) -> Result<bool, Error> {
+        match self.link(name).await? {
+            Some(link) if port_of(&link).is_some() => self.delete(&link).await.map(|()| true),
+            _none => Ok(false),
         }
     }
 
@@ -84,6 +89,14 @@ impl Kernel {
         let created = self.handle.link().add(message.build()).execute().await;
         created.map_err(reason).map_err(cannot)?;
         Ok(port)
+    }
+}
+
+/// The port of a lift, if it is one.
+fn port_of(link: &Link) -> Option<u16> {
+    match &link.kind {
+        Kind::Vxlan(shape) if shape.gpe && shape.metadata => Some(shape.port),
+        _other => None,
     }
 }
 
