@@ -6,6 +6,7 @@
 
 mod by_hand;
 mod cpu;
+mod events;
 mod lane;
 mod load;
 mod measure;
@@ -75,7 +76,8 @@ pub(crate) fn run(wanted: &BenchDatapath) -> Result<()> {
     let measures = chosen(&wanted.measures, Measure::value_variants());
     let stand = Stand::new(&paths, &interrupt)?;
     let start = Instant::now();
-    let results = rounds(wanted, &stand, &measures)?;
+    let mut watch = Watch::new()?;
+    let results = rounds(wanted, &stand, (&measures, &mut watch));
     let run = format!(
         "{} rounds of {} s for each measure and path, in turns; {:.0} s in all.",
         wanted.rounds,
@@ -83,24 +85,29 @@ pub(crate) fn run(wanted: &BenchDatapath) -> Result<()> {
         start.elapsed().as_secs_f64()
     );
     let lanes = &stand.lanes;
-    Report { results: &results, lanes, measures: &measures, run }.tell(&wanted.output)?;
+    let counted = &watch.counted();
+    Report { results: &results, lanes, measures: &measures, counted, run }.tell(&wanted.output)?;
     stand.finish()
 }
 
-fn rounds(wanted: &BenchDatapath, stand: &Stand, measures: &[Measure]) -> Result<Results> {
-    let (watch, length) = (Watch::new()?, Duration::from_secs_f64(wanted.seconds));
+fn rounds(
+    wanted: &BenchDatapath,
+    stand: &Stand,
+    (measures, watch): (&[Measure], &mut Watch),
+) -> Results {
+    let length = Duration::from_secs_f64(wanted.seconds);
     let mut results = Results::default();
     for round in 1..=wanted.rounds {
         for measure in measures {
             progress(&format!("round {round} of {}: {}", wanted.rounds, measure.meaning().title));
             for lane in &stand.lanes {
-                let sample = measure.take(lane, &watch, length);
+                let sample = measure.take(lane, watch, length);
                 results.add((*measure, lane.path), sample);
             }
         }
     }
     say("");
-    Ok(results)
+    results
 }
 
 /// As they were named, each once; all if none was.

@@ -16,6 +16,7 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use super::super::processes::busy;
+use super::events::{Counts, Events, Kind};
 
 /// Whom to watch on this machine.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(super) struct Watch {
     kernel: Vec<Pid>,
     interrupts_apart: bool,
     tick: Duration,
+    events: Events,
 }
 
 /// All clocks at one moment.
@@ -33,6 +35,7 @@ pub(super) struct Reading {
     own: Duration,
     path: Duration,
     kernel: Duration,
+    events: Counts,
 }
 
 /// The time of all processors since the machine started.
@@ -53,17 +56,25 @@ pub(super) struct Used {
     pub(super) by_path: Duration,
     /// The part of the machine that others used, from 0 to 1.
     pub(super) by_others: f64,
+    /// By the whole machine.
+    pub(super) events: Counts,
 }
 
 impl Watch {
     pub(super) fn new() -> Result<Self> {
         let ticks = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
         let tick = Duration::from_secs(1) / u32::try_from(ticks)?;
-        Ok(Self { kernel: kernel_threads(), interrupts_apart: interrupts_are_apart(), tick })
+        let (kernel, interrupts_apart) = (kernel_threads(), interrupts_are_apart());
+        Ok(Self { kernel, interrupts_apart, tick, events: Events::start() })
+    }
+
+    /// What the machine counts besides.
+    pub(super) fn counted(&self) -> Vec<Kind> {
+        self.events.kinds()
     }
 
     /// Reads the clocks, those of `path`'s processes too.
-    pub(super) fn read(&self, path: &[Pid]) -> Result<Reading> {
+    pub(super) fn read(&mut self, path: &[Pid]) -> Result<Reading> {
         let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
         let machine = machine(&stat, self.tick).context("no processors in /proc/stat")?;
         let all = |pids: &[Pid]| pids.iter().map(|pid| busy(&directory(*pid))).sum::<Result<_>>();
@@ -73,7 +84,8 @@ impl Watch {
         if self.interrupts_apart {
             kernel += machine.soft_interrupts;
         }
-        Ok(Reading { at: Instant::now(), machine, own, path: all(path)?, kernel })
+        let (path, events) = (all(path)?, self.events.read().context("cannot read counters")?);
+        Ok(Reading { at: Instant::now(), machine, own, path, kernel, events })
     }
 }
 
@@ -86,7 +98,11 @@ impl Reading {
             (less(|reading| reading.machine.busy), less(|reading| reading.machine.all));
         let others = busy.saturating_sub(by_all).as_secs_f64();
         let by_others = if all.is_zero() { 0.0 } else { others / all.as_secs_f64() };
-        Used { wall: self.at - before.at, by_all, by_path, by_others }
+        let mut events = self.events;
+        for (count, before) in events.iter_mut().zip(before.events) {
+            *count = count.saturating_sub(before);
+        }
+        Used { wall: self.at - before.at, by_all, by_path, by_others, events }
     }
 }
 
@@ -147,6 +163,7 @@ mod tests {
             own: Duration::from_millis(ms / 2),
             path: Duration::from_millis(ms / 10),
             kernel: Duration::ZERO,
+            events: [ms, ms * 2, 0],
         };
         let used = reading(after, 1000).since(&reading(before, 0));
         assert_eq!(used.wall, Duration::from_secs(1));
@@ -154,6 +171,7 @@ mod tests {
             (used.by_all, used.by_path),
             (Duration::from_millis(600), Duration::from_millis(100))
         );
+        assert_eq!(used.events, [1000, 2000, 0]);
         assert!((used.by_others - 0.2).abs() < 1e-9, "{used:?}");
         assert!(machine("cpu  1 2 3\n", tick).is_none());
     }

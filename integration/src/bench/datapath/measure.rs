@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::cpu::{Used, Watch};
+use super::events::{Counts, Kind};
 use super::lane::Lane;
 use super::load::Load;
 use super::traffic::{self, Direction};
@@ -63,6 +64,8 @@ pub(super) struct Meaning {
     pub(super) second: Option<&'static str>,
     /// The unit of its cost in processor time.
     pub(super) cost: &'static str,
+    /// What events are counted for, and how many units that is.
+    pub(super) events: (&'static str, f64),
     pub(super) less_is_better: bool,
 }
 
@@ -77,6 +80,8 @@ pub(super) struct Sample {
     pub(super) of_path: f64,
     /// The part of the machine that others used meanwhile, from 0 to 1.
     pub(super) others: f64,
+    /// Of each kind, so many for what the meaning says.
+    pub(super) events: [f64; Kind::ALL.len()],
 }
 
 impl Measure {
@@ -104,8 +109,13 @@ impl Measure {
             Self::Ping => echo("ping, idle, median"),
             Self::PingLoaded => echo("ping under load, median"),
         };
+        let events = match cost {
+            "ns/byte" => ("for each MB", 1e6),
+            "µs/packet" => ("for each packet", 1.0),
+            _each => ("for each", 1.0),
+        };
         let less_is_better = matches!(self, Self::Ping | Self::PingLoaded);
-        Meaning { title, unit, second, cost, less_is_better }
+        Meaning { title, unit, second, cost, events, less_is_better }
     }
 
     fn start(self, lane: &Lane) -> Result<Load> {
@@ -137,7 +147,7 @@ impl Measure {
     }
 
     /// Measures once.
-    pub(super) fn take(self, lane: &Lane, watch: &Watch, length: Duration) -> Result<Sample> {
+    pub(super) fn take(self, lane: &Lane, watch: &mut Watch, length: Duration) -> Result<Sample> {
         let load = self.start(lane)?;
         pace(WARM_UP);
         let tally = load.tally();
@@ -165,8 +175,13 @@ impl Measure {
             _asks => (rate, microseconds(0.99), 1e6),
         };
         let others = used.by_others;
-        Sample { value, second, cost: cost * scale, of_path: of_path * scale, others }
+        let events = counted(used.events, arrived / self.meaning().events.1);
+        Sample { value, second, cost: cost * scale, of_path: of_path * scale, others, events }
     }
+}
+
+fn counted(counts: Counts, units: f64) -> [f64; Kind::ALL.len()] {
+    counts.map(|count| number(count) / units)
 }
 
 /// Of sorted numbers; 0 where there are none.
@@ -197,11 +212,14 @@ mod tests {
             by_all: Duration::from_secs(3),
             by_path: Duration::from_secs(1),
             by_others: 0.25,
+            events: [0, 2_000_000_000, 50],
         };
         let bulk = Measure::Tcp1.sample(used, (1e9, 0.0), &[]);
         assert!((bulk.value - 4.0).abs() < 1e-9 && (bulk.cost - 3.0).abs() < 1e-9, "{bulk:?}");
+        assert!((bulk.events[1] - 2e6).abs() < 1e-3, "for each of 1000 MB");
         let small = Measure::Udp64.sample(used, (100.0, 400.0), &[]);
         assert!((small.value - 50.0).abs() < 1e-9 && (small.second - 75.0).abs() < 1e-9);
+        assert!((small.events[2] - 0.5).abs() < 1e-9, "for each packet");
         let echo = Measure::Ping.sample(used, (3.0, 3.0), &[1000, 2000, 9000]);
         assert!((echo.value - 2.0).abs() < 1e-9 && (echo.second - 9.0).abs() < 1e-9);
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::events::{self, Kind};
 use super::lane::{Lane, Path};
 use super::measure::{Meaning, Measure, Sample};
 use super::memory::Memory;
@@ -19,6 +20,8 @@ pub(super) struct Report<'a> {
     pub(super) results: &'a Results,
     pub(super) lanes: &'a [Lane],
     pub(super) measures: &'a [Measure],
+    /// What the machine counted by itself.
+    pub(super) counted: &'a [Kind],
     /// How it was run, in words.
     pub(super) run: String,
 }
@@ -54,13 +57,17 @@ impl Report<'_> {
     fn tables(&self) -> Result<Vec<Table>> {
         let (memory, of_data_path) = self.memory()?;
         let wanted = targets::table(self.results, of_data_path);
-        Ok(vec![self.rates(), self.ratios(), self.seconds(), self.costs(), memory, wanted])
+        let mut tables = vec![self.rates(), self.ratios(), self.seconds(), self.costs()];
+        tables.extend(self.events());
+        tables.extend([memory, wanted]);
+        Ok(tables)
     }
 
     fn about(&self) -> String {
         let others = self.results.others(None).map_or(0.0, |others| others.median * 100.0);
+        let missing = events::missing(self.counted).map_or_else(String::new, |text| text + "\n");
         format!(
-            "{}\n{}\nOthers used {others:.0} % of the machine meanwhile (median of all samples).\n",
+            "{}\n{}\nOthers used {others:.0} % of the machine meanwhile (median of all samples).\n{missing}",
             machine(),
             self.run
         )
@@ -88,6 +95,19 @@ impl Report<'_> {
             let all = self.results.spread(of, |sample| sample.cost)?;
             let path = self.results.spread(of, |sample| sample.of_path)?;
             Some(format!("{} ({})", number(all.median), number(path.median)))
+        })
+    }
+
+    /// A table for each kind that is counted.
+    fn events(&self) -> impl Iterator<Item = Table> {
+        let keys: [Key; Kind::ALL.len()] =
+            [|sample| sample.events[0], |sample| sample.events[1], |sample| sample.events[2]];
+        let kinds = Kind::ALL.into_iter().zip(keys);
+        kinds.filter(|(kind, _key)| self.counted.contains(kind)).map(|(kind, key)| {
+            let title = format!("{} of the whole machine: median", kind.title());
+            self.by_path(&title, ("", |meaning| meaning.events.0), |of| {
+                self.results.spread(of, key).map(|spread| number(spread.median))
+            })
         })
     }
 

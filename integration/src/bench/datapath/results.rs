@@ -73,6 +73,7 @@ impl Results {
                     "cost": sample.map(|sample| sample.cost),
                     "cost_of_path": sample.map(|sample| sample.of_path),
                     "others": sample.map(|sample| sample.others),
+                    "events": sample.map(|sample| sample.events),
                 })
             })
         });
@@ -96,8 +97,10 @@ mod tests {
 
     #[test]
     fn rounds_are_compared_with_themselves() {
-        let sample =
-            |value| Sample { value, second: 0.0, cost: 1.0, of_path: 0.5, others: value / 100.0 };
+        let sample = |value| {
+            let (others, events) = (value / 100.0, [0.0; 3]);
+            Sample { value, second: 0.0, cost: 1.0, of_path: 0.5, others, events }
+        };
         let mut results = Results::default();
         // The machine is slow in one of three rounds, and something fails in another one.
         for (ours, theirs) in [(4.0, 8.0), (1.0, 2.0), (5.0, 9.0)] {
