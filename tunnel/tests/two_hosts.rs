@@ -21,7 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, gettid};
 use twill_core::ids::{Mtu, Subnet};
-use twill_tunnel::shortcut::{Ground, Interface, Lift};
+use twill_tunnel::shortcut::{Claim, Ground, Interface, Lift};
 use twill_tunnel::{Accept, Device, Endpoint, Error, Event, Marks, Tunnel};
 
 const DEVICE: &str = "flannel0";
@@ -129,6 +129,7 @@ fn near([way, theirs]: [Way; 2], far: &Receiver<Word>, tell: &Sender<Word>) {
     ip("link delete flannel0");
     assert!(matches!(losses_again.recv_timeout(LIMIT), Ok(Error::Lost { .. })));
     drop(tunnel);
+    keep_nothing();
     assert!(losses.try_recv().is_err(), "a stop is no loss");
 }
 
@@ -158,6 +159,14 @@ fn far(way: Way, near: &Receiver<Word>, tell: &Sender<Word>) {
     assert_eq!(counters.count(Event::UnknownSender), 1, "the stranger's packet");
     assert_eq!(counters.count(Event::ForeignSource), 1, "the liar's packet");
     assert_eq!(counters.count(Event::Short), 1, "the short packet");
+    drop(tunnel);
+    keep_nothing();
+}
+
+/// As whoever takes the last program away: the namespace goes, and its files would stay.
+fn keep_nothing() {
+    let claim = Claim::take(PORT).expect("a file of root's").expect("nobody has it");
+    claim.close().expect("nothing is left of it");
 }
 
 fn full_size_datagrams_come_back() {
