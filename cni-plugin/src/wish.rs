@@ -113,7 +113,7 @@ impl Wish {
             routes: routes(&document.object("ipam")?)?,
             ports: ports::ports(&runtime)?,
             limits: bandwidth::limits(&runtime)?,
-            aliases: aliases(&runtime)?,
+            aliases: aliases(document, &runtime)?,
             dns: dns(document, &runtime)?,
         })
     }
@@ -166,13 +166,17 @@ fn route(row: &Document<'_>) -> Result<StaticRoute, Failure> {
     })
 }
 
-/// Names as they go into a question of DNS.
-fn aliases(runtime: &Runtime<'_>) -> Result<Vec<String>, Failure> {
+/// Names as they go into a question of DNS. Podman tells those of each network under the network's name.
+fn aliases(document: &Document<'_>, runtime: &Runtime<'_>) -> Result<Vec<String>, Failure> {
     let mut aliases = Vec::new();
     if !runtime.may("aliases")? {
         return Ok(aliases);
     }
-    for name in runtime.0.texts("aliases")? {
+    let told = match (runtime.0.member("aliases"), document.text("name")?) {
+        (Some(Value::Object(_)), Some(network)) => runtime.0.object("aliases")?.texts(network)?,
+        _a_list => runtime.0.texts("aliases")?,
+    };
+    for name in told {
         let labels_fit = name.split('.').all(|label| (1..=63).contains(&label.len()));
         if !is_identifier(name) || !labels_fit || name.len() > 253 {
             return Err(runtime.0.wrong("aliases", "a list of names that DNS could know"));

@@ -53,17 +53,17 @@ impl Host {
         check(request, &env)?;
         let mut host = Kernel::here()?;
         let mut inside = Kernel::of(request.netns)?;
-        let interface = &request.owner.interface;
-        if inside.link(interface.as_str())?.is_some() {
-            let netns = request.netns.path().to_owned();
-            return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
-        }
         // There may be no pool yet, and then nobody to wait for: it is made before the turn.
         let pool = self.pool();
         if !self.state.exists() {
             drop(pool.lock(&boot_id()?)?);
         }
         let _turn = pool.turn(&request.owner)?;
+        let interface = &request.owner.interface;
+        if inside.link(interface.as_str())?.is_some() {
+            let netns = request.netns.path().to_owned();
+            return Err(Error::InterfaceExists { interface: interface.to_string(), netns });
+        }
         let own = !request.ports.is_empty() || self.has_ports(&request.owner);
         let preferred = self.clear(&mut host, &request.owner)?;
         let reserved = reserve(self, &mut host, request, &preferred);
@@ -93,10 +93,23 @@ impl Host {
     /// Takes a container off the host's subnet and its address back. A success, too, if the
     /// container, its namespace, the interface or the record is gone already.
     pub fn detach(&self, owner: &Owner) -> Result<(), Error> {
+        self.forget_earlier_boots()?;
         let _turn = self.pool().turn(owner)?;
         let own = self.has_ports(owner);
+        if own {
+            // While its record is there: whoever fails here is called again, and has to find it.
+            self.sync_ports_without(owner)?;
+        }
         self.clear(&mut Kernel::here()?, owner)?;
         self.follow_ports(own)
+    }
+
+    /// Records of another boot may be torn, and are in nobody's way then.
+    pub(crate) fn forget_earlier_boots(&self) -> Result<(), Error> {
+        if self.state.exists() {
+            drop(self.pool().lock(&boot_id()?)?);
+        }
+        Ok(())
     }
 
     /// Takes back what belongs to owners of `keeper` that are not `alive`, and returns them. An
@@ -111,16 +124,12 @@ impl Host {
         let mut host = Kernel::here()?;
         let pool = self.pool();
         let (mut reclaimed, mut errors, mut own) = (Vec::new(), Vec::new(), false);
-        if self.state.exists() {
-            drop(pool.lock(&boot_id()?)?);
-        }
+        errors.extend(self.forget_earlier_boots().err());
         for entry in pool.entries()? {
             let undone = match pool.read(&entry) {
                 Ok(Some(record)) if record.owner.keeper == *keeper && !alive(&record.owner) => {
                     own |= !record.ports.is_empty();
-                    let turn = pool.turn(&record.owner);
-                    turn.and_then(|_turn| self.undo(&mut host, &entry))
-                        .map(|()| reclaimed.push(record.owner))
+                    self.reclaim_one(&mut host, (&entry, record), &mut reclaimed)
                 }
                 Ok(_not_theirs_or_alive) => Ok(()),
                 Err(error) => Err(error),
@@ -129,6 +138,26 @@ impl Host {
         }
         errors.extend(self.follow_ports(own).err());
         Error::all(errors).map(|()| reclaimed)
+    }
+
+    fn reclaim_one(
+        &self,
+        host: &mut Kernel,
+        (entry, record): (&Entry, Record),
+        reclaimed: &mut Vec<Owner>,
+    ) -> Result<(), Error> {
+        let pool = self.pool();
+        let _turn = pool.turn(&record.owner)?;
+        // Somebody may have taken it off and joined it again meanwhile, with the same address.
+        if pool.read(entry)?.as_ref() != Some(&record) {
+            return Ok(());
+        }
+        if !record.ports.is_empty() {
+            self.sync_ports_without(&record.owner)?;
+        }
+        self.undo(host, entry)?;
+        reclaimed.push(record.owner);
+        Ok(())
     }
 
     /// Whom the addresses belong to, in no order.

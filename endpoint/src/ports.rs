@@ -102,7 +102,16 @@ impl Host {
     /// Brings the rules to what the records say; if they are there already, and nobody was cut short, nothing
     /// is even looked at.
     pub fn sync_ports(&self) -> Result<(), Error> {
-        let wanted = || self.publications();
+        self.sync(None)
+    }
+
+    /// The same as if that owner had none.
+    pub(crate) fn sync_ports_without(&self, owner: &Owner) -> Result<(), Error> {
+        self.sync(Some(owner))
+    }
+
+    fn sync(&self, without: Option<&Owner>) -> Result<(), Error> {
+        let wanted = || self.publications_without(without);
         let note = self.note()?;
         let idle = |note: &Note| note.settled && note.publications.is_empty();
         if note.as_ref().is_none_or(idle) && wanted()?.is_empty() {
@@ -235,7 +244,12 @@ impl Host {
     /// All that is published, as rules have to come. While a container moves to another subnet it has two
     /// records: the one of the host's blocks of now counts.
     fn publications(&self) -> Result<Vec<Publication>, Error> {
+        self.publications_without(None)
+    }
+
+    fn publications_without(&self, owner: Option<&Owner>) -> Result<Vec<Publication>, Error> {
         let mut records = self.publishing()?;
+        records.retain(|record| Some(&record.owner) != owner);
         if records.is_empty() {
             return Ok(Vec::new());
         }

@@ -105,6 +105,8 @@ fn aliases() {
     let names = json!(["web", "4f1e7c", "WEB", "a.b_c"]);
     assert_eq!(read(names.clone(), json!(null)).unwrap(), ["web", "4f1e7c", "a.b_c"]);
     assert_eq!(read(names, json!({ "ips": true })).unwrap(), [] as [&str; 0]);
+    let of_podman = json!({ "pods": ["web"], "others": ["db"] });
+    assert_eq!(read(of_podman, json!(null)).unwrap(), ["web"]);
     for bad in ["", "a b", "-a", "a..b", &"a".repeat(64)] {
         assert_eq!(read(json!([bad]), json!(null)).unwrap_err().code, Code::InvalidConfiguration);
     }

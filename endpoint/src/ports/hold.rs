@@ -66,6 +66,7 @@ impl Host {
         }
         let families: Vec<Family> =
             self.read_env()?.blocks().map(|blocks| blocks.subnet.family()).collect();
+        self.forget_earlier_boots()?;
         let published = self.published()?;
         let of_others = |port: &Port| {
             published.iter().find(|(other, theirs)| other != owner && theirs.clashes(port))
