@@ -95,30 +95,6 @@ impl Command {
         };
         matches!(command, Common::Run(_))
     }
-
-    /// Does it go through layers and trees, however many and deep they are?
-    fn opens_many(&self) -> bool {
-        use commands::container::{Common, Group};
-        match self {
-            Self::OfContainers(command) | Self::Container(Group::Common(command)) => matches!(
-                command,
-                Common::Commit(_)
-                    | Common::Cp(_)
-                    | Common::Diff(_)
-                    | Common::Export(_)
-                    | Common::Rm(_)
-            ),
-            _ => matches!(
-                self,
-                Self::OfImages(_)
-                    | Self::Image(_)
-                    | Self::Rmi(_)
-                    | Self::Container(_)
-                    | Self::Volume(_)
-                    | Self::System(_)
-            ),
-        }
-    }
 }
 
 /// All that the command line accepts.
@@ -140,9 +116,8 @@ pub fn main() -> ExitCode {
     };
     let paths = paths.with_subnet_env(cli.subnet_file);
     let of_run = cli.command.is_run();
-    if cli.command.opens_many() {
-        process::allow_many_files();
-    }
+    // Layers and trees are many and deep; containers have limits of their own.
+    process::allow_many_files();
     match dispatch(cli.command, &paths) {
         Ok(Code(code)) => code.into(),
         Err(error) => report(&error, of_run).into(),

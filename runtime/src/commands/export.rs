@@ -137,6 +137,8 @@ impl Draft {
             Self::Nameless { file, folder } => (file, folder),
             Self::Named(file) => return file.persist(path).map(drop).map_err(|error| error.error),
         };
+        // Else a loss of power could leave the name and nothing in it.
+        file.sync_data()?;
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
         let name = path.file_name().unwrap_or_default();
         let link =

@@ -92,11 +92,14 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     }
 }
 
-/// What could not be started leaves nothing, unless somebody else has started it since. The reason for that
-/// counts, not what hinders us here.
+/// What could not be started leaves nothing, unless somebody else has started it, and be it at an end already.
+/// The reason for that counts, not what hinders us here.
 fn undo(store: &Store<'_>, record: &Record) {
     let how = Removal { force: false, volumes: true };
-    let removed = store.read(&record.id).and_then(|made| end::remove(store, &made, how));
+    let removed = store.read(&record.id).and_then(|made| match made.state.started {
+        None => end::remove(store, &made, how),
+        Some(_) => Ok(()),
+    });
     let gone = !store.paths().container(&record.id).exists();
     if let (true, Some(file)) = (gone, &record.cid_file) {
         // Of a container that there is no more; it may be gone as well.

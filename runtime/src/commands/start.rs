@@ -41,7 +41,10 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             Error::Usage("you cannot start and attach multiple containers at once".into()).into()
         );
     };
-    let Container { record, .. } = each::one(&store, container)?;
+    let Container { record, state } = each::one(&store, container)?;
+    if state.paused {
+        return Err(Error::StartPaused(record.name).into());
+    }
     let signals = Signals::take()?;
     let attached = Attachment::watching(record.open_stdin && args.interactive);
     let wishes = Wishes { attached, tty: record.tty };

@@ -172,8 +172,9 @@ pub fn remove(store: &Store<'_>, container: &Container, how: Removal) -> Result<
 fn end_monitor(store: &Store<'_>, met: &Container, force: bool) -> Result<Option<Container>> {
     let id = &met.record.id;
     let Some(handle) = open_monitor(store, id)? else { return Ok(None) };
-    // An end clears up by itself; it needs a moment only.
-    let deadline = Instant::now() + MOMENT;
+    // An end clears up by itself, and is not cut short: somebody waits to hear of it.
+    let limit = if met.state.status == Status::Exited { PATIENCE } else { MOMENT };
+    let deadline = Instant::now() + limit;
     while !handle.wait(Some(BEAT))? {
         let is_new = |process: &Process| Some(*process) != met.state.process;
         let found = store.read(id).ok();

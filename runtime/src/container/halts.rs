@@ -10,7 +10,10 @@ use crate::error::{FileContext as _, Result};
 /// Notes that it is about to go on. The caller has its freezer's lock.
 pub fn note_end(paths: &Paths, id: &str) -> Result<()> {
     let path = file(paths, id);
-    fs::write(&path, Timestamp::now().to_string()).file("write", &path)
+    let new = path.with_extension("new");
+    // A look at it never meets half of it.
+    fs::write(&new, Timestamp::now().to_string()).file("write", &new)?;
+    fs::rename(&new, &path).file("write", &path)
 }
 
 /// When it did so last during this run, if ever.

@@ -24,7 +24,8 @@ use crate::raw::SingleThread;
 const CANNOT_INVOKE: u8 = 126;
 /// In place of a code: the container does not run any more.
 pub(super) const HAS_ENDED: u8 = 0;
-const MOMENT: Duration = Duration::from_millis(100);
+/// It is seen when all its processes are reaped. Only who has failed waits for that.
+const MOMENT: Duration = Duration::from_secs(2);
 
 type Step<T> = Result<T, Refusal>;
 

@@ -116,7 +116,8 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         match ended {
             End::Again(newer) => record = *newer,
             End::Rests | End::Vanishes => {
-                finish(store, &record, &ended)?;
+                // How it ended counts; what could not be cleared up is left to the next command.
+                drop(finish(store, &record, &ended));
                 return Ok(Frame::Exited(code));
             }
         }
@@ -133,7 +134,7 @@ fn live(store: &Store<'_>, record: &Record, desk: &mut Desk) -> Result<Frame> {
         record = found.record;
         if woken || !record.restart.restarts(code, restarts, found.state.wish) {
             write_rest(store, &record)?;
-            finish(store, &record, &End::Rests)?;
+            drop(finish(store, &record, &End::Rests));
             return Ok(Frame::Exited(code));
         }
         restarts += 1;
