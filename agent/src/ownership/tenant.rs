@@ -226,8 +226,12 @@ impl<S: Store> Tenant<S> {
         })
     }
 
-    /// The configuration of the picture if it is another than we know and can be read.
+    /// The configuration of the picture if it is another than we know, can be read, and is not known to be of
+    /// no use.
     fn newer_config(&self, picture: &Picture) -> Option<NetworkConfig> {
+        if matches!(self.basis, Basis::Earlier { newest, .. } if revision(picture) == newest) {
+            return None;
+        }
         let text = picture.config.as_ref().filter(|text| text.revision != self.wish.written)?;
         NetworkConfig::parse(&text.text).ok()
     }

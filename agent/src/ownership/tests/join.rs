@@ -118,6 +118,23 @@ async fn a_host_takes_up_its_lease_under_an_earlier_configuration_and_nothing_el
     assert_eq!(leases(&memory).await, [], "nothing was claimed");
 }
 
+/// The configuration can be read, but not be followed, as one of a family that the host has no uplink for.
+#[tokio::test(start_paused = true)]
+async fn a_configuration_of_no_use_to_a_host_takes_its_lease_from_nobody() {
+    let memory = network();
+    let wish = wish(&memory, 1).await;
+    let (_, first) = join(&memory, wish.clone()).await;
+    let first = first.expect("a subnet").held.lease;
+    memory.put_raw(CONFIG_KEY, br#"{"Network":"10.99.0.0/16"}"#);
+    let newest = memory.config().await.expect("the twin answers").map(|found| found.revision);
+    let basis = Basis::Earlier { newest, own: first.key };
+    let picture = memory.picture(wish.node).await.expect("the twin answers");
+    let joined = Tenant::new(memory.clone(), wish).on(basis).join(None, picture).await;
+    assert_eq!(joined.expect("its own").held.lease.key, first.key);
+    let left: Vec<_> = leases(&memory).await.iter().map(|lease| lease.key).collect();
+    assert_eq!(left, [first.key]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unreachable_store_is_told_apart_from_a_full_network() {
     let memory = network();
