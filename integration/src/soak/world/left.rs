@@ -53,7 +53,7 @@ impl World {
 }
 
 /// Directories of the container runtime, empty, and its locks: it stays on a host that leaves the network.
-const RUNTIMES: [&str; 10] = [
+const RUNTIMES: [&str; 11] = [
     "/run/twill",
     "/run/twill/containers",
     "/run/twill/lock",
@@ -62,6 +62,7 @@ const RUNTIMES: [&str; 10] = [
     "/var/lib/twill/endpoint",
     "/var/lib/twill/endpoint/boot",
     "/var/lib/twill/endpoint/lock",
+    "/var/lib/twill/endpoint/turns",
     "/var/lib/twill/names",
     "/var/lib/twill",
 ];
