@@ -189,6 +189,8 @@ impl Live {
         match agent.another_setup(&self.setup, config, revision).await {
             Ok(next) => {
                 self.next = Some(next);
+                // What may still be in its way is told by whoever makes it ready.
+                self.is_content(agent);
                 self.hand_on();
             }
             Err(failure) => {

@@ -61,6 +61,7 @@ impl Board {
             notices.etcd_since = Some((Instant::now(), now()));
         }
         notices.far = Vec::new();
+        notices.of_no_use = false;
         notices.lease_error = None;
         notices.uplink_error = None;
         notices.rows_error = None;
@@ -181,7 +182,15 @@ impl Board {
 
     /// Why the newest configuration is not the one that this host goes by, if so.
     pub(crate) fn configuration(&self, error: Option<String>) {
+        self.notices().of_no_use = error.is_some();
         self.edit(|status| status.config_error = error);
+    }
+
+    /// Why one that can be followed is not yet. A newer one that cannot be says more.
+    pub(crate) fn configuration_waits(&self, error: String) {
+        if !self.notices().of_no_use {
+            self.edit(|status| status.config_error = Some(error));
+        }
     }
 
     /// There is another view, which no pass has seen yet.

@@ -90,7 +90,7 @@ impl Reconciler {
                 "cannot serve the new configuration yet, going on as before: {line}"
             );
         }
-        self.board.configuration(Some(line));
+        self.board.configuration_waits(line);
         wait
     }
 

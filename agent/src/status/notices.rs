@@ -33,6 +33,8 @@ pub(super) struct Notices {
     pub(super) ends: Option<Ends>,
     /// Since when etcd is there or away, by the clock that nobody sets and by the other.
     pub(super) etcd_since: Option<(Instant, u64)>,
+    /// Is there a newer configuration that this host cannot follow?
+    pub(super) of_no_use: bool,
     pub(super) picture_error: Option<String>,
     pub(super) lease_error: Option<String>,
     pub(super) uplink_error: Option<String>,

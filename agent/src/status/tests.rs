@@ -36,6 +36,21 @@ fn take_a_place(board: &Board) {
     board.published();
 }
 
+#[test]
+fn the_newest_configuration_is_complained_of_and_not_the_one_before() {
+    let board = joined();
+    let said = || board.status().unwrap().config_error;
+    board.configuration_waits("the port is taken".to_owned());
+    assert_eq!(said().as_deref(), Some("the port is taken"));
+    board.configuration(Some("it was deleted".to_owned()));
+    board.configuration_waits("the port is taken".to_owned());
+    assert_eq!(said().as_deref(), Some("it was deleted"));
+    board.configuration(None);
+    assert_eq!(said(), None);
+    board.configuration_waits("the port is taken".to_owned());
+    assert_eq!(said().as_deref(), Some("the port is taken"));
+}
+
 /// A host that is well, with a lease that ends, a peer, and one that it cannot use.
 pub(crate) fn everything() -> Board {
     let board = Board::default();
