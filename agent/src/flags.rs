@@ -192,7 +192,7 @@ pub(crate) struct Files {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/twill/agent")]
     pub(crate) state_dir: PathBuf,
     /// Where twillctl asks for the status
-    #[arg(long, value_name = "FILE", default_value = "/run/twill/agent.sock")]
+    #[arg(long, value_name = "FILE", default_value = twill_core::run::SOCKET)]
     pub(crate) socket: PathBuf,
     /// Program that brings running containers to another subnet or MTU, run at the start and whenever
     /// one of them changes; without this option `twill network sync` of the twill that is installed

@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use twill_core::ids::NetworkName;
+
 /// Longer than an agent that is well takes, and short for a runtime that asks every few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// No answer about readiness is this long.
@@ -46,7 +48,7 @@ fn converse(socket: &Path, path: &str) -> io::Result<String> {
 fn path(subnet_env: &Path) -> String {
     let directory = subnet_env.parent().and_then(Path::file_name);
     let is_env = subnet_env.extension().is_some_and(|end| end == "env");
-    let name = subnet_env.file_stem().and_then(|stem| stem.to_str());
+    let name = subnet_env.file_stem().and_then(|stem| stem.to_str()?.parse::<NetworkName>().ok());
     match name.filter(|_| is_env && directory.is_some_and(|it| it == "networks")) {
         Some(name) => format!("/readyz?network={name}"),
         None => "/readyz".to_owned(),
@@ -69,6 +71,7 @@ mod tests {
             ("/run/flannel/subnet.env", "/readyz"),
             ("/run/twill/networks/green.env", "/readyz?network=green"),
             ("/run/twill/networks/green", "/readyz"),
+            ("/run/twill/networks/a b.env", "/readyz"),
             ("/", "/readyz"),
         ] {
             assert_eq!(path(Path::new(file)), want, "{file}");

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use twill_core::run::SOCKET;
 use twill_endpoint::Host;
 
 use crate::document::Document;
@@ -30,9 +31,6 @@ pub(crate) struct Config {
     value: Value,
 }
 
-/// Where the agent answers, if nothing else is said.
-const AGENT: &str = "/run/twill/agent.sock";
-
 impl Config {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Failure> {
         let undecodable = |words: String| {
@@ -45,12 +43,13 @@ impl Config {
         let document =
             Document::new(&value).ok_or_else(|| undecodable("is not an object".to_owned()))?;
         let version = version(&document)?;
-        let read = Self::read(&document, version);
-        let config = read.map_err(|failure| failure.asked_in(version))?;
-        Ok(Self { value, ..config })
+        let found = Self::find(&document).map_err(|failure| failure.asked_in(version));
+        let (name, host, agent) = found?;
+        Ok(Self { version, name, host, agent, value })
     }
 
-    fn read(document: &Document<'_>, version: Version) -> Result<Self, Failure> {
+    /// The network's name, and where subnet, pool and agent are found.
+    fn find(document: &Document<'_>) -> Result<(String, Host, PathBuf), Failure> {
         let name = document.text("name")?.unwrap_or_default();
         if !is_identifier(name) {
             return Err(document.wrong("name", "the name of a network"));
@@ -62,8 +61,8 @@ impl Config {
         if let Some(path) = document.text("stateDir")? {
             host.state = path.into();
         }
-        let agent = document.text("agentSocket")?.unwrap_or(AGENT).into();
-        Ok(Self { version, name: name.to_owned(), host, agent, value: Value::Null })
+        let agent = document.text("agentSocket")?.unwrap_or(SOCKET).into();
+        Ok((name.to_owned(), host, agent))
     }
 
     /// How to join a container. `args` are those of the environment: the oldest of the ways in which a

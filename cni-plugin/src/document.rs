@@ -105,6 +105,11 @@ impl<'a> Document<'a> {
         })
     }
 
+    /// Nothing may be asked for there.
+    pub(crate) fn refuse(&self, key: &str, hint: &str) -> Result<(), Failure> {
+        self.asked(key).map_or(Ok(()), |value| Err(self.unsupported(key, value, hint)))
+    }
+
     /// An error about a member that asks for what we do not do: with its key and its value, as the
     /// specification wants it.
     pub(crate) fn unsupported(&self, key: &str, value: &Value, hint: &str) -> Failure {

@@ -1,7 +1,5 @@
 //! What a runtime is told when something cannot be done.
 
-use std::error::Error;
-
 use serde_json::{Map, Value, json};
 use twill_endpoint as endpoint;
 
@@ -84,14 +82,7 @@ impl Failure {
 
 impl From<endpoint::Error> for Failure {
     fn from(error: endpoint::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            message.push_str(": ");
-            message.push_str(&next.to_string());
-            cause = next.source();
-        }
-        Self { details: error.hint(), ..Self::new(code(&error), message) }
+        Self { details: error.hint(), ..Self::new(code(&error), error.in_full()) }
     }
 }
 

@@ -84,16 +84,21 @@ fn add(environment: &Environment, config: &Config) -> Result<Value, Failure> {
     let wish = config.wish(&args)?;
     let previous = config.previous()?;
     let env = config.host.read_env()?;
-    if wish.masquerade == Masquerade::Wanted && !env.ip_masq {
-        let message = "`ipMasq` is true, but the agent of this host does not masquerade";
-        return Err(Failure::new(Code::UnsupportedField, message)
-            .hint("start the agent with `--ip-masq`, or leave `ipMasq` out"));
-    }
+    check_masquerade(&wish, &env)?;
     let request = request((owner, &netns), &wish, &env);
     // Nobody else gets them before the rules are there.
     let _held = config.host.hold_ports(&request.owner, &request.ports)?;
     let attachment = config.host.attach(&request)?;
     Ok(outcome((config.version, &wish.dns), previous, &attachment))
+}
+
+fn check_masquerade(wish: &Wish, env: &SubnetEnv) -> Result<(), Failure> {
+    if wish.masquerade != Masquerade::Wanted || env.ip_masq {
+        return Ok(());
+    }
+    let message = "`ipMasq` is true, but the agent of this host does not masquerade";
+    Err(Failure::new(Code::UnsupportedField, message)
+        .hint("start the agent with `--ip-masq`, or leave `ipMasq` out"))
 }
 
 fn request<'a>((owner, netns): (Owner, &'a Netns), wish: &Wish, env: &SubnetEnv) -> Request<'a> {
@@ -127,9 +132,10 @@ fn del(environment: &Environment, config: &Config) -> Result<(), Failure> {
 /// Whether the next ADD would go through, and its container reach anybody.
 fn status(config: &Config) -> Result<(), Failure> {
     let wish = config.wish(&Args::default())?;
-    if let Err(error) = config.host.ready(wish.bridge.as_ref()) {
+    if let Err(error) = config.host.ready(wish.bridge.as_ref(), wish.mtu) {
         return Err(Failure { code: Code::NotAvailable, ..Failure::from(error) });
     }
+    check_masquerade(&wish, &config.host.read_env()?)?;
     match agent::ask(&config.agent, &config.host.subnet_env) {
         Answer::Ready | Answer::Nobody => Ok(()),
         Answer::NotReady(reasons) => {

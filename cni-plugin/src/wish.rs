@@ -80,13 +80,12 @@ impl Wish {
         }
         for (key, hint) in UNSUPPORTED {
             for place in [document, &delegate] {
-                place.asked(key).map_or(Ok(()), |it| Err(place.unsupported(key, it, hint)))?;
+                place.refuse(key, hint)?;
             }
         }
         let runtime = Runtime::new(document)?;
         for (key, hint) in UNSUPPORTED_AT_RUN_TIME {
-            let asked = runtime.0.asked(key);
-            asked.map_or(Ok(()), |it| Err(runtime.0.unsupported(key, it, hint)))?;
+            runtime.0.refuse(key, hint)?;
         }
         let flag = |key| document.flag(key).and_then(|own| Ok(own.or(delegate.flag(key)?)));
         let mtu = document.number("mtu")?.or(delegate.number("mtu")?);
@@ -144,15 +143,14 @@ fn routes(ipam: &Document<'_>) -> Result<Vec<StaticRoute>, Failure> {
         return Err(ipam.unsupported("type", other, hint));
     }
     for key in ["subnet", "ranges", "rangeStart", "rangeEnd", "gateway", "addresses"] {
-        ipam.asked(key).map_or(Ok(()), |it| Err(ipam.unsupported(key, it, hint)))?;
+        ipam.refuse(key, hint)?;
     }
     ipam.objects("routes")?.iter().map(route).collect()
 }
 
 fn route(row: &Document<'_>) -> Result<StaticRoute, Failure> {
     for key in ["mtu", "advmss", "priority", "table", "scope"] {
-        let hint = "leave it out: routes have a destination and a gateway";
-        row.asked(key).map_or(Ok(()), |it| Err(row.unsupported(key, it, hint)))?;
+        row.refuse(key, "leave it out: routes have a destination and a gateway")?;
     }
     let parse = |text: &str| {
         let (base, length) = text.split_once('/')?;

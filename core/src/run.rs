@@ -1,10 +1,13 @@
 //! Where programs of this host agree on what they hold: files of root's alone, which are gone when the machine
-//! starts anew.
+//! starts anew. There the agent answers, too.
 
 use std::path::{Path, PathBuf};
 
 /// All of them. Not an option: two programs must agree on it.
 pub const DIRECTORY: &str = "/run/twill";
+
+/// Where the agent answers if nothing else is said.
+pub const SOCKET: &str = "/run/twill/agent.sock";
 
 /// A network namespace, by its number in the file system. Those that share `/run` have devices and ports of their
 /// own.

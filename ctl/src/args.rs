@@ -193,7 +193,7 @@ pub(crate) enum Host {
 #[derive(Args, Debug)]
 pub(crate) struct Agent {
     /// The agent's socket
-    #[arg(long, value_name = "PATH", default_value = "/run/twill/agent.sock")]
+    #[arg(long, value_name = "PATH", default_value = twill_core::run::SOCKET)]
     pub(crate) socket: PathBuf,
 }
 

@@ -262,8 +262,9 @@ impl Error {
         Err(Self::Several { first, others: errors })
     }
 
-    /// With all of its causes.
-    fn in_full(&self) -> String {
+    /// With all of its causes, in one line.
+    #[must_use]
+    pub fn in_full(&self) -> String {
         let mut words = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(next) = cause {

@@ -1,5 +1,6 @@
 //! Looks whether the next container could be joined. Nothing is made for it.
 
+use twill_core::ids::Mtu;
 use twill_net::blocking::Kernel;
 
 use crate::bridge;
@@ -7,13 +8,13 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::pool::{capacity, is_usable};
 use crate::request::Interface;
-use crate::reserve::{addresses, boot_id, is_dead};
+use crate::reserve::{addresses, boot_id, check_mtu, is_dead};
 
 impl Host {
     /// Has the host a subnet, is its pool in order with an address left in each family, and can there be the
-    /// bridge (the usual one if not given)?
-    pub fn ready(&self, bridge: Option<&Interface>) -> Result<(), Error> {
-        self.read_env()?;
+    /// bridge (the usual one if not given), and that MTU?
+    pub fn ready(&self, bridge: Option<&Interface>, mtu: Option<Mtu>) -> Result<(), Error> {
+        check_mtu(mtu, &self.read_env()?)?;
         let pool = self.pool();
         let _locked = pool.lock(&boot_id()?)?;
         let env = self.read_env()?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use twill_core::ids::{Family, Subnet};
+use twill_core::ids::{Family, Mtu, Subnet};
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Kernel, Link};
 use twill_net::netns::Netns;
@@ -82,15 +82,21 @@ pub(crate) struct Reserved {
     pub(crate) bridge: Link,
 }
 
+/// Refuses an MTU that a family of the subnet cannot live with.
+pub(crate) fn check_mtu(mtu: Option<Mtu>, env: &SubnetEnv) -> Result<(), Error> {
+    let ipv6 = env.blocks().any(|blocks| blocks.subnet.family() == Family::V6);
+    match mtu.filter(|mtu| ipv6 && mtu.bytes() < LEAST_IPV6) {
+        Some(mtu) => Err(Error::TooSmallForIpv6 { mtu }),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a request that this host's subnet cannot fulfil, whatever else is in use.
 pub(crate) fn check(request: &Request<'_>, env: &SubnetEnv) -> Result<(), Error> {
     if request.netns.identity()? == Netns::current()?.identity()? {
         return Err(Error::SameNamespace { netns: request.netns.path().to_owned() });
     }
-    let ipv6 = env.blocks().any(|blocks| blocks.subnet.family() == Family::V6);
-    if let Some(mtu) = request.mtu.filter(|mtu| ipv6 && mtu.bytes() < LEAST_IPV6) {
-        return Err(Error::TooSmallForIpv6 { mtu });
-    }
+    check_mtu(request.mtu, env)?;
     for (index, address) in request.addresses.iter().copied().enumerate() {
         let family = Family::of(address);
         let same = |other: &&IpAddr| Family::of(**other) == family;
@@ -152,7 +158,8 @@ fn next(
     (subnet, preferred): (Subnet, Option<IpAddr>),
 ) -> Result<IpAddr, Error> {
     let wish = Wish { subnet, last_given: locked.last_given(subnet.family())?, preferred };
-    let rested = |resting: &[IpAddr]| {
+    let rested = || {
+        let resting = locked.resting()?;
         let in_use = addresses(&pool.entries()?);
         let others = resting.iter().copied().filter(|it| Some(*it) != preferred);
         let avoided = in_use.iter().copied().chain(others).collect();
@@ -160,11 +167,11 @@ fn next(
             || resting.iter().copied().find(|it| is_usable(subnet, *it) && !in_use.contains(it));
         Ok::<_, Error>(choose(&wish, &avoided).or_else(longest))
     };
-    if let Some(address) = rested(&locked.resting()?)? {
+    if let Some(address) = rested()? {
         return Ok(address);
     }
     sweep(pool, host, |_entry| true)?;
-    rested(&locked.resting()?)?.ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })
+    rested()?.ok_or_else(|| Error::Exhausted { subnet, usable: capacity(subnet) })
 }
 
 /// Takes back those of the `suspected` addresses that nobody can use any more.

@@ -224,6 +224,17 @@ fn settings_that_we_know_and_do_not_do() {
         (json!({ "vlanTrunk": [{ "id": 7 }] }), "`vlanTrunk` is [{\"id\":7}]"),
         (json!({ "promiscMode": true }), "`promiscMode` is true"),
         (json!({ "portIsolation": true }), "`portIsolation` is true"),
+        (json!({ "enabledad": true }), "`enabledad` is true"),
+        (json!({ "disableContainerInterface": true }), "`disableContainerInterface` is true"),
+        (json!({ "ipMasqBackend": "nftables" }), "`ipMasqBackend` is \"nftables\""),
+        (json!({ "ipam": { "rangeStart": "10.5.2.9" } }), "`ipam.rangeStart` is \"10.5.2.9\""),
+        (json!({ "ipam": { "rangeEnd": "10.5.2.9" } }), "`ipam.rangeEnd` is \"10.5.2.9\""),
+        (json!({ "ipam": { "gateway": "10.5.2.9" } }), "`ipam.gateway` is \"10.5.2.9\""),
+        (json!({ "ipam": { "addresses": [{}] } }), "`ipam.addresses` is [{}]"),
+        (
+            json!({ "runtimeConfig": { "infinibandGUID": "c2:11" } }),
+            "`runtimeConfig.infinibandGUID` is \"c2:11\"",
+        ),
         (
             json!({ "runtimeConfig": { "ipRanges": [[{ "subnet": "10.5.2.0/25" }]] } }),
             "`runtimeConfig.ipRanges` is [[{\"subnet\":\"10.5.2.0/25\"}]]",

@@ -73,6 +73,28 @@ fn what_stands_in_an_adds_way_is_told() {
     assert_eq!(call(&[("CNI_COMMAND", "STATUS")], &network.to_string()).failure().0, 2);
 }
 
+/// What only the host's subnet shows to be impossible.
+#[test]
+fn what_this_subnet_cannot_do_is_told() {
+    let lines = "FLANNEL_NETWORK=10.88.0.0/16\nFLANNEL_SUBNET=10.88.2.1/24\n\
+        FLANNEL_IPV6_NETWORK=fd00:88::/48\nFLANNEL_IPV6_SUBNET=fd00:88:0:2::1/64\n";
+    let Some(world) = World::new() else { return };
+    let text = format!("{lines}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n");
+    fs::write(world.subnet_env(), text).unwrap();
+    status(&world).is_silent_success();
+    let rows = [
+        ("ipMasq", json!(true), 2, "`ipMasq` is true"),
+        ("mtu", json!(1200), 50, "an MTU of 1200 is too small"),
+    ];
+    for (key, value, code, words) in rows {
+        let mut network = world.network("1.1.0");
+        network[key] = value;
+        let answer = call(&[("CNI_COMMAND", "STATUS")], &network.to_string());
+        assert_eq!(answer.failure().0, code, "{key}: {answer:?}");
+        assert!(answer.stdout.contains(words), "{answer:?}");
+    }
+}
+
 #[test]
 fn a_bridge_that_is_none_is_told() {
     let Some(world) = World::new() else { return };

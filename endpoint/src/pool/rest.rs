@@ -33,12 +33,12 @@ impl Pool {
 impl Locked<'_> {
     /// Those that are at rest, the longest first.
     pub(crate) fn resting(&self) -> Result<Vec<IpAddr>, Error> {
-        let text = match fs::read_to_string(self.pool.path("freed")) {
+        let bytes = match fs::read(self.pool.path("freed")) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            // Another's writing is no reason not to give an address.
-            Err(error) if error.kind() == ErrorKind::InvalidData => String::new(),
-            text => text.map_err(|source| self.pool.failed("freed", source))?,
+            bytes => bytes.map_err(|source| self.pool.failed("freed", source))?,
         };
+        // Another's writing is no reason not to give an address: such lines are passed over.
+        let text = String::from_utf8_lossy(&bytes);
         let found = at_rest(&text, milliseconds());
         if text.len() > LONGEST {
             let line = |(since, address): &(u64, IpAddr)| format!("{address} {since}\n");
@@ -93,5 +93,21 @@ mod tests {
         );
         assert_eq!(at_rest(text, 500_000), []);
         assert_eq!(at_rest("", 0), []);
+    }
+
+    /// Also with what nobody of us has written.
+    #[test]
+    fn the_notes_are_written_anew_when_they_are_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = Pool::new(directory.path());
+        let file = pool.path("freed");
+        let old = "10.5.2.4 8\n".repeat(LONGEST / 8);
+        let fresh = format!("10.5.2.3 {}\n", milliseconds());
+        fs::write(&file, [b"\xff\n", old.as_bytes(), fresh.as_bytes()].concat()).unwrap();
+        let locked = pool.lock("a boot").unwrap();
+        for _ in 0..2 {
+            assert_eq!(locked.resting().unwrap(), ["10.5.2.3".parse::<IpAddr>().unwrap()]);
+            assert_eq!(fs::read_to_string(&file).unwrap(), fresh);
+        }
     }
 }

@@ -31,9 +31,9 @@ impl Pool {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Turn { _file: None }),
             file => file.map_err(|source| self.failed("turns", source))?,
         };
-        let names = host_interfaces(owner).next().unwrap_or_default();
+        let name = host_interfaces(owner).next().unwrap_or_default();
         // Offsets are signed.
-        let byte = i64::try_from(fnv1a(names.bytes()) >> 1).unwrap_or_default();
+        let byte = i64::try_from(fnv1a(name.bytes()) >> 1).unwrap_or_default();
         let short = |number: libc::c_int| libc::c_short::try_from(number).unwrap_or_default();
         let lock = libc::flock {
             l_type: short(libc::F_WRLCK),
