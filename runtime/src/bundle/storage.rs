@@ -63,15 +63,6 @@ pub fn prepare(
         let target = place(record, mount, (inside, is_file))?;
         match (mount.volume(), &from) {
             (Some(volume), From::Memory(_)) => {
-                let again =
-                    |other: &&Mount| other.volume().is_some_and(|other| other.name == volume.name);
-                if record.mounts.iter().filter(again).count() > 1 {
-                    let message = format!(
-                        "volume {} is memory, which has one place in a container",
-                        volume.name
-                    );
-                    return Err(Error::Usage(message));
-                }
                 uses.push(volume::take_alone(&volumes, &volume.name)?);
             }
             (Some(volume), From::Host(path, _)) if *path == volumes.data(&volume.name) => {

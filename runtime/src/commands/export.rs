@@ -50,6 +50,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
 pub struct Target(Option<(Draft, PathBuf)>);
 
 /// A file that is not whole yet.
+#[derive(Debug)]
 enum Draft {
     /// It has no name: whoever is killed leaves nothing.
     Nameless {
@@ -133,12 +134,12 @@ impl Draft {
 
     /// Gives it its name, in place of what has it by now.
     fn publish(self, path: &Path) -> io::Result<()> {
+        // Else a loss of power could leave the name and nothing in it.
+        self.file().sync_data()?;
         let (file, folder) = match self {
             Self::Nameless { file, folder } => (file, folder),
             Self::Named(file) => return file.persist(path).map(drop).map_err(|error| error.error),
         };
-        // Else a loss of power could leave the name and nothing in it.
-        file.sync_data()?;
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
         let name = path.file_name().unwrap_or_default();
         let link =
@@ -154,5 +155,28 @@ impl Draft {
             // The first cause counts.
             _ = unlinkat(&folder, &other, AtFlags::empty());
         })?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also on a file system that knows no files without a name.
+    #[test]
+    fn a_draft_takes_the_place_of_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.tar");
+        let named = || NamedTempFile::new_in(folder.path()).map(Draft::Named);
+        let nameless = || Draft::new(folder.path());
+        let makers: [&dyn Fn() -> io::Result<Draft>; 4] = [&named, &named, &nameless, &nameless];
+        for make in makers {
+            let draft = make().unwrap();
+            let text = format!("{draft:?}");
+            draft.file().write_all(text.as_bytes()).unwrap();
+            draft.publish(&path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing beside it");
+        }
     }
 }

@@ -89,3 +89,21 @@ fn whole_file() -> libc::flock {
         l_pid: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_stands_while_its_lock_is_in_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::new(root.path().join("lib"), root.path().join("run"));
+        fs::create_dir_all(paths.run_container("x")).unwrap();
+        let held = acquire(&paths, "x").unwrap().unwrap();
+        assert!(held.stands(&paths, "x"));
+        fs::remove_file(path(&paths, "x")).unwrap();
+        assert!(!held.stands(&paths, "x"), "it was cleared away");
+        fs::write(path(&paths, "x"), "").unwrap();
+        assert!(!held.stands(&paths, "x"), "it is the next one's");
+    }
+}

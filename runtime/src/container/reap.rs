@@ -20,7 +20,7 @@ use crate::events;
 use crate::volume::Volumes;
 
 /// What a container without a monitor ended with: it died with its monitor.
-const LOST: u8 = 137;
+pub(crate) const LOST: u8 = 137;
 /// Nothing that is being born takes this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,7 @@
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -94,14 +94,12 @@ impl Physician {
     fn postpone(&mut self, now: Instant) {
         let patience = self.check.patience();
         let is_late = self.question.as_ref().is_some_and(|question| now >= question.deadline);
-        let left = match (is_late, is_late && self.is_halted()) {
-            (_, true) => Some(patience),
-            (true, false) => halts::last_end(&self.paths, &self.record.id).and_then(|end| {
-                let since = Timestamp::now().duration_since(end).unsigned_abs();
-                patience.checked_sub(since).filter(|left| !left.is_zero())
-            }),
-            (false, _) => None,
-        };
+        if !is_late {
+            return;
+        }
+        let since = halts::last_end(&self.paths, &self.record.id)
+            .map(|end| Timestamp::now().duration_since(end).unsigned_abs());
+        let left = time_left(patience, self.is_halted(), since);
         if let (Some(question), Some(left)) = (&mut self.question, left) {
             question.deadline = now + left;
         }
@@ -211,5 +209,35 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// How much longer a question has whose time is up, if its container is halted or was let go on so long ago.
+fn time_left(patience: Duration, is_halted: bool, since_end: Option<Duration>) -> Option<Duration> {
+    if is_halted {
+        return Some(patience);
+    }
+    patience.checked_sub(since_end?).filter(|left| !left.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_halted_has_all_of_its_time_from_then_on() {
+        let seconds = Duration::from_secs;
+        for (what, is_halted, since_end, left) in [
+            ("was never halted", false, None, None),
+            ("is halted", true, None, Some(4)),
+            ("is halted again", true, Some(9), Some(4)),
+            ("goes on just now", false, Some(0), Some(4)),
+            ("has gone on for a while", false, Some(3), Some(1)),
+            ("has had its time", false, Some(4), None),
+            ("went on long ago", false, Some(90), None),
+        ] {
+            let found = time_left(seconds(4), is_halted, since_end.map(seconds));
+            assert_eq!(found, left.map(seconds), "{what}");
+        }
     }
 }

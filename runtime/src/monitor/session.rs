@@ -15,6 +15,7 @@ pub use super::forward::Signals;
 use super::socket;
 use super::spawn::spawn;
 use crate::Paths;
+use crate::container::reap::LOST;
 use crate::container::{Attachment, Record, Store, id};
 use crate::error::{Error, Result, SystemContext as _};
 use crate::terminal::{self, DetachKeys, Raw};
@@ -22,8 +23,6 @@ use crate::terminal::{self, DetachKeys, Raw};
 const PIECE: usize = 16 * 1024;
 /// From the end of a monitor to that of its container's files.
 const REMOVAL: Duration = Duration::from_secs(1);
-/// The code of what was killed.
-const KILLED: u8 = 137;
 
 /// What is connected to a container.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -135,7 +134,7 @@ impl Session {
         let deadline = Instant::now() + REMOVAL;
         while Instant::now() < deadline {
             if !self.paths.container(&self.id).exists() {
-                return Ok(KILLED);
+                return Ok(LOST);
             }
             crate::cgroup::breathe();
         }

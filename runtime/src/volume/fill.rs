@@ -39,8 +39,8 @@ pub fn take(volumes: &Volumes<'_>, name: &str, from: Option<&OwnedFd>) -> Result
     let place = File::open(&data).file("open", &data)?;
     match Flock::lock(place, FlockArg::LockSharedNonblock) {
         Ok(lock) => Ok(Use(Some(lock))),
-        // Ours are not taken alone but under the lock above: a program in a container has it, and keeps
-        // the directory in its place as well.
+        // Of ours only volumes of memory are taken alone, and they do not come here: a program in a container
+        // has it, and keeps the directory in its place as well.
         Err((_, Errno::EWOULDBLOCK)) => Ok(Use(None)),
         Err((_, error)) => Err(error).file("lock", &data),
     }
@@ -53,7 +53,7 @@ pub fn take_alone(volumes: &Volumes<'_>, name: &str) -> Result<Use> {
     match Flock::lock(place, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Use(Some(lock))),
         Err((_, Errno::EWOULDBLOCK)) => Err(Error::Usage(format!(
-            "volume {name} is memory of another container that runs: two cannot share it"
+            "volume {name} is memory, and is in use: it has one place at a time"
         ))),
         Err((_, error)) => Err(error).file("lock", &data),
     }

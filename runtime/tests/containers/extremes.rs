@@ -77,7 +77,7 @@ fn nobody_gets_more_of_the_processors_than_was_said() {
 }
 
 /// Why a command may fail whose container is in others' hands.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 7] = [
     "No such container",
     "is not running",
     "is already in use by container",
@@ -85,7 +85,6 @@ const REASONS: [&str; 8] = [
     "removal of container",
     "was killed",
     "is restarting",
-    "is running already",
 ];
 
 fn run_line(name: &str) -> String {
