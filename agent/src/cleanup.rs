@@ -82,6 +82,8 @@ struct Found {
     joined: Joined,
     /// Of the shortcut of `udp`.
     programs: Vec<Program>,
+    /// Why they could not be listed.
+    unlisted: Option<twill_net::Error>,
     files: Vec<PathBuf>,
     /// These go when nothing is left in them.
     directories: Vec<PathBuf>,
@@ -151,11 +153,10 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     let links = links.context("cannot list the interfaces")?;
     let served = Lock::devices()?;
     // A list that cannot be had is no reason to leave the rest.
-    let listed = kernel.programs().await;
-    if let Err(error) = &listed {
-        tracing::warn!(%error, "cannot look for programs of the shortcut");
-    }
-    let listed = listed.unwrap_or_default();
+    let (listed, unlisted) = match kernel.programs().await {
+        Ok(listed) => (listed, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let of_kind = |link: &Link, kinds: &[&str]| {
         link.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
     };
@@ -184,6 +185,7 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
     firewall.extend(ports()?.leftovers()?);
     Ok(Found {
         programs: listed,
+        unlisted,
         firewall,
         routes,
         devices,
@@ -245,7 +247,7 @@ fn of_networks(files: &Files) -> Vec<Files> {
 
 impl Found {
     fn names(&self) -> Vec<String> {
-        let Self { firewall, routes, devices, joined, programs, files, directories: _ } = self;
+        let Self { firewall, routes, devices, joined, programs, files, .. } = self;
         let routes = routes.iter().map(ToString::to_string);
         let pairs = joined.containers.iter().map(|record| &record.host_interface);
         let devices = devices.iter().chain(&joined.bridges).map(|link| &link.name);
@@ -263,18 +265,25 @@ async fn remove(
     programs: &Programs,
     locks: Vec<Lock>,
 ) -> Vec<Failure> {
-    let mut errors: Vec<Failure> = Vec::new();
+    let mut errors: Vec<Failure> = found.unlisted.map(Failure::from).into_iter().collect();
     for route in found.routes {
         errors.extend(kernel.drop_marked_route(route).await.err().map(Failure::from));
     }
     errors.extend(found.joined.part());
-    let devices = || found.devices.iter().chain(&found.joined.bridges);
-    for link in devices() {
-        errors.extend(kernel.drop_device(&link.name).await.err().map(Failure::from));
+    let mut stayed = BTreeSet::new();
+    for Link { name, .. } in found.devices.iter().chain(&found.joined.bridges) {
+        let dropped = match lifts_for(name) {
+            Some(_device) => kernel.drop_lift(name).await.map(drop),
+            None => kernel.drop_device(name).await,
+        };
+        if let Err(error) = dropped {
+            errors.push(error.into());
+            stayed.insert(name);
+        }
     }
     // What looks after a lift has gone with it. Should that have stayed, nothing may come in by it unseen.
     let guards = |program: &Program| {
-        lifts_for(&program.interface).is_some() && devices().any(|it| it.name == program.interface)
+        lifts_for(&program.interface).is_some() && stayed.contains(&program.interface)
     };
     for program in found.programs.iter().filter(|program| !guards(program)) {
         errors.extend(kernel.drop_program(program).await.err().map(Failure::from));
@@ -283,7 +292,8 @@ async fn remove(
     errors.extend(ports().and_then(|ports| ports.clear()).err().map(Failure::from));
     // Without its device a lock says nothing any more; with it, it is needed the next time.
     let complete = errors.is_empty();
-    for file in found.files {
+    let claims = Claim::files().unwrap_or_default();
+    for file in found.files.into_iter().filter(|file| complete || !claims.contains(file)) {
         let gone =
             fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()));
         errors.extend(gone.err().map(Failure::from));

@@ -139,8 +139,9 @@ pub(crate) struct Masquerade {
     pub(crate) preserve_client_ip: bool,
 }
 
-/// Of the looks at the kernel while programs of it carry packets.
-const LONGEST: Duration = Duration::from_mins(5);
+/// Of the looks at the kernel while programs of it carry packets. With what is added so that hosts do not stay in
+/// step it is five minutes.
+const LONGEST: Duration = Duration::from_secs(270);
 
 /// How the data path of `udp` works.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::Args)]

@@ -14,6 +14,9 @@ use crate::wait::wait_until;
 /// How long the daemon may take to come up, and to end, on a busy machine.
 pub const START: Duration = Duration::from_mins(1);
 
+/// That of Debian 12.
+pub const RELEASE: &str = "20.10.";
+
 /// Where its files are.
 #[derive(Clone, Debug)]
 pub struct Docker {
@@ -21,11 +24,11 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// The one of that release that `scripts/deps.sh` has unpacked, or that `TWILL_DOCKER_DIR` names.
+    /// The one of [`RELEASE`] that `scripts/deps.sh` has unpacked, or that `TWILL_DOCKER_DIR` names.
     ///
     /// # Errors
     /// Where there is none; the message says why.
-    pub fn find(release: &str) -> Result<Self> {
+    pub fn find() -> Result<Self> {
         let directory = match env::var_os("TWILL_DOCKER_DIR") {
             Some(directory) => PathBuf::from(directory),
             None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/docker"),
@@ -35,7 +38,7 @@ impl Docker {
             .with_context(|| format!("no {}: scripts/deps.sh unpacks it", directory.display()))?;
         let found = Self { directory };
         let said = found.version()?;
-        ensure!(said.contains(release), "it is {}, and not {release}*", said.trim());
+        ensure!(said.contains(RELEASE), "it is {}, and not {RELEASE}*", said.trim());
         Ok(found)
     }
 

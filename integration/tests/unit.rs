@@ -24,6 +24,7 @@ fn systemd_finds_no_fault_with_the_unit_and_its_credentials() -> Result<()> {
     fs::write(directory.join("twilld.service"), unit)?;
     let example = fs::read_to_string(packaging.join("examples/credentials.conf"))?;
     fs::write(drop_ins.join("credentials.conf"), &example)?;
+    fs::copy(packaging.join("examples/shortcut.conf"), drop_ins.join("shortcut.conf"))?;
     faults(&directory).and_then(|faults| {
         ensure!(faults.is_empty(), "{faults}");
         Ok(())

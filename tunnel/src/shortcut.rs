@@ -146,7 +146,8 @@ impl Refused {
 
 /// Had the kernel no room, or something else to do?
 fn is_passing(error: &(dyn std::error::Error + 'static)) -> bool {
-    let passing = [Errno::ENOMEM, Errno::ENOSPC, Errno::EAGAIN, Errno::EINTR, Errno::ENFILE];
+    let passing =
+        [Errno::ENOMEM, Errno::ENOSPC, Errno::EAGAIN, Errno::EINTR, Errno::EMFILE, Errno::ENFILE];
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut codes = causes.filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
     codes.any(|code| passing.iter().any(|errno| *errno as i32 == code))
@@ -344,6 +345,7 @@ mod tests {
             (load(Errno::EPERM), true),
             (load(Errno::EINVAL), true),
             (load(Errno::ENOMEM), false),
+            (load(Errno::EMFILE), false),
             (Refused::Taken { port: 1 }, false),
             (hook, false),
             (Refused::Family, true),

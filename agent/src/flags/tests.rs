@@ -24,6 +24,20 @@ fn defaults_are_those_of_flannel() {
 }
 
 #[test]
+fn programs_of_the_kernel_are_looked_after_soon_enough() {
+    for (shortcut, resync, looks) in [
+        ("off", 600, Duration::from_mins(10)),
+        ("auto", 600, LONGEST),
+        ("auto", 5, Duration::from_secs(5)),
+    ] {
+        let arguments = [format!("--udp-shortcut={shortcut}"), format!("--resync={resync}")];
+        let arguments = arguments.each_ref().map(String::as_str);
+        assert_eq!(parse(&arguments, &[]).unwrap().flags.looks(), looks, "{arguments:?}");
+    }
+    assert!(LONGEST * 3 < twill_tunnel::shortcut::LEAD);
+}
+
+#[test]
 fn flag_then_our_variable_then_flannels_then_default() {
     let ours = ("TWILLD_ETCD_PREFIX", "/ours");
     let theirs = ("FLANNELD_ETCD_PREFIX", "/theirs");

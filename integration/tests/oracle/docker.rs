@@ -5,13 +5,10 @@ use std::env;
 use std::fs;
 
 use anyhow::{Result, bail, ensure};
-use twill_integration::docker::{Docker, START};
+use twill_integration::docker::{Docker, RELEASE, START};
 use twill_integration::{Daemon, Lab, image};
 
 use crate::script::Engine;
-
-/// The one that the cases and the list of differences are about: that of Debian 12.
-const RELEASE: &str = "20.10.";
 
 /// The host's subnet, as the agent writes it and as Docker is told.
 const SUBNET: &str = "FLANNEL_NETWORK=172.17.0.0/16\nFLANNEL_SUBNET=172.17.0.1/16\nFLANNEL_MTU=1500\n\
@@ -61,7 +58,7 @@ impl Pair {
 
 #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
 fn find() -> Result<Option<Docker>> {
-    let why = match Docker::find(RELEASE) {
+    let why = match Docker::find() {
         Ok(docker) => return Ok(Some(docker)),
         Err(why) => format!("{why:#}"),
     };

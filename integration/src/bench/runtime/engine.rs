@@ -52,8 +52,6 @@ pub(super) struct Engine {
     _daemon: Option<Daemon>,
 }
 
-/// That of Debian 12.
-const RELEASE: &str = "20.10.";
 const CRUN: [&str; 2] = ["crun", "--cgroup-manager=cgroupfs"];
 /// Without systemd.
 const PODMAN: [&str; 5] = [
@@ -75,7 +73,7 @@ impl Engine {
         host.sh("umount /sys/fs/cgroup/unified 2>/dev/null || true")?;
         let is_there = || host.run(["sh", "-c", &format!("command -v {}", kind.name())]);
         let (program, daemon) = match kind {
-            Kind::Docker => match Docker::find(RELEASE) {
+            Kind::Docker => match Docker::find() {
                 Ok(docker) => (vec![docker.client()], Some(docker.start(&host)?)),
                 Err(why) => {
                     say(&format!("docker: {why:#}"));
