@@ -68,7 +68,7 @@ fn a_detached_command_lives_and_dies_with_the_container() {
     with_container(&world);
     world.twill(&["exec", "-d", "web", "sleep", "777"]).ok();
     let sees = || world.twill(&["exec", "web", "ps", "-o", "args"]).ok().contains("sleep 777");
-    assert!(sees());
+    eventually("the command runs", sees);
     world.twill(&["exec", "-d", "web", "nosuch"]).fails(127, "not found");
     world.twill(&["rm", "-f", "web"]).ok();
     world.assert_nothing_left();

@@ -46,8 +46,15 @@ fn no_process_hands_out_a_program_that_can_be_written() {
     let Some(world) = World::new() else { return };
     start(&world, "sleep 1000");
     world.twill(&["exec", "-d", "it", "sh", "-c", "exec sleep 777"]).ok();
-    let sleeper = World::run(&["pgrep", "-f", "^sleep 777$"]);
-    let status = fs::read_to_string(format!("/proc/{}/status", sleeper.trim())).unwrap();
+    // The shell was there when `exec` ended; what it becomes may come later.
+    let sleeper = || {
+        let processes = world.twill(&["top", "it", "-o", "pid,args"]).ok();
+        processes
+            .lines()
+            .find_map(|line| line.trim().strip_suffix("sleep 777").map(|pid| pid.trim().to_owned()))
+    };
+    eventually("it sleeps", || sleeper().is_some());
+    let status = fs::read_to_string(format!("/proc/{}/status", sleeper().unwrap())).unwrap();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
     for pid in [world.monitor("it").to_string(), parent.to_owned()] {
         // Opening it tells nothing: as long as it runs, it is busy.
