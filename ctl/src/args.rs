@@ -1,5 +1,6 @@
 //! The command line, as types.
 
+mod cni;
 mod lease;
 mod network;
 
@@ -13,6 +14,7 @@ use twill_core::ids::NetworkName;
 
 use crate::environment;
 
+pub(crate) use cni::{Check as CniCheck, Cni, Install as CniInstall, Place as CniPlace, interface};
 pub(crate) use lease::{Gc, Lease, Release, Reserve, Revoke};
 pub(crate) use network::{Backend, Init, Network, OrDefault, Set, Wish};
 
@@ -28,6 +30,7 @@ Examples:
   twillctl --network-name blue network init --network 10.89.0.0/16
   twillctl doctor
   twillctl trace web 10.88.34.3
+  twillctl cni install && twillctl cni check
 
 Environment:
   An option that is not given is taken from TWILLCTL_ETCD_ENDPOINTS and so on, then from the agent's
@@ -40,7 +43,7 @@ Exit codes:
   3  the agent is not ready
   4  no such network, lease or node
   5  etcd or the agent cannot be reached
-  6  something is broken: the doctor found it, or a trace on this host
+  6  something is broken: the doctor or a check of CNI found it, or a trace on this host
   7  a trace found nothing broken here, gets no answer, and could not ask the other host
   8  a trace found something broken on the other host, or between the two
   70 a bug in twillctl";
@@ -159,6 +162,9 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Walk the way between two containers, and say where it breaks and why; exit code 0 if it is whole
     Trace(Trace),
+    /// How container runtimes join pods to this host's subnet: the configuration for them
+    #[command(subcommand)]
+    Cni(Cni),
     /// This host itself
     #[command(subcommand)]
     Host(Host),

@@ -18,7 +18,7 @@ use crate::table;
 use crate::twilld::{self, Refused};
 
 /// The exit code when something is broken.
-const BROKEN: u8 = 6;
+pub(crate) const BROKEN: u8 = 6;
 
 /// Hosts that are off are waited for, so that the agent needs longer than for other questions.
 const LOOKING: Duration = Duration::from_secs(40);
@@ -165,7 +165,7 @@ async fn etcd<S: Store>(store: &S, timeout: Duration) -> Vec<Finding> {
 }
 
 /// One line each, and the way out below what needs one.
-fn text(findings: &[Finding]) -> String {
+pub(crate) fn text(findings: &[Finding]) -> String {
     let rows = findings.iter().flat_map(|finding| {
         let verdict = match finding.verdict {
             Verdict::Ok => "ok",

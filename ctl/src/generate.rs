@@ -69,7 +69,17 @@ mod tests {
         let lease = ["gc", "list", "release", "reserve", "revoke", "show", "watch"];
         let lease = lease.map(|name| format!("-lease-{name}"));
         let network = ["init", "set", "show"].map(|name| format!("-network-{name}"));
-        let others = ["-doctor", "-host", "-host-cleanup", "-lease", "-network", "-node"];
+        let others = [
+            "-cni",
+            "-cni-check",
+            "-cni-install",
+            "-doctor",
+            "-host",
+            "-host-cleanup",
+            "-lease",
+            "-network",
+            "-node",
+        ];
         let others = others.into_iter().chain(["-node-list", "-peers", "-status", "-trace", ""]);
         let mut pages: Vec<String> = lease
             .into_iter()

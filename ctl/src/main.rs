@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod args;
 mod ask;
+mod cni;
 mod doctor;
 mod environment;
 mod failure;

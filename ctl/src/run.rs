@@ -12,7 +12,7 @@ use crate::access::{connect, of_network};
 use crate::args::{Cli, Command, Host, Node};
 use crate::failure::{Failure, Kind};
 use crate::report::Report;
-use crate::{doctor, generate, host, lease, network, nodes, peers, status, trace};
+use crate::{cni, doctor, generate, host, lease, network, nodes, peers, status, trace};
 
 /// Runs what the command line asks for, within its time.
 pub(crate) fn run(cli: Cli) -> Result<Report, Failure> {
@@ -22,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> Result<Report, Failure> {
     let etcd = of_network(&all, network);
     match command {
         Command::Host(Host::Cleanup { options }) => host::cleanup(&options),
+        Command::Cni(command) => cni::run(&command, network, output),
         Command::Generate { directory } => generate::generate(&directory),
         Command::Status(args) => {
             let work = status::show((&args.socket, network), output);
