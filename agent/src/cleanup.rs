@@ -182,7 +182,7 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
         }
     }
     let (mut firewall, routes) = (programs.leftovers().await?, kernel.marked_routes().await?);
-    firewall.extend(ports()?.leftovers()?);
+    firewall.extend(ports().leftovers()?);
     Ok(Found {
         programs: listed,
         unlisted,
@@ -196,9 +196,9 @@ async fn look(cleanup: &Cleanup, kernel: &Kernel, programs: &Programs) -> Result
 }
 
 /// Who looks after the rules of published ports.
-fn ports() -> Result<Writer, twill_net::Error> {
+fn ports() -> Writer {
     let ipv6 = is_ipv6_there().then_some(Family::V6);
-    Writer::probe(&[Family::V4].into_iter().chain(ipv6).collect::<Vec<_>>())
+    Writer::new(&[Family::V4].into_iter().chain(ipv6).collect::<Vec<_>>())
 }
 
 fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
@@ -289,7 +289,7 @@ async fn remove(
         errors.extend(kernel.drop_program(program).await.err().map(Failure::from));
     }
     errors.extend(programs.clear().await.err().map(Failure::from));
-    errors.extend(ports().and_then(|ports| ports.clear()).err().map(Failure::from));
+    errors.extend(ports().clear().err().map(Failure::from));
     // Without its device a lock says nothing any more; with it, it is needed the next time.
     let complete = errors.is_empty();
     let claims = Claim::files().unwrap_or_default();

@@ -82,9 +82,11 @@ impl Wall {
         board.rules(engine.zip(policies));
     }
 
-    /// What the rules are written with, once they are.
-    pub(crate) async fn engine(&self) -> Option<Engine> {
-        self.guard.lock().await.chosen.as_ref().map(|chosen| chosen.firewall.engine())
+    /// What the rules are written with, once they are, if the administrator has said with what.
+    pub(crate) async fn wished(&self) -> Option<Engine> {
+        let guard = self.guard.lock().await;
+        let chosen = guard.chosen.as_ref().filter(|_chosen| guard.wish != Wish::Auto);
+        chosen.map(|chosen| chosen.firewall.engine())
     }
 
     /// Tells of changed rules from now on, if the kernel does.

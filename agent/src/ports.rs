@@ -39,8 +39,8 @@ pub(crate) async fn keep(wall: Wall, host: Host, (period, meters): (Duration, Me
     }
 }
 
-/// With the engine of the networks' rules, once there are any.
+/// With the engine that the administrator wants, once there are rules of networks; else with what suits the host.
 async fn look(wall: &Wall, host: &Host) -> anyhow::Result<Kept> {
-    let (engine, host) = (wall.engine().await, host.clone());
+    let (engine, host) = (wall.wished().await, host.clone());
     Ok(tokio::task::spawn_blocking(move || host.keep_ports(engine)).await??)
 }

@@ -1,18 +1,21 @@
 //! Looks whether a container is joined as it should be. Nothing is changed.
 
+use std::net::IpAddr;
+
 use twill_core::ids::Subnet;
 use twill_core::subnet_env::SubnetEnv;
-use twill_net::blocking::{Address, Kernel};
+use twill_net::blocking::{Address, Kernel, Route};
 use twill_net::netns::Netns;
 
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::{Record, host_interfaces};
-use crate::request::{Owner, Place};
+use crate::request::{Owner, Place, StaticRoute};
 
 impl Host {
     /// The record of a container that is in the host's subnet of now, with the pair, the bridge and the
-    /// address that belong to it. What is inside the container besides is its own affair.
+    /// address that belong to it, limits, and the rules of its published ports. What is inside the container besides is its
+    /// own affair.
     pub fn check(&self, owner: &Owner, netns: &Netns) -> Result<Record, Error> {
         let env = self.read_env()?;
         let pool = self.pool();
@@ -53,7 +56,38 @@ impl Host {
                 return Err(spoilt("its interface does not have its address"));
             }
         }
+        if let Some(what) = self.lacks_ports(&record)? {
+            return Err(spoilt(what));
+        }
         Ok(record)
+    }
+
+    /// Of routes that a container was given, those by its way out have to be there; the others are its own affair.
+    pub fn check_routes(
+        &self,
+        record: &Record,
+        netns: &Netns,
+        routes: &[StaticRoute],
+    ) -> Result<(), Error> {
+        let gateways: Vec<IpAddr> = record.places().map(|place| place.gateway()).collect();
+        let by_us =
+            |route: &&StaticRoute| route.gateway.is_some_and(|gateway| gateways.contains(&gateway));
+        let wanted: Vec<&StaticRoute> = routes.iter().filter(by_us).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let there = Kernel::of(netns)?.routes()?;
+        let stands = |wanted: &&StaticRoute| {
+            let same = |route: &Route| {
+                route.destination == wanted.destination && route.gateway == wanted.gateway
+            };
+            there.iter().any(same)
+        };
+        if wanted.iter().all(stands) {
+            return Ok(());
+        }
+        let owner = Box::new(record.owner.clone());
+        Err(Error::Spoilt { owner, what: "a route that it was given is gone" })
     }
 }
 

@@ -96,11 +96,12 @@ impl Host {
         self.forget_earlier_boots()?;
         let _turn = self.pool().turn(owner)?;
         let own = self.has_ports(owner);
-        if own {
-            // While its record is there: whoever fails here is called again, and has to find it.
-            self.sync_ports_without(owner)?;
-        }
+        // While its record is there: whoever fails here is called again, and has to find it. The kernel is done with the
+        // rules at the latest when it is done with the pair.
+        let leaving = own.then(|| self.sync_ports_without(std::slice::from_ref(owner)));
+        let going = leaving.transpose()?;
         self.clear(&mut Kernel::here()?, owner)?;
+        drop(going);
         self.follow_ports(own)
     }
 
@@ -123,20 +124,31 @@ impl Host {
     ) -> Result<Vec<Owner>, Error> {
         let mut host = Kernel::here()?;
         let pool = self.pool();
-        let (mut reclaimed, mut errors, mut own) = (Vec::new(), Vec::new(), false);
+        let (mut reclaimed, mut errors, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         errors.extend(self.forget_earlier_boots().err());
         for entry in pool.entries()? {
-            let undone = match pool.read(&entry) {
+            match pool.read(&entry) {
                 Ok(Some(record)) if record.owner.keeper == *keeper && !alive(&record.owner) => {
-                    own |= !record.ports.is_empty();
-                    self.reclaim_one(&mut host, (&entry, record), &mut reclaimed)
+                    gone.push((entry, record));
                 }
-                Ok(_not_theirs_or_alive) => Ok(()),
-                Err(error) => Err(error),
-            };
-            errors.extend(undone.err());
+                Ok(_not_theirs_or_alive) => {}
+                Err(error) => errors.push(error),
+            }
         }
-        errors.extend(self.follow_ports(own).err());
+        let publish = |(_entry, record): &&(Entry, Record)| !record.ports.is_empty();
+        let leaving: Vec<Owner> =
+            gone.iter().filter(publish).map(|(_entry, record)| record.owner.clone()).collect();
+        // The rules go first, of all at once; where that fails, records stay for whoever comes next.
+        let going = (!leaving.is_empty()).then(|| self.sync_ports_without(&leaving)).transpose();
+        if going.is_err() {
+            gone.retain(|(_entry, record)| record.ports.is_empty());
+        }
+        for (entry, record) in gone {
+            errors.extend(self.reclaim_one(&mut host, (&entry, record), &mut reclaimed).err());
+        }
+        // The kernel is done with the rules at the latest when it is done with the pairs.
+        errors.extend(going.map(drop).err());
+        errors.extend(self.sweep_ports().err());
         Error::all(errors).map(|()| reclaimed)
     }
 
@@ -152,19 +164,19 @@ impl Host {
         if pool.read(entry)?.as_ref() != Some(&record) {
             return Ok(());
         }
-        if !record.ports.is_empty() {
-            self.sync_ports_without(&record.owner)?;
-        }
         self.undo(host, entry)?;
         reclaimed.push(record.owner);
         Ok(())
     }
 
-    /// Whom the addresses belong to, in no order.
+    /// Whom the addresses belong to, in no order. What an earlier boot has left is nobody's.
     pub fn records(&self) -> Result<Vec<Record>, Error> {
-        let pool = self.pool();
+        let (pool, boot_id) = (self.pool(), boot_id()?);
         let entries = pool.entries()?;
-        entries.iter().filter_map(|entry| pool.read(entry).transpose()).collect()
+        let records = entries.iter().filter_map(|entry| pool.read(entry).transpose());
+        let of_now =
+            |it: &Result<Record, Error>| it.as_ref().map_or(true, |it| it.boot_id == boot_id);
+        records.filter(of_now).collect()
     }
 
     pub(crate) fn pool(&self) -> Pool {

@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::pool::{
     Entry, Locked, NetnsRecord, Pool, Record, Wish, capacity, choose, host_interfaces, is_usable,
 };
+use crate::ports::are_one;
 use crate::request::{Keeper, Owner, Place, Request};
 
 /// Finds an address of each family, makes sure of the bridge, writes the record: under the pool's lock, which is
@@ -36,7 +37,7 @@ pub(crate) fn reserve(
     check(request, &env)?;
     // The bridge keeps the gateways of former subnets only for containers that live.
     sweep(pool, host, |entry| former(entry, &env).next().is_some())?;
-    take_ports(pool, host, request)?;
+    take_ports(of, host, request)?;
     let mut give = |subnet: Subnet| {
         let own = |of: &[IpAddr]| of.iter().copied().find(|it| Family::of(*it) == subnet.family());
         let address = match own(&request.addresses) {
@@ -130,13 +131,15 @@ fn take(pool: &Pool, host: &mut Kernel, address: IpAddr) -> Result<(), Error> {
     Ok(())
 }
 
-/// Requested ports: free, or their owner's name is told.
-fn take_ports(pool: &Pool, host: &mut Kernel, request: &Request<'_>) -> Result<(), Error> {
+/// Requested ports: free in all pools of the host, or their owner's name is told.
+fn take_ports(of: &Host, host: &mut Kernel, request: &Request<'_>) -> Result<(), Error> {
     if request.ports.is_empty() {
         return Ok(());
     }
+    let pool = of.pool();
     for entry in pool.entries()? {
-        let Some(record) = pool.read(&entry)?.filter(|it| it.owner != request.owner) else {
+        let Some(record) = pool.read(&entry)?.filter(|it| !are_one(&it.owner, &request.owner))
+        else {
             continue;
         };
         let taken =
@@ -147,6 +150,14 @@ fn take_ports(pool: &Pool, host: &mut Kernel, request: &Request<'_>) -> Result<(
             continue;
         }
         return Err(Error::PortTaken { port: port.clone(), owner: Box::new(record.owner) });
+    }
+    let published = of.published_beside()?;
+    let others = || published.iter().filter(|(owner, _port)| !are_one(owner, &request.owner));
+    for port in &request.ports {
+        if let Some((owner, _theirs)) = others().find(|(_owner, theirs)| theirs.clashes(port)) {
+            let owner = Box::new(owner.clone());
+            return Err(Error::PortTaken { port: port.clone(), owner });
+        }
     }
     Ok(())
 }

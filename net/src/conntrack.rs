@@ -9,7 +9,9 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use twill_core::ids::Family;
 
 use crate::Error;
-use crate::netfilter::{REQUEST, attributes, open, push, question, split, with_length};
+use crate::netfilter::{
+    NESTED, REQUEST, attributes, open, outcome, push, question, split, with_length,
+};
 
 /// `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE` of the subsystem `NFNL_SUBSYS_CTNETLINK`.
 const ASK: u16 = (1 << 8) | 1;
@@ -24,8 +26,6 @@ const SENT: u16 = 1;
 const ANSWERED: u16 = 2;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
-/// `NLA_F_NESTED`.
-const NESTED: u16 = 0x8000;
 /// `CTA_TUPLE_IP` and in it `CTA_IP_V4_SRC` to `CTA_IP_V6_DST`; `CTA_TUPLE_PROTO` and in it
 /// `CTA_PROTO_NUM` to `CTA_PROTO_DST_PORT`.
 const ADDRESSES: u16 = 1;
@@ -95,14 +95,6 @@ fn number(family: Family) -> u8 {
     match family {
         Family::V4 => 2,
         Family::V6 => 10,
-    }
-}
-
-fn outcome(message: &[u8]) -> io::Result<()> {
-    let code = message.get(16..20).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
-    match code.ok_or(io::ErrorKind::InvalidData)? {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
     }
 }
 

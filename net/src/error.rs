@@ -298,6 +298,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel does not take rules, or does not show them.
+    #[error("cannot write the rules of published ports")]
+    WriteRules {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The socket that tells of changed rules cannot be had.
     #[error("cannot listen for changes of the firewall rules")]
     WatchRules {

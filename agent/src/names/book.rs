@@ -208,9 +208,13 @@ pub(super) mod tests {
         fs::create_dir(&pool.state).unwrap();
         let record = r#"{
             "keeper":"cni:pods","container":"p","interface":"eth0","address":"10.5.2.5","subnet":"10.5.2.0/24",
-            "bridge":"twill0","hostInterface":"tw0","netns":{"path":"/x","device":1,"inode":1},"bootId":"b",
+            "bridge":"twill0","hostInterface":"tw0","netns":{"path":"/x","device":1,"inode":1},"bootId":"BOOT",
             "madeAt":1,"aliases":["Pod","front"]}"#;
-        fs::write(pool.state.join("10.5.2.5,tw0.json"), record).unwrap();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        fs::write(pool.state.join("10.5.2.5,tw0.json"), record.replace("BOOT", boot.trim()))
+            .unwrap();
+        let earlier = record.replace("10.5.2.5", "10.5.2.6").replace("front", "before");
+        fs::write(pool.state.join("10.5.2.6,tw1.json"), earlier).unwrap();
         Book::read(directory.path(), &pool)
     }
 
@@ -222,6 +226,7 @@ pub(super) mod tests {
             assert_eq!(book.addresses_of(name, asker), Some(&[pod][..]), "{name}");
         }
         assert_eq!(book.name_of(pod), Some("pod"));
+        assert_eq!(book.addresses_of("before", asker), None, "of an earlier boot");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -103,7 +103,8 @@ pub fn sort(publications: &mut [Publication]) {
 }
 
 /// Bridges and the blocks on them, each once.
-pub(super) fn bridges(publications: &[Publication]) -> BTreeSet<(&str, Subnet)> {
+#[must_use]
+pub fn bridges(publications: &[Publication]) -> BTreeSet<(&str, Subnet)> {
     publications.iter().map(|it| (it.bridge.as_str(), it.subnet)).collect()
 }
 
@@ -116,7 +117,8 @@ const LOCAL: &str = "fib daddr type 2";
 /// `IPS_DST_NAT`: its destination has been changed, here or in the other direction.
 const TURNED: &str = "ct status & 0x20 == 0x20";
 
-/// That table in the words that `nft -s -n list table` prints; empty if there is to be none.
+/// That table in the words that `nft -s -n list table` prints; empty if there is to be none. It is written without that
+/// program, and this is the proof.
 ///
 /// As in [`super::nftables`] nothing is accepted: an accept in one table opens nothing in another.
 #[must_use]
@@ -162,19 +164,21 @@ fn turn(publication: &Publication) -> String {
 /// Whose packets to a container must come back through the host: those of the host's loopback, which a
 /// container cannot answer, and those of its neighbours, which it would answer past the host.
 pub(super) fn sources(subnet: Subnet) -> impl Iterator<Item = String> {
-    let loopback = (subnet.family() == Family::V4).then(|| "127.0.0.0/8".to_owned());
-    loopback.into_iter().chain([subnet.to_string()])
+    let own = (subnet.family() == Family::V4).then(loopback);
+    own.into_iter().chain([subnet]).map(|block| block.to_string())
+}
+
+/// What every host is to itself.
+#[must_use]
+pub fn loopback() -> Subnet {
+    // Aligned, so that there is one.
+    let block = Subnet::containing(Ipv4Addr::LOCALHOST.into(), 8);
+    block.unwrap_or_else(|| unreachable!("127.0.0.0/8 is a block"))
 }
 
 fn chain(name: &str, kind: &str, rules: &[String]) -> String {
     let rules = rules.join("\n\t\t");
     format!("\tchain {name} {{\n\t\ttype {kind}; policy accept;\n\t\t{rules}\n\t}}\n")
-}
-
-/// The text for one `nft -f`: the table as it should be in place of whatever was there.
-#[must_use]
-pub fn transaction(table: &str) -> String {
-    format!("table inet {TABLE}\ndelete table inet {TABLE}\n{table}")
 }
 
 #[cfg(test)]

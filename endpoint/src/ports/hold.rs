@@ -13,7 +13,7 @@ use rustix::net::{
 use twill_core::firewall::ports::Protocol;
 use twill_core::ids::Family;
 
-use super::{Port, occupant};
+use super::{Port, are_one, occupant};
 use crate::error::Error;
 use crate::host::Host;
 use crate::request::Owner;
@@ -57,33 +57,30 @@ impl Hold {
 }
 
 impl Host {
-    /// Takes the ports that a container is to have, or tells who has one: a container by its record, a process
-    /// by its socket. For whoever does not stay: rules that stand hold a port as well, though not against
-    /// processes of the host, which bind without a look at them.
+    /// Takes the ports that a container is to have until it is joined, or tells who holds one. For whoever does not stay: rules
+    /// that stand hold a port as well, though not against processes of the host, which bind without a look at them.
     pub fn hold_ports(&self, owner: &Owner, ports: &[Port]) -> Result<Vec<Hold>, Error> {
         if ports.is_empty() {
             return Ok(Vec::new());
         }
         let families: Vec<Family> =
             self.read_env()?.blocks().map(|blocks| blocks.subnet.family()).collect();
-        self.forget_earlier_boots()?;
-        let published = self.published()?;
-        let of_others = |port: &Port| {
-            published.iter().find(|(other, theirs)| other != owner && theirs.clashes(port))
-        };
-        if let Some((port, (owner, _theirs))) =
-            ports.iter().find_map(|port| of_others(port).map(|other| (port, other)))
-        {
-            return Err(Error::PortTaken { port: port.clone(), owner: Box::new(owner.clone()) });
-        }
         let take = |port| match Hold::take(port, &families) {
-            Err(Error::PortOccupied { port }) => {
-                let by = occupant(&port);
-                Err(Error::PortInUse { port, by })
-            }
+            Err(Error::PortOccupied { port }) => Err(self.whose(owner, port)?),
             taken => taken,
         };
         ports.iter().map(take).collect()
+    }
+
+    /// The error about a port that somebody holds: a container, which has a record, or another process.
+    fn whose(&self, owner: &Owner, port: Port) -> Result<Error, Error> {
+        self.forget_earlier_boots()?;
+        let published = self.published()?;
+        let mut others = published.into_iter().filter(|(other, _port)| !are_one(other, owner));
+        Ok(match others.find(|(_other, theirs)| theirs.clashes(&port)) {
+            Some((owner, _theirs)) => Error::PortTaken { port, owner: Box::new(owner) },
+            None => Error::PortInUse { by: occupant(&port), port },
+        })
     }
 }
 

@@ -1,12 +1,14 @@
-//! The note of what rules were written, beside the pool's records.
+//! The note of what rules were written, in a directory beside the pools: a host has one, however many pools.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use twill_core::firewall::Engine;
 use twill_core::firewall::ports::Publication;
+use twill_net::ports::Left;
 
 use crate::error::Error;
 use crate::host::Host;
@@ -22,14 +24,31 @@ pub(super) struct Note {
     /// Do the rules stand as the note says? Else they may be those before, too.
     pub(super) settled: bool,
     pub(super) publications: Vec<Publication>,
-    /// How nft printed its table.
+    /// How the kernel shows the table of nftables.
     pub(super) printed: String,
+    /// Is nothing of ours to be in iptables beside that?
+    #[serde(default)]
+    pub(super) apart: bool,
+    /// Of nftables' rules, when these were written.
+    #[serde(default)]
+    pub(super) generation: u32,
+}
+
+impl Note {
+    /// How the rules were left.
+    pub(super) fn left(&self) -> Left {
+        let Self { printed, apart, generation, .. } = self;
+        Left { changed: false, printed: printed.clone(), apart: *apart, generation: *generation }
+    }
 }
 
 impl Host {
     pub(super) fn lock_ports(&self) -> Result<fs::File, Error> {
-        let path = self.state.join("ports.lock");
-        fs::create_dir_all(&self.state)
+        let path = self.shared().join("ports").join("lock");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.shared().join("ports"))
             .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(&path))
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|source| Error::Pool { path, source })
@@ -48,7 +67,7 @@ impl Host {
     }
 
     pub(super) fn put_note(&self, note: &Note) -> Result<(), Error> {
-        let (path, new) = (self.note_path(), self.state.join(".ports.new"));
+        let (path, new) = (self.note_path(), self.shared().join("ports").join(".new"));
         let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::from);
         let written = text.and_then(|text| fs::write(&new, text));
         written
@@ -57,6 +76,12 @@ impl Host {
     }
 
     fn note_path(&self) -> PathBuf {
-        self.state.join("ports.json")
+        self.shared().join("ports").join("note.json")
+    }
+
+    /// Where the pools of this host lie.
+    pub(super) fn shared(&self) -> &Path {
+        let parent = self.state.parent().unwrap_or(Path::new("/"));
+        if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
     }
 }

@@ -5,6 +5,8 @@ mod attach;
 #[cfg(test)]
 mod ipv6;
 #[cfg(test)]
+mod networks;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod ports;

@@ -274,8 +274,7 @@ fn what_others_take_away_comes_back() {
         assert_eq!(ask(("127.0.0.1", 8080)).as_deref(), Some("web 10.88.2.1"), "{engine}");
     }
     // Whoever was killed between the record and the rules is followed by the next one.
-    let record = world.records().into_iter().find(|it| !it.ends_with("ports.json")).unwrap();
-    std::fs::remove_file(record).unwrap();
+    std::fs::remove_file(&world.records()[0]).unwrap();
     world.host.sync_ports().unwrap();
     eventually("nobody answers", || ask(("127.0.0.1", 8080)).is_none());
     assert!(!shell("iptables-save; nft list ruleset").contains("8080"));
@@ -300,7 +299,7 @@ fn only_owners_with_ports_fail_when_rules_cannot_be_written() {
     let (web, other) = (world.container(), world.container());
     let ports = [port("tcp", "", (8080, 80))];
     world.host.attach(&with_ports("web", &web, &ports)).unwrap();
-    let lock = world.host.state.join("ports.lock");
+    let lock = world.host.state.with_file_name("ports").join("lock");
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
     world.host.attach(&request("other", &other)).unwrap();

@@ -1,6 +1,6 @@
 //! One kind of iptables.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 
 use twill_core::firewall::Variant;
@@ -8,7 +8,7 @@ use twill_core::firewall::iptables::{Role, Ruleset, published};
 use twill_core::firewall::ports::Publication;
 use twill_core::ids::Family;
 
-use super::program::run;
+use super::program::{run, run_under};
 use crate::Error;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,18 +47,9 @@ impl Iptables {
         Ok(found)
     }
 
-    /// Has the old interface no table at all? To ask it for one would make it.
-    fn is_idle(&self) -> bool {
-        let names = match self.family {
-            Family::V4 => "/proc/thread-self/net/ip_tables_names",
-            Family::V6 => "/proc/thread-self/net/ip6_tables_names",
-        };
-        self.variant == Variant::Legacy && fs::read_to_string(names).unwrap_or_default().is_empty()
-    }
-
     /// Everybody's rules.
     pub(super) fn list(&self) -> Result<Ruleset, Error> {
-        if self.is_idle() {
+        if self.variant == Variant::Legacy && is_idle(self.family) {
             return Ok(Ruleset::default());
         }
         run(&format!("{}-save", self.name), &[], "").map(|text| Ruleset::parse(&text))
@@ -69,18 +60,27 @@ impl Iptables {
         &self,
         publications: &[Publication],
         role: Role,
-    ) -> Result<Option<String>, Error> {
-        let text = published::transaction((publications, self.family), role, &self.list()?);
-        Ok(Some(text).filter(|text| !text.is_empty()))
+        found: &Ruleset,
+    ) -> Option<String> {
+        let text = published::transaction((publications, self.family), role, found);
+        Some(text).filter(|text| !text.is_empty())
     }
 
-    /// Tells whether anything had to be written.
-    pub(super) fn ensure(&self, publications: &[Publication], role: Role) -> Result<bool, Error> {
-        let Some(text) = self.lacks(publications, role)? else { return Ok(false) };
-        // Without --wait it fails at once when somebody else holds the lock.
+    /// Writes what [`Self::lacks`] says.
+    pub(super) fn write(&self, text: &str, lock: Option<&File>) -> Result<(), Error> {
+        // Without --wait it fails at once when somebody else holds the lock of iptables.
         let wait = ["--noflush", "--wait=10"];
-        run(&format!("{}-restore", self.name), &wait, &text).map(|_nothing| true)
+        run_under(lock, &format!("{}-restore", self.name), (&wait, text)).map(drop)
     }
+}
+
+/// Has the old interface no table at all? To ask it for one would make it.
+pub(super) fn is_idle(family: Family) -> bool {
+    let names = match family {
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    fs::read_to_string(names).unwrap_or_default().is_empty()
 }
 
 fn is_missing(error: &Error) -> bool {

@@ -1,5 +1,6 @@
 //! Runs a program to its end: no shell, and all it says is kept.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,6 +12,21 @@ const SBIN: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Answers what it wrote to stdout.
 pub(super) fn run(name: &str, arguments: &[&str], input: &str) -> Result<String, Error> {
+    run_under(None, name, (arguments, input))
+}
+
+/// The same for a program that writes nothing to stdout: it gets the file there, and so has it open, with the lock that
+/// is on it, for as long as it lives.
+pub(super) fn run_under(
+    lock: Option<&File>,
+    name: &str,
+    (arguments, input): (&[&str], &str),
+) -> Result<String, Error> {
+    let try_run = |name: &str, path: &str, asked| {
+        let lock = lock.map(File::try_clone).transpose();
+        let lock = lock.map_err(|source| Error::StartProgram { program: name.to_owned(), source });
+        try_run((name, path), asked, lock?.map_or_else(Stdio::piped, Stdio::from))
+    };
     match try_run(name, name, (arguments, input)) {
         Err(Error::StartProgram { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             let paths = SBIN.map(|directory| Path::new(directory).join(name));
@@ -22,13 +38,17 @@ pub(super) fn run(name: &str, arguments: &[&str], input: &str) -> Result<String,
     }
 }
 
-fn try_run(name: &str, path: &str, (arguments, input): (&[&str], &str)) -> Result<String, Error> {
+fn try_run(
+    (name, path): (&str, &str),
+    (arguments, input): (&[&str], &str),
+    stdout: Stdio,
+) -> Result<String, Error> {
     let not_started = |source| Error::StartProgram { program: name.to_owned(), source };
     let mut child = Command::new(path)
         .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
         .map_err(not_started)?;

@@ -89,7 +89,8 @@ impl Ruleset {
     }
 
     /// Can a packet find its end in this chain of the table `filter`?
-    pub(super) fn may_drop(&self, chain: &str) -> bool {
+    #[must_use]
+    pub fn may_drop(&self, chain: &str) -> bool {
         let filter = self.tables.get(Table::Filter.name());
         let closed = filter.and_then(|filter| filter.get(chain)).is_some_and(Found::is_closed);
         closed || self.foreign(chain).next().is_some()
