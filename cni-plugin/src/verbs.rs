@@ -16,7 +16,7 @@ use crate::environment::{Args, Environment, Verb};
 use crate::error::{Code, Failure};
 use crate::outcome::outcome;
 use crate::version::Version;
-use crate::wish::{Masquerade, Wish};
+use crate::wish::{Masquerade, Wish, route};
 
 /// No configuration of the field is near this size; a stdin that never ends is none.
 const LARGEST_CONFIGURATION: u64 = 1 << 20;
@@ -177,13 +177,15 @@ fn check(environment: &Environment, config: &Config) -> Result<(), Failure> {
         rows.iter().any(|row| of(row) == Some(address))
     };
     let mut addresses = record.places().map(|place| place.address);
-    match addresses.find(|address| !named(*address)) {
-        Some(address) => {
-            let message = format!("{owner} has {address}, which `prevResult` does not name");
-            Err(Failure::new(Code::NotAsAdded, message).hint("delete the pod, and make it again"))
-        }
-        None => Ok(()),
+    if let Some(address) = addresses.find(|address| !named(*address)) {
+        let message = format!("{owner} has {address}, which `prevResult` does not name");
+        return Err(
+            Failure::new(Code::NotAsAdded, message).hint("delete the pod, and make it again")
+        );
     }
+    let routes = previous.objects("routes")?;
+    let routes: Vec<StaticRoute> = routes.iter().filter_map(|row| route(row).ok()).collect();
+    Ok(config.host.check_routes(&record, &netns, &routes)?)
 }
 
 fn owner(environment: &Environment, config: &Config) -> Result<Owner, Failure> {

@@ -148,7 +148,8 @@ fn routes(ipam: &Document<'_>) -> Result<Vec<StaticRoute>, Failure> {
     ipam.objects("routes")?.iter().map(route).collect()
 }
 
-fn route(row: &Document<'_>) -> Result<StaticRoute, Failure> {
+/// A row of routes, as configurations and results have them.
+pub(crate) fn route(row: &Document<'_>) -> Result<StaticRoute, Failure> {
     for key in ["mtu", "advmss", "priority", "table", "scope"] {
         row.refuse(key, "leave it out: routes have a destination and a gateway")?;
     }

@@ -5,6 +5,8 @@ mod bandwidth;
 #[cfg(test)]
 mod call;
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod goldens;
 #[cfg(test)]
 mod ipv6;
