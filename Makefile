@@ -13,7 +13,7 @@ BINS := $(addprefix --bin ,$(PROGRAMS))
 SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test kill-points vm-test healing storm soak soak-datapath model fuzz bench bench-control bench-datapath bench-runtime lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test kill-points vm-test healing storm soak soak-datapath model fuzz bench bench-cni bench-control bench-datapath bench-runtime lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
 
 bench: build ## start of the agent and of containers, CNI, memory: a row each, beside what is wanted
 	@target/release/twill-lab bench
+
+bench-cni: build ## joining pods and taking them off, beside Debian's CNI plugins and the kernel's own floor; a minute
+	@target/release/twill-lab bench-cni
 
 bench-control: ## what 1,000 and 10,000 peers cost a host, beside flannel's design; some minutes
 	@scripts/deps.sh bench

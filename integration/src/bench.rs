@@ -3,6 +3,7 @@
 //! Walls are those of this machine, busy or not; each series prints its median, its fastest and
 //! the floor that starting anything on a host of the lab has.
 
+pub(crate) mod cni;
 mod containers;
 pub(crate) mod control;
 pub(crate) mod datapath;

@@ -33,6 +33,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measure what the README claims
     Bench,
+    /// Measure what joining a pod and taking it off costs, beside Debian's CNI plugins
+    BenchCni(bench::cni::BenchCni),
     /// Measure what 1,000 and 10,000 peers cost a host, beside flannel's design
     BenchControl(bench::control::BenchControl),
     /// Measure what the data path of `udp` reaches, beside other ways for packets
@@ -98,6 +100,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(demo) => done(demo::run(&demo)),
         Command::Bench => done(bench::run()),
+        Command::BenchCni(wanted) => done(bench::cni::run(&wanted)),
         Command::BenchControl(wanted) => done(bench::control::run(&wanted)),
         Command::BenchDatapath(wanted) => done(bench::datapath::run(&wanted)),
         Command::BenchRuntime(wanted) => done(bench::runtime::run(&wanted)),
