@@ -17,7 +17,8 @@ BUILD="ca-certificates clang gcc g++ libbpf-dev libc6-dev pkg-config libseccomp-
 # Running: etcd and its client, both engines of the firewall, the tools that the demo shows, an image's only content.
 RUN="etcd-server etcd-client iptables nftables iproute2 iputils-ping busybox-static"
 # Checking. podman and skopeo read our archives, and we read theirs.
-CHECK="shellcheck openssl procps systemd podman skopeo"
+# systemd boots hosts of its own, in which the packages are installed; dbus is what its tools ask there.
+CHECK="shellcheck openssl procps systemd systemd-container dbus podman skopeo"
 # Counting.
 COUNT=
 if [ "${1:-}" = bench ]; then COUNT=strace; fi

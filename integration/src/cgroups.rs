@@ -75,6 +75,21 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
     Ok(parse(&mounts, &groups))
 }
 
+/// Makes a group for visitors beside the process that manages the groups of a machine, in every
+/// hierarchy where it has one, and answers where they are.
+pub(crate) fn beside(manager: Pid) -> Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let groups = fs::read_to_string(format!("/proc/{manager}/cgroup"))?;
+    let seats = parse(&mounts, &groups).into_iter().map(|Hierarchy { own, .. }| {
+        if !own.ends_with(LEAF) {
+            return Ok(own);
+        }
+        let seat = own.with_file_name("lab.scope");
+        ensure_dir(&seat).map(|()| seat)
+    });
+    seats.collect()
+}
+
 /// Moves the calling process into the group at `dir`, which a control group namespace made next
 /// will take for its root.
 pub(crate) fn enter(dir: &Path) -> Result<()> {

@@ -95,6 +95,13 @@ pub fn init(lab: &Path, name: &str) -> Result<()> {
 
 /// Moves this process to its place in each control group of the host whose directory is given.
 pub(crate) fn take_seats(host: &Path) -> Result<()> {
+    // Where a machine has come up, it is known which they are.
+    if let Ok(seats) = fs::read_to_string(host.join("seats")) {
+        for seat in seats.lines().map(Path::new) {
+            cgroups::enter(seat).with_context(|| format!("cannot join {}", seat.display()))?;
+        }
+        return Ok(());
+    }
     for (hierarchy, group) in cgroups_of(host)? {
         cgroups::take_seat(&hierarchy, &group)
             .with_context(|| format!("cannot join the control group {}", group.display()))?;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +31,8 @@ struct Inner {
     name: String,
     init: Pid,
     lab: PathBuf,
+    dir: PathBuf,
+    path: &'static str,
     programs: Programs,
     children: Children,
     runs: AtomicU32,
@@ -50,9 +52,28 @@ impl Host {
             name: name.to_owned(),
             init,
             lab: of.lab.clone(),
+            dir: of.lab.join("hosts").join(name),
+            path: join::PATH,
             programs: of.programs.clone(),
             children: of.children.clone(),
             runs: AtomicU32::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What runs inside of this host and has an `init` of its own; `dir` is where [`join`] finds it.
+    pub(crate) fn inside(&self, init: Pid, dir: PathBuf) -> Self {
+        let outer = &self.inner;
+        let inner = Inner {
+            name: outer.name.clone(),
+            init,
+            lab: outer.lab.clone(),
+            dir,
+            path: join::PATH_OF_A_MACHINE,
+            programs: outer.programs.clone(),
+            children: outer.children.clone(),
+            // Of its own transcripts: those of the host outside have numbers too.
+            runs: AtomicU32::new(init.as_raw().unsigned_abs() * 1000),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -168,14 +189,20 @@ impl Host {
         let mut command = Command::new(self.inner.programs.path("twill-lab")?);
         command.arg("join").arg(self.dir()).arg("--").args(argv);
         join::environment(&mut command);
+        command.env("PATH", self.inner.path);
         // Its own process group: Ctrl-C is for the owner of the lab, who then ends everything.
         command.process_group(0);
         Ok(command)
     }
 
     /// What is private to the host.
-    pub(crate) fn dir(&self) -> PathBuf {
-        self.inner.lab.join("hosts").join(self.name())
+    pub(crate) fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// The children of its lab.
+    pub(crate) fn children(&self) -> &Children {
+        &self.inner.children
     }
 
     pub(crate) fn pid_namespace(&self) -> PathBuf {

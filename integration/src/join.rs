@@ -13,8 +13,12 @@ use crate::enter::become_part_of;
 use crate::hold::take_seats;
 
 /// What a program finds on a host; the programs under test come first.
-const PATH: &str =
+pub(crate) const PATH: &str =
     "/run/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/cni";
+
+/// What it finds on a machine: what is installed there.
+pub(crate) const PATH_OF_A_MACHINE: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Becomes `command` on the host whose directory is `host`.
 ///

@@ -32,6 +32,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::guardian::{Guardian, Stop};
 use crate::host::{Host, Owner};
+use crate::machine::Machine;
 use crate::process::Children;
 use crate::programs::Programs;
 use crate::registry;
@@ -48,6 +49,7 @@ pub(crate) const ROUTER: &str = "192.168.140.1";
 pub struct Lab {
     // Fields drop in order; the guardian goes last.
     hosts: BTreeMap<String, Host>,
+    machines: usize,
     underlay: Host,
     owner: Owner,
     ended: bool,
@@ -70,7 +72,9 @@ impl Lab {
         ip(&underlay, &["link", "add", "br0", "type", "bridge"])?;
         ip(&underlay, &["address", "add", &format!("{ROUTER}/24"), "dev", "br0"])?;
         ip(&underlay, &["link", "set", "br0", "up"])?;
-        let mut lab = Self { hosts: BTreeMap::new(), underlay, owner, ended: false, guardian };
+        let hosts_of_it = BTreeMap::new();
+        let (machines, ended) = (0, false);
+        let mut lab = Self { hosts: hosts_of_it, machines, underlay, owner, ended, guardian };
         for _ in 0..hosts {
             lab.add_host()?;
         }
@@ -82,7 +86,7 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`].
     pub fn add_host(&mut self) -> Result<Host> {
-        let number = self.hosts.len() + 1;
+        let number = self.hosts.len() + self.machines + 1;
         let name = format!("node{number}");
         let init = self.guardian.host(&name)?;
         let host = Host::new(&name, init, &self.owner);
@@ -93,16 +97,25 @@ impl Lab {
         Ok(host)
     }
 
+    /// Adds a machine that is switched off: the next host, with a systemd of its own.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn add_machine(&mut self) -> Result<Machine> {
+        let number = self.hosts.len() + self.machines + 1;
+        let name = format!("node{number}");
+        let init = self.guardian.host(&name)?;
+        self.machines += 1;
+        Machine::new(Host::new(&name, init, &self.owner), &self.underlay, address(number))
+    }
+
     /// Gives a host without an uplink one: `eth0`, with its address and the default route.
     ///
     /// # Errors
     /// When it has one.
     pub fn connect(&self, number: usize) -> Result<()> {
         let host = self.node(number);
-        let (name, pid) = (host.name(), host.init().to_string());
-        let link = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
-        ip(&self.underlay, &link)?;
-        ip(&self.underlay, &["link", "set", name, "master", "br0", "up"])?;
+        plug_in(&self.underlay, host)?;
         ip(host, &["address", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
         ip(host, &["link", "set", "eth0", "up"])?;
         ip(host, &["route", "add", "default", "via", ROUTER])
@@ -176,8 +189,8 @@ impl Lab {
 
     // Every host knows every host by name.
     fn name_hosts(&self) -> Result<()> {
-        let lines =
-            (1..=self.hosts.len()).map(|number| format!("{} node{number}\n", address(number)));
+        let lines = (1..=self.hosts.len() + self.machines)
+            .map(|number| format!("{} node{number}\n", address(number)));
         let text: String =
             std::iter::once("127.0.0.1 localhost\n".to_owned()).chain(lines).collect();
         for host in self.hosts() {
@@ -203,6 +216,14 @@ impl Drop for Lab {
     }
 }
 
+/// Gives a host an `eth0` that leads to the underlay.
+pub(crate) fn plug_in(underlay: &Host, host: &Host) -> Result<()> {
+    let (name, pid) = (host.name(), host.init().to_string());
+    let link = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
+    ip(underlay, &link)?;
+    ip(underlay, &["link", "set", name, "master", "br0", "up"])
+}
+
 /// The underlay address of a host.
 pub(crate) fn address(number: usize) -> Ipv4Addr {
     // A lab has a few dozen hosts; one that has more gets none.
@@ -210,8 +231,8 @@ pub(crate) fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 140, last)
 }
 
-// Runs this machine's `ip` inside the host's network, but with our own process numbers.
-fn ip(host: &Host, arguments: &[&str]) -> Result<()> {
+/// Runs this machine's `ip` inside the host's network, but with our own process numbers.
+pub(crate) fn ip(host: &Host, arguments: &[&str]) -> Result<()> {
     let output = host.within(|| {
         let mut command = Command::new("ip");
         command.args(arguments).output().context("cannot start ip: is iproute2 installed?")

@@ -63,6 +63,14 @@ impl Children {
         }
     }
 
+    /// Reaps those that have ended by themselves.
+    pub(crate) fn reap(&self) {
+        for child in locked(&self.all).iter() {
+            // Fails only for one that has been reaped already.
+            drop(locked(child).try_wait());
+        }
+    }
+
     fn add(&self, child: Child) -> Arc<Mutex<Child>> {
         let child = Arc::new(Mutex::new(child));
         locked(&self.all).push(child.clone());
