@@ -51,6 +51,7 @@ mod trouble;
 mod visit;
 mod visits;
 mod wake;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -28,6 +28,7 @@ use crate::status::Boards;
 use crate::stay::died;
 use crate::trace::Tracer;
 use crate::visits::Visits;
+use crate::watchdog;
 
 /// Runs until a signal; an error means that the start was refused.
 pub(crate) fn run(parsed: Parsed) -> Result<(), Failure> {
@@ -50,6 +51,7 @@ async fn supervise(flags: Flags) -> Result<(), Failure> {
     let hooks = Hooks::start(&flags)?;
     // Before anything that has a thread of its own, and before anything from outside is read.
     rights::shed(flags.udp.duty())?;
+    tokio::spawn(watchdog::feed());
     let boards = boards(&flags);
     let host = Arc::new(open(&flags, &boards).await?);
     let kernel = Kernel::open()?;
