@@ -1,10 +1,11 @@
 //! The note of what rules were written, in a directory beside the pools: a host has one, however many pools.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use twill_core::firewall::Engine;
 use twill_core::firewall::ports::Publication;
@@ -68,11 +69,13 @@ impl Host {
 
     pub(super) fn put_note(&self, note: &Note) -> Result<(), Error> {
         let (path, new) = (self.note_path(), self.shared().join("ports").join(".new"));
-        let text = serde_json::to_vec_pretty(note).map_err(std::io::Error::from);
-        let written = text.and_then(|text| fs::write(&new, text));
-        written
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|source| Error::Pool { path, source })
+        let text = serde_json::to_vec_pretty(note).map_err(io::Error::from);
+        let written = text.and_then(|text| {
+            forgive_missing(fs::remove_file(&new))?;
+            fs::write(&new, text)?;
+            exchange(&new, &path)
+        });
+        written.map_err(|source| Error::Pool { path, source })
     }
 
     fn note_path(&self) -> PathBuf {
@@ -83,5 +86,23 @@ impl Host {
     pub(super) fn shared(&self) -> &Path {
         let parent = self.state.parent().unwrap_or(Path::new("/"));
         if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
+    }
+}
+
+/// Puts a file in another's place. Where that is there the two change places, as the file system may write a file to the disk
+/// at once that takes another's (ext4 with `auto_da_alloc`), which takes longer than all the rest of joining a container; the
+/// note is of no use after a loss of power.
+fn exchange(new: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // It is not there, or the file system cannot do that.
+        Err(_other) => fs::rename(new, path),
+    }
+}
+
+fn forgive_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _done => Ok(()),
     }
 }
