@@ -15,8 +15,12 @@ use rustix::net::sockopt::{set_ip_mtu_discover, set_ipv6_mtu_discover};
 
 use crate::counters::Event;
 
-/// What we ask the kernel to queue in each direction; it gives what it will.
-const SOCKET_BUFFER: usize = 4 << 20;
+/// What we ask the kernel to keep of what comes, until we take it; it gives what it will.
+const RECEIVED: usize = 4 << 20;
+/// The same of what has not left yet: more than a wire's own queue holds (1000 trains by pfifo, 32 MiB by `fq_codel`). So one
+/// that is slower than what goes over it loses packets where it begins, as those of the kernel's own tunnels are lost, and
+/// holds up nobody who is reached by another, or whom `fq_codel` keeps apart.
+const UNSENT: usize = 32 << 20;
 /// How many trains are received in one call.
 pub(crate) const TRAINS: usize = 8;
 /// No datagram, and no train, is longer.
@@ -60,8 +64,8 @@ impl Socket {
             set_ipv6_mtu_discover(&inner, Ipv6PathMtuDiscovery::DONT)?;
         }
         // Bursts are long and our threads few; less than asked for costs speed, not correctness.
-        if setsockopt(&inner, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err()
-            || setsockopt(&inner, sockopt::SndBufForce, &SOCKET_BUFFER).is_err()
+        if setsockopt(&inner, sockopt::RcvBufForce, &RECEIVED).is_err()
+            || setsockopt(&inner, sockopt::SndBufForce, &UNSENT).is_err()
         {
             tracing::debug!(%address, "the tunnel's socket keeps the kernel's usual buffers");
         }
