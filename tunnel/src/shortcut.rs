@@ -8,6 +8,7 @@
 
 mod claim;
 mod hook;
+mod loader;
 mod numbers;
 mod table;
 
@@ -18,8 +19,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
-use aya::{Ebpf, EbpfLoader};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use twill_core::ids::{Family, Subnet};
@@ -27,6 +28,7 @@ use twill_core::ids::{Family, Subnet};
 use crate::tunnel::Endpoint;
 pub use claim::Claim;
 use hook::Hook;
+use loader::loader;
 pub(crate) use numbers::Numbers;
 use table::Table;
 
@@ -205,7 +207,7 @@ impl Shortcut {
             ("lift_network", network),
             ("lift_secret", secret),
         ];
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         for (name, value) in &constants {
             loader.override_global(name, value, true);
         }
