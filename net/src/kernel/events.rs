@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::io;
+use std::task::{Context, Poll};
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket};
 use nix::libc;
 use rtnetlink::MulticastGroup;
@@ -31,6 +32,8 @@ pub enum Event {
     /// A switch of an interface was set, such as `forwarding` or `rp_filter`; of all of them without
     /// a number.
     Setting(Option<IfIndex>),
+    /// A policy of `IPsec` came, changed or went.
+    Policy,
     /// More happened than the kernel could keep for us: anything may have moved.
     Missed,
 }
@@ -46,7 +49,7 @@ impl Event {
             | Self::Route(index)
             | Self::Setting(Some(index)) => devices.contains(&index) || index == uplink,
             Self::Neighbour(index) => devices.contains(&index),
-            Self::Setting(None) | Self::Missed => true,
+            Self::Setting(None) | Self::Policy | Self::Missed => true,
         }
     }
 }
@@ -57,6 +60,8 @@ impl Event {
 /// [`Event::Missed`], and nothing grows.
 pub struct Events {
     socket: TokioSocket,
+    /// Of `IPsec`; a kernel may have none.
+    policies: Option<TokioSocket>,
     buffer: Vec<u8>,
     ready: VecDeque<Event>,
     broken: bool,
@@ -82,6 +87,9 @@ const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Ipv6Netconf,
 ];
 
+/// `XFRMNLGRP_POLICY` of `linux/xfrm.h`.
+const POLICIES: u32 = 4;
+
 impl Kernel {
     /// Begins to listen, in the calling thread's namespace; open it before the first dump, so that
     /// no change falls between the two.
@@ -91,7 +99,7 @@ impl Kernel {
         let groups = GROUPS.iter().fold(0, |bits, group| bits | 1 << (*group as u32 - 1));
         socket.socket_mut().bind(&SocketAddr::new(0, groups)).map_err(failed)?;
         let (buffer, ready) = (Vec::with_capacity(DATAGRAM), VecDeque::new());
-        Ok(Events { socket, buffer, ready, broken: false })
+        Ok(Events { socket, policies: policies(), buffer, ready, broken: false })
     }
 }
 
@@ -111,14 +119,18 @@ impl Events {
                 pending::<()>().await;
             }
             self.buffer.clear();
-            let Self { socket, buffer, ready, broken } = self;
-            match poll_fn(|context| socket.poll_recv_from(context, buffer)).await {
-                Ok(_kernel) => parse(buffer, ready),
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) =>
-                {
-                    ready.push_back(Event::Missed);
+            let heard = poll_fn(|context| {
+                if self.hears_of_policy(context) {
+                    return Poll::Ready(None);
                 }
+                self.socket.poll_recv_from(context, &mut self.buffer).map(Some)
+            });
+            let heard = heard.await;
+            let Self { buffer, ready, broken, .. } = self;
+            let Some(heard) = heard else { return Ok(Event::Policy) };
+            match heard {
+                Ok(_kernel) => parse(buffer, ready),
+                Err(error) if is_overrun(&error) => ready.push_back(Event::Missed),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
                     *broken = true;
@@ -127,6 +139,35 @@ impl Events {
             }
         }
     }
+
+    /// Where nothing is to be heard whoever needs to know has his timer.
+    fn hears_of_policy(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(socket) = &mut self.policies else { return false };
+        // That there was something is all.
+        match socket.poll_recv_from(context, &mut Vec::new()) {
+            Poll::Pending => false,
+            Poll::Ready(Err(error)) if !is_passing(&error) => {
+                self.policies = None;
+                true
+            }
+            Poll::Ready(_some) => true,
+        }
+    }
+}
+
+fn policies() -> Option<TokioSocket> {
+    let mut socket = <TokioSocket as AsyncSocket>::new(NETLINK_XFRM).ok()?;
+    socket.socket_mut().bind(&SocketAddr::new(0, 1 << (POLICIES - 1))).ok()?;
+    Some(socket)
+}
+
+/// More happened than the kernel could keep, or nothing.
+fn is_passing(error: &io::Error) -> bool {
+    is_overrun(error) || error.kind() == io::ErrorKind::Interrupted
+}
+
+fn is_overrun(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
 fn parse(mut datagram: &[u8], events: &mut VecDeque<Event>) {

@@ -44,6 +44,20 @@ fn each_loss_is_heard_of_within_a_second() {
 }
 
 #[test]
+fn a_policy_of_ipsec_is_heard_of() {
+    on_a_host(async |_scratch| {
+        let mut events = Kernel::events().unwrap();
+        let policy = "src 198.51.100.0/24 dst 203.0.113.0/24 dir out";
+        for deed in ["add", "update", "delete"] {
+            let action = if deed == "delete" { "" } else { " action block" };
+            drain(&mut events).await;
+            run(&format!("ip xfrm policy {deed} {policy}{action}"));
+            hear(&mut events, deed, |heard| heard == Event::Policy).await;
+        }
+    });
+}
+
+#[test]
 fn a_change_of_the_uplink_is_heard_of() {
     on_a_host(async |_scratch| {
         let kernel = Kernel::open().unwrap();
@@ -76,6 +90,7 @@ fn what_is_not_ours_does_not_concern_us() {
         ("a switch of a container's link", Event::Setting(Some(other)), false),
         ("a switch of the uplink", Event::Setting(Some(uplink)), true),
         ("a switch of the whole host", Event::Setting(None), true),
+        ("a policy of IPsec", Event::Policy, true),
         ("who knows", Event::Missed, true),
     ];
     for (name, event, concerns) in cases {
