@@ -62,6 +62,17 @@ pub struct Churn {
     pub length: Length,
     /// Which one it is.
     pub seed: u64,
+    /// Who carries the packets of `udp`.
+    pub carrier: Carrier,
+}
+
+/// Who carries the packets of `udp`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Carrier {
+    /// The agent.
+    UserSpace,
+    /// The kernel, but for what is not ordinary.
+    Shortcut,
 }
 
 /// How much of a soak.
@@ -97,7 +108,7 @@ impl Churn {
     /// # Errors
     /// When a byte is wrong, a stream stands still, or anything is left at the end.
     pub fn run(self, made: impl FnOnce(&Lab) -> Result<()>, say: &dyn Fn(&str)) -> Result<Report> {
-        let mut world = World::new(made)?;
+        let mut world = World::new(self.carrier, made)?;
         let own =
             [1, 2].map(|number| world.fabric.subnet(number).map(|own| own.subnet.to_string()));
         let own = own.into_iter().collect::<Result<Vec<_>>>()?;
@@ -127,9 +138,18 @@ impl Churn {
     }
 }
 
+impl Carrier {
+    fn backend(self) -> Backend {
+        match self {
+            Self::UserSpace => Backend::Udp,
+            Self::Shortcut => Backend::UdpShortcut,
+        }
+    }
+}
+
 impl World {
-    fn new(made: impl FnOnce(&Lab) -> Result<()>) -> Result<Self> {
-        let fabric = Fabric::with_agents(2, Backend::Udp)?;
+    fn new(carrier: Carrier, made: impl FnOnce(&Lab) -> Result<()>) -> Result<Self> {
+        let fabric = Fabric::with_agents(2, carrier.backend())?;
         made(fabric.lab())?;
         let [one, two] = [1, 2].map(|number| Endpoint::pod(fabric.node(number), "pod"));
         Ok(Self { fabric, pods: [one?, two?] })

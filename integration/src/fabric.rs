@@ -98,13 +98,13 @@ impl Fabric {
         Self::with_agents_told(hosts, backend, &[])
     }
 
-    /// The same, with options for the agents.
+    /// The same, with more options for the agents.
     ///
     /// # Errors
     /// When one of them does not get ready.
     pub fn with_agents_told(hosts: usize, backend: Backend, options: &[&str]) -> Result<Self> {
         let mut fabric = Self::bare(hosts)?;
-        fabric.give_agents(options);
+        fabric.give_agents(&[options, backend.options()].concat());
         fabric.start_etcd()?;
         fabric.init_network(backend)?;
         for number in 1..=hosts {

@@ -34,6 +34,11 @@ fn hosts_with_udp_live_without_etcd() -> Result<()> {
     live_without_etcd(Backend::Udp)
 }
 
+#[test]
+fn hosts_with_the_shortcut_live_without_etcd() -> Result<()> {
+    live_without_etcd(Backend::UdpShortcut)
+}
+
 fn live_without_etcd(backend: Backend) -> Result<()> {
     if !may_build_labs() {
         return Ok(());
@@ -54,7 +59,7 @@ fn live_without_etcd(backend: Backend) -> Result<()> {
     ensure!(same(&fabric, &before)?.is_empty(), "{:?}", same(&fabric, &before)?);
 
     let route = match backend {
-        Backend::Udp | Backend::Wireguard => "10.88.0.0/16".to_owned(),
+        Backend::Udp | Backend::UdpShortcut | Backend::Wireguard => "10.88.0.0/16".to_owned(),
         Backend::Vxlan | Backend::HostGw => status(fabric.node(2))?.subnet.to_string(),
     };
     fabric.node(1).ok(["ip", "route", "del", &route])?;

@@ -24,6 +24,11 @@ fn every_pair_of_containers_talks_over_udp() -> Result<()> {
 }
 
 #[test]
+fn every_pair_of_containers_talks_by_the_shortcut() -> Result<()> {
+    every_pair_of_containers_talks(Backend::UdpShortcut)
+}
+
+#[test]
 fn every_pair_of_containers_talks_over_vxlan() -> Result<()> {
     every_pair_of_containers_talks(Backend::Vxlan)
 }
@@ -50,6 +55,11 @@ fn every_pair_of_containers_talks(backend: Backend) -> Result<()> {
 #[test]
 fn a_host_that_joins_is_reached_and_one_that_leaves_is_forgotten_over_udp() -> Result<()> {
     a_host_joins_and_leaves(Backend::Udp)
+}
+
+#[test]
+fn a_host_that_joins_is_reached_and_one_that_leaves_is_forgotten_by_the_shortcut() -> Result<()> {
+    a_host_joins_and_leaves(Backend::UdpShortcut)
 }
 
 #[test]
@@ -103,6 +113,11 @@ fn a_killed_agent_costs_no_byte_over_udp() -> Result<()> {
 }
 
 #[test]
+fn a_killed_agent_costs_no_byte_by_the_shortcut() -> Result<()> {
+    a_killed_agent_costs_no_byte(Backend::UdpShortcut)
+}
+
+#[test]
 fn a_killed_agent_costs_no_byte_over_vxlan() -> Result<()> {
     a_killed_agent_costs_no_byte(Backend::Vxlan)
 }
@@ -123,7 +138,7 @@ fn a_killed_agent_costs_no_byte(backend: Backend) -> Result<()> {
         let before = Snapshot::of_network(fabric.node(number))?;
         let subnet = fabric.subnet(number)?;
         fabric.stop_agent(number, Signal::SIGKILL)?;
-        if backend == Backend::Vxlan {
+        if backend != Backend::Udp {
             goes_on("the flow goes on without an agent")?;
         }
         fabric.start_agent(number)?;

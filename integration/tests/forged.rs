@@ -24,6 +24,11 @@ fn nobody_speaks_in_anothers_name_over_udp() -> Result<()> {
 }
 
 #[test]
+fn nobody_speaks_in_anothers_name_by_the_shortcut() -> Result<()> {
+    nobody_speaks_in_anothers_name(Backend::UdpShortcut, Network::Ipv4)
+}
+
+#[test]
 fn nobody_speaks_in_anothers_name_over_vxlan() -> Result<()> {
     nobody_speaks_in_anothers_name(Backend::Vxlan, Network::Ipv4)
 }
@@ -41,6 +46,11 @@ fn nobody_speaks_in_anothers_name_over_vxlan_of_ipv6() -> Result<()> {
 #[test]
 fn nobody_speaks_in_anothers_name_over_udp_of_both() -> Result<()> {
     nobody_speaks_in_anothers_name(Backend::Udp, Network::Both)
+}
+
+#[test]
+fn nobody_speaks_in_anothers_name_by_the_shortcut_of_both() -> Result<()> {
+    nobody_speaks_in_anothers_name(Backend::UdpShortcut, Network::Both)
 }
 
 #[test]
@@ -73,7 +83,8 @@ impl Network {
             Self::Both => &["--network", "10.88.0.0/16", "--ipv6-network", "fd00:88::/48"],
         };
         let mut fabric = Fabric::bare_of_both(3)?;
-        fabric.give_agents(&["--iface=eth0", "--ip-masq"]);
+        let options = ["--iface=eth0", "--ip-masq"];
+        fabric.give_agents(&[&options, backend.options()].concat());
         fabric.start_etcd()?;
         let init = ["network", "init", "--force", "--backend", backend.name()];
         fabric.ctl(&[&init[..], network].concat())?;
@@ -184,7 +195,7 @@ impl Scene<'_> {
     fn forge(&self, (number, outer): (usize, IpAddr), source: IpAddr) -> Result<()> {
         let inner = datagram(source, self.victim.address)?;
         let (port, bytes) = match self.backend {
-            Backend::Udp => (8285, inner),
+            Backend::Udp | Backend::UdpShortcut => (8285, inner),
             Backend::Vxlan => (8472, self.vxlan(&inner)?),
             Backend::Wireguard | Backend::HostGw => bail!("nothing is wrapped in the clear"),
         };

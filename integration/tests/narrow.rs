@@ -39,6 +39,14 @@ fn udp_over_a_narrow_way() -> Result<()> {
     Way::new(Backend::Udp)?.tell()
 }
 
+#[test]
+fn shortcut_over_a_narrow_way() -> Result<()> {
+    if !may_build_labs() {
+        return Ok(());
+    }
+    Way::new(Backend::UdpShortcut)?.tell()
+}
+
 /// Two hosts with a container each, and the router between them.
 struct Way {
     fabric: Fabric,

@@ -18,6 +18,13 @@ fn every_fault_over_udp_is_undone_and_costs_nothing_that_it_does_not_explain() -
 }
 
 #[test]
+fn every_fault_by_the_shortcut_is_undone_and_costs_nothing_that_it_does_not_explain() -> Result<()>
+{
+    let addresses = Addresses::Ipv4;
+    every_fault(Setting { way: Travel::UdpShortcut, engine: Engine::Iptables, addresses }, 5)
+}
+
+#[test]
 fn every_fault_over_host_gw_is_undone_and_costs_nothing_that_it_does_not_explain() -> Result<()> {
     let addresses = Addresses::Dual;
     every_fault(Setting { way: Travel::HostGw, engine: Engine::Nftables, addresses }, 3)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{Churn, Length};
+use super::{Carrier, Churn, Length};
 use crate::by_hand::say;
 use crate::interrupt::Interrupt;
 use crate::may_build_labs;
@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Which soak: the same number draws the same comings and goings [default: a new one, which is said]
     #[arg(long, env = "SOAK_SEED")]
     seed: Option<u64>,
+    /// Who carries the packets
+    #[arg(long, env = "SOAK_CARRIER", value_enum, default_value_t = Carrier::UserSpace)]
+    carrier: Carrier,
 }
 
 /// Runs it and prints what was seen.
@@ -30,7 +33,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or_else(rand::random);
     say(&format!("SOAK_SEED={seed}"));
     let length = Length::Lasting(Duration::from_secs(options.seconds.into()));
-    match (Churn { length, seed }).run(|lab| interrupt.ends(lab.stop()?), &say) {
+    match (Churn { length, seed, carrier: options.carrier })
+        .run(|lab| interrupt.ends(lab.stop()?), &say)
+    {
         Ok(report) => say(&report.to_string()),
         Err(error) => {
             interrupt.explains_failure();

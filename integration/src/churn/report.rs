@@ -35,8 +35,8 @@ impl fmt::Display for Report {
         let (bytes, Count { sent, arrived }) = carried;
         writeln!(
             f,
-            "soak {} of the data path, {took:.0?}: strangers came, moved or went {events} times",
-            churn.seed
+            "soak {} of the data path ({:?}), {took:.0?}: strangers came, moved or went {events} times",
+            churn.seed, churn.carrier
         )?;
         writeln!(
             f,

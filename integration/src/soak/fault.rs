@@ -132,7 +132,7 @@ pub(super) fn faults(setting: Setting) -> Vec<Fault> {
 /// All that may be done to what is of one family.
 fn deeds(setting: Setting, family: Family) -> Vec<&'static Deed> {
     let device: Vec<&Deed> = match setting.way {
-        Travel::Udp => ON_TUN.iter().collect(),
+        Travel::Udp | Travel::UdpShortcut => ON_TUN.iter().collect(),
         Travel::Vxlan => ON_VXLAN.iter().collect(),
         // All are on the link, so that the tunnel has no peer.
         Travel::VxlanDirect => {
@@ -202,7 +202,7 @@ fn troubled(setting: Setting, deeds: &[&'static Deed], family: Family) -> Vec<Fa
         let fault = of_deed(setting, deed, family);
         // The tunnel of `udp` stands still with its agent, and goes with it.
         let stands = match trouble {
-            AgentDead | AgentHangs => setting.way == Travel::Udp,
+            AgentDead | AgentHangs => setting.stands_with_agent(),
             EtcdAway => false,
         };
         Fault {
@@ -230,7 +230,7 @@ fn turns(setting: Setting) -> Vec<Fault> {
         spares_etcd: turn.everywhere,
     };
     // The host joins again, and a tunnel of `udp` is made anew.
-    let again = if setting.way == Travel::Udp { Hurts::Everybody } else { Hurts::Nobody };
+    let again = if setting.way.is_udp() { Hurts::Everybody } else { Hurts::Nobody };
     // Rules that name it let nothing pass until they name it as it is called now.
     let named = if setting.way.is_plain() { Hurts::Everybody } else { Hurts::Nobody };
     let unplugged = Fault {
@@ -252,7 +252,7 @@ fn turns(setting: Setting) -> Vec<Fault> {
             Family::V4 => ("gives the uplink another address", &ADDRESS),
             Family::V6 => ("gives the uplink another address (IPv6)", &ADDRESS_OF_IPV6),
         };
-        let hits = if setting.way == Travel::Udp { setting.families() } else { one(*family) };
+        let hits = if setting.way.is_udp() { setting.families() } else { one(*family) };
         let turn = turn(says, address, Hurts::Everybody);
         // etcd is reached by IPv4.
         turns.push(Fault { hits, words: *family, spares_etcd: *family == Family::V4, ..turn });
@@ -262,7 +262,7 @@ fn turns(setting: Setting) -> Vec<Fault> {
 
 /// A program ends. What the kernel carries goes on; the tunnel of `udp` is a program.
 fn ends(setting: Setting) -> [Fault; 3] {
-    let hurts = if setting.way == Travel::Udp { Hurts::Everybody } else { Hurts::Nobody };
+    let hurts = if setting.stands_with_agent() { Hurts::Everybody } else { Hurts::Nobody };
     let end = |says: &str, work, hurts| Fault {
         says: says.to_owned(),
         hurts,

@@ -24,6 +24,8 @@ pub struct Setting {
 pub enum Travel {
     /// Through a TUN device and a user-space process.
     Udp,
+    /// The same, and what is ordinary by the kernel's shortcut.
+    UdpShortcut,
     /// Through the kernel's tunnel.
     Vxlan,
     /// By routes on the link, beside a tunnel for those who are not there.
@@ -65,9 +67,9 @@ impl Wanted {
     pub(super) fn settings(self, seed: u64) -> Vec<Setting> {
         use Addresses::{Dual, Ipv4, Ipv6};
         use Engine::{Iptables, Nftables};
-        use Travel::{HostGw, Udp, Vxlan, VxlanDirect};
+        use Travel::{HostGw, Udp, UdpShortcut, Vxlan, VxlanDirect};
         let mut settings = Vec::new();
-        for way in [Udp, Vxlan, VxlanDirect, HostGw] {
+        for way in [Udp, UdpShortcut, Vxlan, VxlanDirect, HostGw] {
             for engine in [Iptables, Nftables] {
                 settings.extend([Ipv4, Ipv6, Dual].map(|addresses| Setting {
                     way,
@@ -96,6 +98,13 @@ impl Setting {
         }
     }
 
+    /// Do packets stand still with their agent?
+    pub(super) fn stands_with_agent(self) -> bool {
+        // By the shortcut those of IPv6 alone.
+        self.way == Travel::Udp
+            || self.way == Travel::UdpShortcut && self.addresses != Addresses::Ipv4
+    }
+
     /// The network's configuration in etcd. Blocks below the first one stay free, for rows about hosts
     /// that there are not.
     pub(super) fn config(self) -> String {
@@ -108,7 +117,7 @@ impl Setting {
             Addresses::Dual => format!("{ipv4},{ipv6}"),
         };
         let backend = match self.way {
-            Travel::Udp => r#""Type":"udp""#,
+            Travel::Udp | Travel::UdpShortcut => r#""Type":"udp""#,
             Travel::Vxlan => r#""Type":"vxlan""#,
             Travel::VxlanDirect => r#""Type":"vxlan","DirectRouting":true"#,
             Travel::HostGw => r#""Type":"host-gw""#,
@@ -121,8 +130,8 @@ impl Travel {
     /// The tunnel's device; the uplink where there is no tunnel.
     pub(super) fn device(self, family: Family) -> &'static str {
         match (self, family) {
-            (Self::Udp, Family::V4) => "flannel0",
-            (Self::Udp, Family::V6) => "flannel0-v6",
+            (Self::Udp | Self::UdpShortcut, Family::V4) => "flannel0",
+            (Self::Udp | Self::UdpShortcut, Family::V6) => "flannel0-v6",
             (Self::Vxlan | Self::VxlanDirect, Family::V4) => "flannel.1",
             (Self::Vxlan | Self::VxlanDirect, Family::V6) => "flannel-v6.1",
             (Self::HostGw, _) => "eth0",
@@ -132,12 +141,22 @@ impl Travel {
     /// What it carries on an underlay of 1500 bytes.
     pub(super) fn mtu(self, family: Family) -> usize {
         match (self, family) {
-            (Self::Udp, Family::V4) => 1472,
-            (Self::Udp, Family::V6) => 1452,
+            (Self::Udp | Self::UdpShortcut, Family::V4) => 1472,
+            (Self::Udp | Self::UdpShortcut, Family::V6) => 1452,
             (Self::Vxlan | Self::VxlanDirect, Family::V4) => 1450,
             (Self::Vxlan | Self::VxlanDirect, Family::V6) => 1430,
             (Self::HostGw, _) => 1500,
         }
+    }
+
+    /// Do packets take a tunnel that a process has made?
+    pub(super) fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::UdpShortcut)
+    }
+
+    /// What agents are told beside the network's configuration.
+    pub(super) fn option(self) -> Option<&'static str> {
+        (self == Self::UdpShortcut).then_some("--udp-shortcut=auto")
     }
 
     /// Do packets to peers on the link travel unwrapped?
@@ -160,6 +179,7 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = match self.way {
             Travel::Udp => "udp",
+            Travel::UdpShortcut => "udp by the shortcut",
             Travel::Vxlan => "vxlan",
             Travel::VxlanDirect => "vxlan with DirectRouting",
             Travel::HostGw => "host-gw",
@@ -184,7 +204,7 @@ mod tests {
     #[test]
     fn a_seed_is_an_order_of_all_worlds_and_what_is_said_leaves_some_out() {
         let all = Wanted::default();
-        assert_eq!(all.settings(1).len(), 24);
+        assert_eq!(all.settings(1).len(), 30);
         assert_eq!(all.settings(1), all.settings(1));
         assert_ne!(all.settings(1), all.settings(2));
         let udp = Wanted { way: Some(Travel::Udp), engine: Some(Engine::Nftables), ..all };

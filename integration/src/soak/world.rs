@@ -97,7 +97,9 @@ impl World {
         fabric.node(1).ok(["env", "ETCDCTL_API=3", "etcdctl", "put", key, &setting.config()])?;
         // There is no default route of IPv6.
         let iface = ipv6.then_some("--iface=eth0");
-        let options = OPTIONS.into_iter().chain([setting.engine.option()]).chain(iface);
+        let options =
+            OPTIONS.into_iter().chain([setting.engine.option()]).chain(setting.way.option());
+        let options = options.chain(iface);
         fabric.give_agents(&options.collect::<Vec<_>>());
         fabric.start_agents(1..=hosts)?;
         for number in 1..=hosts {
@@ -299,7 +301,7 @@ impl World {
     fn foreign(&self, place: usize) -> Vec<String> {
         let rows: &[&str] = match self.setting.way {
             Travel::Vxlan | Travel::VxlanDirect => &FOREIGN_ON_VXLAN,
-            Travel::Udp => &FOREIGN_ON_TUN,
+            Travel::Udp | Travel::UdpShortcut => &FOREIGN_ON_TUN,
             Travel::HostGw => &FOREIGN_ON_THE_UPLINK,
         };
         let peer = (place + 1) % self.hosts.len();

@@ -15,9 +15,12 @@ const VXLAN: World = World {
     engine: "iptables",
     devices: ["flannel.1", "flannel-v6.1"],
     mtu: 1430,
+    options: &[],
 };
 const UDP: World =
     World { backend: "udp", devices: ["flannel0", "flannel0-v6"], mtu: 1452, ..VXLAN };
+/// Packets of IPv4 take it, those of IPv6 none.
+const SHORTCUT: World = World { options: &["--udp-shortcut=auto"], ..UDP };
 const HOST_GW: World = World { backend: "host-gw", devices: ["eth0", "eth0"], mtu: 1500, ..VXLAN };
 
 #[test]
@@ -28,6 +31,11 @@ fn vxlan() -> Result<()> {
 #[test]
 fn udp() -> Result<()> {
     network(&UDP)
+}
+
+#[test]
+fn udp_by_the_shortcut() -> Result<()> {
+    network(&SHORTCUT)
 }
 
 #[test]
@@ -80,6 +88,8 @@ struct World {
     /// Where the routes of each family lead.
     devices: [&'static str; 2],
     mtu: u32,
+    /// What agents are told besides.
+    options: &'static [&'static str],
 }
 
 pub(super) fn fabric() -> Result<Fabric> {
@@ -95,7 +105,7 @@ fn network(world: &World) -> Result<()> {
     }
     let mut fabric = fabric()?;
     let engine = format!("--firewall={}", world.engine);
-    fabric.give_agents(&["--iface=eth0", "--ip-masq", &engine]);
+    fabric.give_agents(&[&["--iface=eth0", "--ip-masq", &engine], world.options].concat());
     let init = ["network", "init", "--network", "10.88.0.0/16", "--ipv6-network", "fd00:88::/48"];
     fabric.ctl(&[&init[..], &["--force", "--backend", world.backend]].concat())?;
     fabric.start_agents(1..=2)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use twill_integration::fabric::Backend;
 use twill_integration::{may_build_labs, wait_until};
 
 use crate::capture::{Capture, raw_socket};
@@ -15,10 +16,19 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn what_a_peer_sends_arrives_as_it_is() -> Result<()> {
+    from_a_peer(Backend::Udp)
+}
+
+#[test]
+fn what_a_peer_sends_arrives_as_it_is_by_the_shortcut() -> Result<()> {
+    from_a_peer(Backend::UdpShortcut)
+}
+
+fn from_a_peer(backend: Backend) -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new(backend)?;
     let cases = cases(world.theirs.ipv4()?.octets(), world.ours.ipv4()?.octets());
     let capture = world.ours.within(Capture::start)?;
     // The host of the container is the one hop.
@@ -37,10 +47,19 @@ fn what_a_peer_sends_arrives_as_it_is() -> Result<()> {
 
 #[test]
 fn what_a_container_sends_arrives_at_a_peer_as_it_is() -> Result<()> {
+    to_a_peer(Backend::Udp)
+}
+
+#[test]
+fn what_a_container_sends_arrives_at_a_peer_as_it_is_by_the_shortcut() -> Result<()> {
+    to_a_peer(Backend::UdpShortcut)
+}
+
+fn to_a_peer(backend: Backend) -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new(backend)?;
     let cases = cases(world.ours.ipv4()?.octets(), world.theirs.ipv4()?.octets());
     let socket = world.ours.within(raw_socket)?;
     let to = (world.theirs.address, 0);

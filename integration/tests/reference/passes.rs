@@ -1,6 +1,7 @@
 //! Traffic of all sizes and in bulk.
 
 use anyhow::{Context, Result, ensure};
+use twill_integration::fabric::Backend;
 use twill_integration::{flow, may_build_labs};
 
 use crate::peer::MTU;
@@ -10,10 +11,19 @@ const MIB: u64 = 1 << 20;
 
 #[test]
 fn pings_and_streams_pass_between_us_and_a_reference_peer() -> Result<()> {
+    all_sizes_pass(Backend::Udp)
+}
+
+#[test]
+fn pings_and_streams_pass_between_us_and_a_reference_peer_by_the_shortcut() -> Result<()> {
+    all_sizes_pass(Backend::UdpShortcut)
+}
+
+fn all_sizes_pass(backend: Backend) -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new(backend)?;
     let (ours, theirs) = (&world.ours, &world.theirs);
     for size in [28, 29, 600, MTU - 1, MTU] {
         ours.ping_whole(theirs.address, size).with_context(|| format!("{size} bytes there"))?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use twill_integration::fabric::Backend;
 use twill_integration::may_build_labs;
 
 use crate::as_it_is::older;
@@ -44,7 +45,7 @@ fn of_a_stream_only_what_follows_each_other_is_joined() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut world = World::new()?;
+    let mut world = World::new(Backend::Udp)?;
     let (from, to) = (world.theirs.ipv4()?.octets(), world.ours.ipv4()?.octets());
     let segments = stream();
     let packet = |(place, segment): (usize, &Segment)| segment.packet((from, to), place);
@@ -77,7 +78,7 @@ fn datagrams_keep_their_borders_and_their_order() -> Result<()> {
     if !may_build_labs() {
         return Ok(());
     }
-    let mut world = World::new()?;
+    let mut world = World::new(Backend::Udp)?;
     let (source, destination) = (world.theirs.ipv4()?.octets(), world.ours.ipv4()?.octets());
     let socket = world.ours.within(|| Ok(UdpSocket::bind((world.ours.address, 7300))?))?;
     socket.set_read_timeout(Some(LIMIT))?;

@@ -24,10 +24,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new() -> Result<Self> {
+    /// Our host has the backend `udp`, by the shortcut or not.
+    pub(crate) fn new(backend: Backend) -> Result<Self> {
         let mut fabric = Fabric::bare(2)?;
         fabric.start_etcd()?;
-        fabric.init_network(Backend::Udp)?;
+        fabric.give_agents(backend.options());
+        fabric.init_network(backend)?;
         let theirs = fabric.node(2).clone();
         lease(fabric.node(1))?;
         fabric.start_agent(1)?;

@@ -71,17 +71,9 @@ impl Path {
         match self {
             Self::Routed => Some(Backend::HostGw),
             Self::Vxlan => Some(Backend::Vxlan),
-            Self::Twill | Self::TwillUser => Some(Backend::Udp),
+            Self::Twill => Some(Backend::UdpShortcut),
+            Self::TwillUser => Some(Backend::Udp),
             Self::Raw | Self::Naive | Self::Tinc => None,
-        }
-    }
-
-    /// What its agents are told.
-    pub(super) fn options(self) -> &'static [&'static str] {
-        match self {
-            Self::Twill => &["--udp-shortcut=auto"],
-            Self::TwillUser => &["--udp-shortcut=off"],
-            _other => &[],
         }
     }
 }

@@ -40,7 +40,7 @@ impl Stand {
 
     fn add(&mut self, path: Path, interrupt: &Interrupt) -> Result<bool> {
         if let Some(backend) = path.backend() {
-            let mut fabric = Fabric::with_agents_told(2, backend, path.options())?;
+            let mut fabric = Fabric::with_agents(2, backend)?;
             interrupt.ends(fabric.lab().stop()?)?;
             let pods = [1, 2].map(|number| Endpoint::pod(fabric.node(number), "bench"));
             let [near, far] = pods;
