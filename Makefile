@@ -60,7 +60,7 @@ soak: ## 20 minutes (SOAK_SECONDS) of faults on five hosts under traffic, in wor
 	$(CARGO) build --locked --workspace --bins
 	@target/debug/twill-lab soak
 
-soak-datapath: build ## 10 minutes (SOAK_SECONDS) of full load between two hosts over udp while others come and go; SOAK_SEED repeats one
+soak-datapath: build ## 10 minutes (SOAK_SECONDS) of full load between two hosts over udp while others come and go, by SOAK_CARRIER (user-space, shortcut); SOAK_SEED repeats one
 	@target/release/twill-lab soak-datapath
 
 fuzz: deps ## every fuzz target over its seeds and RUNS (200000) mutations
