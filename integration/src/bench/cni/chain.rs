@@ -136,6 +136,16 @@ impl Chain {
         Ok(())
     }
 
+    /// Removes the pair of the pod that was joined last, and nothing else of it.
+    pub(super) fn drop_pair(&self) -> Result<()> {
+        let name = self.result["interfaces"][1]["name"].as_str().context("no pair")?;
+        let mut command = Command::new("ip");
+        command.args(["link", "delete", name]);
+        let status = self.host.run(|| command.status())??;
+        ensure!(status.success(), "ip link delete {name}: {status}");
+        Ok(())
+    }
+
     /// A chain of one, from any thread, without an answer of before.
     pub(super) fn call_once(&self, verb: Verb, (number, pod): (u32, &Netns)) -> Result<()> {
         let (program, plugin) = self.plugins.first().context("no plugin")?;
