@@ -10,10 +10,10 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PROGRAMS := twilld twillctl twill twill-cni twill-lab
 BINS := $(addprefix --bin ,$(PROGRAMS))
-SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* lab 2>/dev/null)
+SHELL_SCRIPTS = $(shell grep -lEm1 '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts/* .ci/* vagrant/* packaging/* packaging/examples/* packaging/debian/* lab 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test kill-points vm-test healing storm soak soak-datapath model fuzz bench bench-cni bench-control bench-datapath bench-runtime lint fmt doc deny advisories install uninstall clean
+.PHONY: help deps build demo test kill-points vm-test healing storm soak soak-datapath model fuzz bench bench-cni bench-control bench-datapath bench-runtime deb lint fmt doc deny advisories install uninstall clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ deny: ## check licences, sources and bans of the dependencies (needs cargo-deny)
 
 advisories: ## check the dependencies for known vulnerabilities (needs cargo-deny and the network)
 	@scripts/deny.sh advisories
+
+deb: build ## a package for Debian with everything, into target/
+	@scripts/deb.sh
 
 install: ## install what `make build` built under PREFIX (/usr/local), staged in DESTDIR
 	@scripts/install.sh install "$(DESTDIR)" "$(PREFIX)"

@@ -4,12 +4,15 @@
 #   scripts/install.sh install|uninstall DESTDIR PREFIX
 #
 # CNI_DIR overrides where the CNI plugin goes (PREFIX/lib/cni); containerd of its own looks in /opt/cni/bin.
+# ZSH_DIR is where zsh looks for completions, PROGRAMS_DIR where the programs were built (target/release).
 # What an administrator may edit lies in /etc: it is not overwritten, and not removed once it was edited.
 set -eu
 cd "$(dirname "$0")/.."
 
 verb=$1 root=$2 prefix=$3
 cni=${CNI_DIR:-$prefix/lib/cni}
+zsh=${ZSH_DIR:-$prefix/share/zsh/site-functions}
+built=${PROGRAMS_DIR:-target/release}
 doc=$prefix/share/doc/twill
 generated=$(mktemp -d)
 trap 'rm -rf "$generated"' EXIT
@@ -17,10 +20,10 @@ trap 'rm -rf "$generated"' EXIT
 # The one list: mode, source, target. `@` before a source: it is edited for PREFIX on the way.
 files() {
     cat <<LIST
-755 target/release/twilld $prefix/sbin/twilld
-755 target/release/twillctl $prefix/bin/twillctl
-755 target/release/twill $prefix/bin/twill
-755 target/release/twill-cni $cni/twill-cni
+755 $built/twilld $prefix/sbin/twilld
+755 $built/twillctl $prefix/bin/twillctl
+755 $built/twill $prefix/bin/twill
+755 $built/twill-cni $cni/twill-cni
 755 packaging/subnet-hook $prefix/lib/twill/subnet-hook
 644 @packaging/twilld.service $prefix/lib/systemd/system/twilld.service
 644 @packaging/twill-network-sync.service $prefix/lib/systemd/system/twill-network-sync.service
@@ -31,6 +34,7 @@ files() {
 755 packaging/examples/busybox-image.sh $doc/examples/busybox-image.sh
 644 packaging/examples/credentials.conf $doc/examples/credentials.conf
 644 packaging/examples/docker.conf $doc/examples/docker.conf
+644 packaging/examples/shortcut.conf $doc/examples/shortcut.conf
 644 packaging/grafana-dashboard.json $doc/examples/grafana-dashboard.json
 644 README.md $doc/README.md
 644 LICENSE $doc/LICENSE
@@ -38,10 +42,10 @@ files() {
 LIST
     for page in $pages; do echo "644 $generated/$page $prefix/share/man/man8/$page"; done
     echo "644 $generated/twillctl.bash $prefix/share/bash-completion/completions/twillctl"
-    echo "644 $generated/_twillctl $prefix/share/zsh/site-functions/_twillctl"
+    echo "644 $generated/_twillctl $zsh/_twillctl"
     echo "644 $generated/twillctl.fish $prefix/share/fish/vendor_completions.d/twillctl.fish"
     echo "644 $generated/twill.bash $prefix/share/bash-completion/completions/twill"
-    echo "644 $generated/_twill $prefix/share/zsh/site-functions/_twill"
+    echo "644 $generated/_twill $zsh/_twill"
     echo "644 $generated/twill.fish $prefix/share/fish/vendor_completions.d/twill.fish"
 }
 
@@ -89,11 +93,11 @@ remove_directories() {
 case $verb in
 install)
     for program in twilld twillctl twill twill-cni; do
-        [ -x target/release/$program ] || fail "target/release/$program is not built" "make build"
+        [ -x "$built/$program" ] || fail "$built/$program is not built" "make build"
     done
     [ -w "${root:-/}" ] || mkdir -p "${root:-/}" || fail "cannot write to ${root:-/}" "sudo make install"
-    target/release/twillctl generate "$generated"
-    target/release/twill generate "$generated"
+    "$built/twillctl" generate "$generated"
+    "$built/twill" generate "$generated"
     pages=$(cd "$generated" && echo *.8)
     files | while read -r mode source target; do put "$mode" "$source" "$target"; done
     put_configuration

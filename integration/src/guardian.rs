@@ -15,8 +15,9 @@ use crate::programs::Programs;
 use crate::registry;
 use crate::wait::wait_until;
 
-/// How long a lab may take to disappear: its processes die at once, its cgroups soon after.
-const TAKE_DOWN: Duration = Duration::from_secs(20);
+/// How long a lab may take to disappear: its processes die at once, its cgroups soon after. What
+/// machines have written goes to the disk first.
+const TAKE_DOWN: Duration = Duration::from_mins(1);
 
 /// A guardian started by this process. Dropping it takes the lab down.
 #[derive(Debug)]

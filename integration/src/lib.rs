@@ -30,6 +30,7 @@ mod keyed;
 mod lab;
 pub mod machine;
 pub mod observer;
+pub mod package;
 mod process;
 mod programs;
 pub mod registry;
