@@ -137,22 +137,28 @@ fn processes(host: &Host) -> Vec<String> {
     let numbered = entries.filter(|entry| {
         entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
     });
-    let lines = numbered.filter(|entry| !is_a_look(host, &entry.path())).map(|entry| {
-        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned()
+    let lines = numbered.filter_map(|entry| {
+        let line = command_line(&entry.path());
+        (!is_a_look(host, &entry.path(), &line)).then_some(line)
     });
     lines.filter(|line| !line.is_empty()).collect()
 }
 
+fn command_line(process: &Path) -> String {
+    let words = fs::read(process.join("cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned()
+}
+
 /// The agent looks at its rules now and then.
-fn is_a_look(host: &Host, process: &Path) -> bool {
+fn is_a_look(host: &Host, process: &Path, line: &str) -> bool {
     let name = |place: &Path| fs::read_to_string(place.join("comm")).unwrap_or_default();
-    let (stat, own) = (fs::read_to_string(process.join("stat")).unwrap_or_default(), name(process));
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
     let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
-    // A child that has not become the tool yet is called as its parent.
-    let tools = ["iptables", "ip6tables", "nft", "xtables", "twilld"];
-    let tool = tools.iter().any(|it| own.starts_with(it));
-    tool && parent.is_some_and(|parent| name(&host.path("/proc").join(parent)).trim() == "twilld")
+    let Some(parent) = parent.map(|pid| host.path("/proc").join(pid)) else { return false };
+    let own = name(process);
+    let tool = ["iptables", "ip6tables", "nft", "xtables"].iter().any(|it| own.starts_with(it));
+    // A child that has not become the tool yet has its parent's words, and a thread's name.
+    name(&parent).trim() == "twilld" && (tool || command_line(&parent) == line)
 }
 
 fn walk(host: &Host, path: &str, lines: &mut Vec<String>, wanted: &impl Fn(&str) -> bool) {
