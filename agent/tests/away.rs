@@ -153,14 +153,16 @@ fn a_reservation_is_used_for_as_long_as_its_release_would_leave_it() {
 #[test]
 fn a_lease_that_may_have_ended_or_nobody_knows_is_not_used() {
     let Some(mut world) = World::with_config(VXLAN) else { return };
-    let (twilld, env) = world.joined(VXLAN_PEER);
+    world.peer(VXLAN_PEER);
+    let an_hour = Duration::from_hours(1);
+    let (twilld, env) = World::joins(world.twilld_up_for(an_hour, &[]));
     world.stop_etcd();
     twilld.dies();
     let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap();
     world.reboots("192.0.2.1/24");
     // A clock by which no time has passed, on a host that was started an hour ago, was set. It is
     // looked at again and again: here the host is the one that it was.
-    let mut twilld = world.twilld(&[]);
+    let mut twilld = world.twilld_up_for(an_hour + Duration::from_mins(1), &[]);
     twilld.says("waiting: cannot");
     twilld.says("by this host's clock less time has passed");
     fs::write(World::BOOT_ID, &boot).unwrap();

@@ -44,7 +44,7 @@ const STALL: Duration = Duration::from_secs(3);
 const GROWTH: u64 = 4096;
 
 /// Threads that an agent's pool may keep for its next work at one moment and not at the other.
-const POOL: u64 = 2;
+const POOL: u64 = 4;
 
 /// How many streams there are each way.
 const STREAMS: usize = 2;

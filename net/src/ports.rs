@@ -205,7 +205,12 @@ impl Writer {
 
     /// Takes all of that away.
     pub fn clear(&self) -> Result<(), Error> {
-        self.ensure(Engine::None, &[], (&Left::default(), &[])).map(drop)
+        self.ensure(Engine::None, &[], (&Left::default(), &[]))?;
+        // A table without a chain in it shows nothing of itself.
+        match &self.nftables {
+            Some(line) if is_table_there() => line.write(&[], (&String::new(), None)).map(drop),
+            _none => Ok(()),
+        }
     }
 
     /// Rules of the other kind would be no substitute.

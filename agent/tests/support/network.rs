@@ -59,7 +59,11 @@ impl World {
     /// A host with one peer, whose picture of both is on disk.
     pub(crate) fn joined(&self, peer: &str) -> (Process, String) {
         self.peer(peer);
-        let mut twilld = self.twilld(&[]);
+        Self::joins(self.twilld(&[]))
+    }
+
+    /// The same with that agent, beside a peer that is there.
+    pub(crate) fn joins(mut twilld: Process) -> (Process, String) {
         twilld.says("bootstrap done");
         wait_for("picture", || {
             fs::read_to_string(PICTURE).is_ok_and(|text| text.contains("10.88.9.0"))
