@@ -218,14 +218,18 @@ fn is_drop(change: &Change) -> bool {
     }
 }
 
-/// Is that a row to drop which is not there, or one of a device that went while we wrote? Of that the kernel tells,
-/// and the next pass makes it again with all its rows.
+/// Is that a row to drop which is not there?
 fn is_gone(change: &Change, error: &io::Error) -> bool {
     let missing = match change {
         Change::DropRoute(..) => libc::ESRCH,
         Change::DropNeighbour(..) | Change::DropForwarding(..) => libc::ENOENT,
-        Change::PutForwarding(..) | Change::PutNeighbour(..) | Change::PutRoute(..) => libc::ENODEV,
-        Change::PutWire(..) | Change::DropWire(..) => return false,
+        Change::PutWire(..)
+        | Change::DropWire(..)
+        | Change::PutForwarding(..)
+        | Change::PutNeighbour(..)
+        | Change::PutRoute(..) => {
+            return false;
+        }
     };
     error.raw_os_error() == Some(missing)
 }
