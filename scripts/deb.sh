@@ -4,7 +4,7 @@
 #   scripts/deb.sh
 #
 # PROGRAMS_DIR    where the programs were built (target/release)
-# DEB_VERSION     instead of the one in Cargo.toml
+# DEB_VERSION     instead of the one in Cargo.toml, with the commit's date and hash if it is not tagged so
 # DEB_DIR         where the package goes (target)
 # DEB_COMPRESS    how it is compressed (xz), in the words of `dpkg-deb -Z`
 #
@@ -15,6 +15,11 @@ cd "$(dirname "$0")/.."
 umask 022
 
 version=${DEB_VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)}
+if [ -z "${DEB_VERSION:-}" ] && [ "$(git describe --tags --exact-match 2>/dev/null)" != "v$version" ]; then
+    # What is built later upgrades what was built before.
+    commit=$(TZ=UTC0 git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h 2>/dev/null || true)
+    version=$version${commit:++git$commit}
+fi
 architecture=$(dpkg --print-architecture)
 out=${DEB_DIR:-target}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
@@ -45,7 +50,11 @@ gzip -9n "$tree"/usr/share/man/man8/*.8
 find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -print0 | xargs -0r touch -h -d "@$SOURCE_DATE_EPOCH"
 
 # shellcheck disable=SC2086 # the list of programs is meant to be split
-libc=$(objdump -T $programs 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+libc=$(objdump -T $programs | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+if [ -z "$libc" ]; then
+    printf 'deb: objdump tells no version of libc\nhint: apt-get install binutils\n' >&2
+    exit 1
+fi
 control=$tree/DEBIAN
 mkdir "$control"
 cat >"$control/control" <<END
@@ -56,9 +65,8 @@ Maintainer: The authors of Twill <twill@example.invalid>
 Section: net
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f 1)
-Pre-Depends: init-system-helpers (>= 1.54~)
-Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1, libseccomp2, iptables | nftables
-Recommends: iproute2, kmod
+Depends: init-system-helpers (>= 1.54~), libc6 (>= ${libc#GLIBC_}), libgcc-s1, libseccomp2, iptables | nftables
+Recommends: iproute2, kmod, procps
 Suggests: etcd-server
 Homepage: https://github.com/twill-net/twill
 Description: network of containers on many hosts, and a runtime for them

@@ -68,6 +68,12 @@ impl Failure {
         format!("{:#}", self.error)
     }
 
+    /// Has a device gone that was there a moment ago?
+    pub(crate) fn lacks_device(&self) -> bool {
+        let gone = |cause: &std::io::Error| cause.raw_os_error() == Some(nix::libc::ENODEV);
+        self.error.chain().filter_map(|cause| cause.downcast_ref()).any(gone)
+    }
+
     /// The way out, if there is one.
     pub(crate) fn way_out(&self) -> Option<&str> {
         self.hint.as_deref()

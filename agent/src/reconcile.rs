@@ -41,6 +41,8 @@ pub(crate) struct Reconciler {
     far: Vec<Ignored>,
     absence: Trouble,
     trouble: Trouble,
+    /// Had a device gone when the last pass wrote its rows?
+    outrun: bool,
     delay: Trouble,
 }
 
@@ -128,6 +130,7 @@ impl Reconciler {
             far: Vec::new(),
             absence: Trouble::default(),
             trouble: Trouble::default(),
+            outrun: false,
             delay: Trouble::default(),
         })
     }

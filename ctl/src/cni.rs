@@ -28,7 +28,8 @@ pub(crate) fn run(
 /// The file's name and where it lies.
 fn place(of: &CniPlace, network: Option<&NetworkName>) -> (String, PathBuf) {
     let usual = || match network {
-        Some(network) => format!("10-twill-{network}.conflist"),
+        // Behind that of the host's own network, which stays the one that runtimes take.
+        Some(network) => format!("20-twill-{network}.conflist"),
         None => "10-twill.conflist".to_owned(),
     };
     let file = of.file.clone().unwrap_or_else(usual);

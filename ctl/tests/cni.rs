@@ -79,6 +79,21 @@ fn a_configuration_is_written_once_and_not_over_another() {
     assert!(host.cni("install", &["--force"]).ok().contains("replaced"));
     let names: Vec<_> = fs::read_dir(host.path("net.d")).unwrap().collect();
     assert_eq!(names.len(), 1, "nothing else is left there");
+
+    let (file, elsewhere) = (host.path("net.d/10-twill.conflist"), host.path("elsewhere"));
+    fs::rename(&file, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    for options in [&[][..], &["--force"]] {
+        let linked = host.cni("install", options);
+        assert_eq!(linked.code, 1, "{linked:?}");
+        assert!(linked.words.contains("is a symbolic link"), "{linked:?}");
+    }
+    assert!(file.is_symlink());
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let other = host.cni("install", &["--force"]);
+    assert_eq!(other.code, 1, "{other:?}");
+    assert!(other.words.contains("it is no file"), "{other:?}");
 }
 
 #[test]
@@ -94,10 +109,15 @@ fn whoever_comes_first_is_told() {
     assert_eq!((answer.code, answer.words.as_str()), (0, ""), "{answer:?}");
     let network = host.cni("install", &["--network-name", "green"]);
     assert_eq!(network.code, 0, "{network:?}");
-    let green = host.read("10-twill-green.conflist");
+    let green = host.read("20-twill-green.conflist");
     for word in ["\"name\": \"green\"", "twill-green", "networks/green.env", "endpoint-green"] {
         assert!(green.contains(word), "{green}");
     }
+    // The host's own network comes before that of `green`, and is no stranger.
+    fs::remove_file(host.path("net.d/05-other.conf")).unwrap();
+    fs::remove_file(host.path("net.d/00-twill.conflist")).unwrap();
+    let again = host.cni("install", &["--network-name", "green"]);
+    assert_eq!((again.code, again.words.as_str()), (0, ""), "{again:?}");
     let long = host.cni("install", &["--network-name", "much-too-long-for-it"]);
     assert_eq!(long.code, 2, "{long:?}");
     assert!(long.words.contains("--bridge"), "{long:?}");

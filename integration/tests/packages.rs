@@ -74,9 +74,10 @@ fn three_hosts_from_the_installation_to_the_purge() -> Result<()> {
         let host = machine.host();
         // As the README tells.
         host.sh("echo TWILLD_ETCD_ENDPOINTS=http://192.168.140.22:2379 >>/etc/twill/twilld.env")?;
-        host.ok(["systemctl", "restart", "twilld"])?;
+        host.ok(["systemctl", "enable", "--now", "twilld", "twill-restart"])?;
     }
     machines.iter().try_for_each(|machine| knows_two(machine.host()))?;
+    keeps_ports(machines[2].host())?;
     let containers: Vec<_> =
         machines.iter().map(|it| container(it.host())).collect::<Result<_>>()?;
     all_reach_all(&containers)?;
@@ -94,6 +95,7 @@ fn three_hosts_from_the_installation_to_the_purge() -> Result<()> {
         machines.iter().map(|machine| come_back(machine.host())).collect::<Result<_>>()?;
     all_reach_all(&containers)?;
 
+    goes_and_is_back(machines[1].host(), &new)?;
     remove(machines[1].host())?;
     before.is_as_now(machines[1].host())?;
     lab.finish()
@@ -113,14 +115,16 @@ fn start_etcd(host: &Host) -> Result<()> {
     host.ok(["systemctl", "enable", "--now", "etcd"]).map(drop)
 }
 
-/// The units are there, enabled, and on their way.
+const UNITS: [&str; 2] = ["twilld", "twill-restart"];
+
+/// The units are there, and wait to be wanted.
 fn install(host: &Host, package: &str) -> Result<()> {
     host.ok(["dpkg", "-i", package])?;
-    for unit in ["twilld", "twill-restart"] {
-        assert_eq!(host.ok(["systemctl", "is-enabled", unit])?, "enabled\n", "{unit}");
+    for unit in UNITS {
+        assert_eq!(host.run(["systemctl", "is-enabled", unit])?.stdout, "disabled\n", "{unit}");
+        let state = host.ok(["systemctl", "show", "-P", "ActiveState", unit])?;
+        assert_eq!(state, "inactive\n", "{unit}");
     }
-    let state = host.ok(["systemctl", "show", "-P", "ActiveState", "twilld"])?;
-    ensure!(["activating\n", "active\n"].contains(&&*state), "twilld is {state}");
     host.sh("test -x /opt/cni/bin/twill-cni && twill --version")?;
     // What is in it is what its list says.
     ensure!(host.run(["dpkg", "--verify", "twill"])?.stdout.is_empty(), "files differ");
@@ -147,6 +151,18 @@ fn all_reach_all(containers: &[Endpoint]) -> Result<()> {
         from.ping(to.address).with_context(|| format!("from {}", from.host.name()))?;
     }
     Ok(())
+}
+
+/// What the unit leaves to the agent suffices for the rules of published ports.
+fn keeps_ports(host: &Host) -> Result<()> {
+    // The machine's number of the boot, which its units do not see: their /proc is another.
+    host.ok(["umount", "/proc/sys/kernel/random/boot_id"])?;
+    host.ok(["twill", "import", IMAGE_TAR, "busybox"])?;
+    host.ok(["twill", "run", "-d", "-p", "8080:80", "--name", "open", "busybox", "sleep", "1000"])?;
+    host.ok(["nft", "delete", "table", "inet", "twill-ports"])?;
+    let table = ["nft", "list", "table", "inet", "twill-ports"];
+    wait_until("the rules are back", LIMIT, || host.run(table).is_ok_and(|it| it.code == 0))?;
+    host.ok(["twill", "rm", "-f", "open"]).map(drop)
 }
 
 /// systemd hears from the agent, and starts it anew when it hangs; nothing else notices.
@@ -231,6 +247,17 @@ fn come_back(host: &Host) -> Result<Endpoint> {
         (said == "true\n").then(|| Endpoint::inspect(host, "web").ok())?
     };
     Ok(probe(&what, LIMIT, running)?.0)
+}
+
+/// Whoever removes it and thinks better of it has what he had.
+fn goes_and_is_back(host: &Host, package: &str) -> Result<()> {
+    host.run_with(["dpkg", "-r", "twill"], b"", LIMIT)?.success()?;
+    host.ok(["dpkg", "-i", package])?;
+    for unit in UNITS {
+        assert_eq!(host.ok(["systemctl", "is-enabled", unit])?, "enabled\n", "{unit}");
+    }
+    knows_two(host)?;
+    come_back(host).map(drop)
 }
 
 fn remove(host: &Host) -> Result<()> {

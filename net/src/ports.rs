@@ -69,6 +69,13 @@ impl Writer {
         Ok(Self { lock: Some(lock), ..Self::new(families) })
     }
 
+    /// This one for whoever has written everything: somebody else may write, while what was taken away is still
+    /// going.
+    #[must_use]
+    pub fn unlocked(self) -> Self {
+        Self { lock: None, ..self }
+    }
+
     /// What these are best written with: nftables, where the kernel takes them, as no program has to be started for
     /// that and it stands beside every iptables; else the iptables that the host uses.
     pub fn choose(&self, publications: &[Publication]) -> Result<Engine, Error> {
@@ -103,8 +110,9 @@ impl Writer {
         let mut left = self.write_table(nft, before)?;
         left.apart = apart;
         if !apart {
-            left.apart = self.ensure_iptables(engine, wanted, &mut left.changed)?;
+            // Before the look: what somebody changes meanwhile is looked at again.
             left.generation = self.generation().unwrap_or_default();
+            left.apart = self.ensure_iptables(engine, wanted, &mut left.changed)?;
         }
         Ok(left)
     }

@@ -54,6 +54,7 @@ impl Reconciler {
         match pass.complete() {
             Ok(changes) => {
                 self.board.pass(None);
+                self.outrun = false;
                 if changes > 0 {
                     tracing::info!(changes, "kernel brought up to date");
                 }
@@ -69,6 +70,11 @@ impl Reconciler {
 
     fn tell(&mut self, failure: &Failure) -> Duration {
         let line = failure.line();
+        // It went between the look and the write, of which the kernel tells: the next pass makes it again.
+        if failure.lacks_device() && !std::mem::replace(&mut self.outrun, true) {
+            tracing::debug!("a device went while its rows were written: {line}");
+            return SPACING;
+        }
         let (wait, new) = self.trouble.meet(&line);
         // Without its uplink no device can be made, and that has been said.
         if new && !self.parts.iter().any(|part| part.away) {

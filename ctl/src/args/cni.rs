@@ -27,7 +27,7 @@ pub(crate) struct Place {
     pub(crate) directory: PathBuf,
 
     /// The file's name: most runtimes take the first one in the order of names. Ends in .conflist; [default: 10-twill.conflist, or
-    /// 10-twill-NAME.conflist with --network-name]
+    /// 20-twill-NAME.conflist with --network-name]
     #[arg(long, value_name = "NAME", value_parser = file_name)]
     pub(crate) file: Option<String>,
 }

@@ -7,8 +7,8 @@ use twill_core::doctor::{Finding, Verdict};
 use twill_core::ids::NetworkName;
 use twill_core::subnet_env::SubnetEnv;
 
-use super::install::names;
-use super::list::{self, Plugins, TYPE, before, is_too_new};
+use super::install::{others_before, text_of};
+use super::list::{self, Plugins, TYPE, is_too_new};
 use super::{place, plugin};
 use crate::args::{CniCheck, Output};
 use crate::doctor;
@@ -37,7 +37,7 @@ pub(super) fn check(args: &CniCheck, network: Option<&NetworkName>, output: Outp
 
 fn configuration(path: &Path, findings: &mut Vec<Finding>) -> Option<Plugins> {
     let (about, shown) = ("configuration", path.display());
-    let text = match fs::read_to_string(path) {
+    let text = match text_of(path) {
         Ok(text) => text,
         Err(error) => {
             let what = format!("cannot read {shown}: {error}");
@@ -70,7 +70,7 @@ fn configuration(path: &Path, findings: &mut Vec<Finding>) -> Option<Plugins> {
 
 fn order(directory: &Path, file: &str) -> Finding {
     let about = "order";
-    match names(directory).map(|names| before(file, names)) {
+    match others_before(directory, file) {
         Err(error) => {
             let what = format!("cannot list {}: {error}", directory.display());
             Finding::fail(about, what, "be root")

@@ -63,13 +63,19 @@ pub(super) fn install(
         write(&path, &text).map_err(|error| not_written(&path, &error))?;
     }
     let before =
-        before(&file, names(&args.place.directory).map_err(|error| not_written(&path, &error))?);
+        others_before(&args.place.directory, &file).map_err(|error| not_listed(&path, &error))?;
     Ok(told(&Installed { file: path.display().to_string(), change, before }, output))
 }
 
-/// What there is to do.
+/// What there is to do. A link is left to whoever made it: what is written would take its place, and leave what it
+/// leads to as it is.
 fn change(path: &Path, list: &Value, force: bool) -> Result<Change, Failure> {
-    let text = match fs::read_to_string(path) {
+    if path.is_symlink() {
+        let message = format!("{} is a symbolic link", path.display());
+        let hint = "remove it, or choose another --file";
+        return Err(Failure::new(Kind::Failed, message).hint(hint));
+    }
+    let text = match text_of(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Change::Written),
         // What cannot be read as text is certainly not ours.
         Err(error) if error.kind() == ErrorKind::InvalidData => String::new(),
@@ -106,13 +112,34 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     written.and_then(|()| File::open(directory)?.sync_all())
 }
 
-/// Of everything in the directory; none if that is not there.
-pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
+/// Of a file; nobody waits for who writes into a pipe.
+pub(super) fn text_of(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    fs::read_to_string(path)
+}
+
+/// What is not ours and comes before; nothing if the directory is not there.
+pub(super) fn others_before(directory: &Path, file: &str) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    entries.map(|entry| entry.map(|it| it.file_name().to_string_lossy().into_owned())).collect()
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut before = before(file, names.collect::<io::Result<_>>()?);
+    // Which of the host's networks comes first is for the host to say.
+    before.retain(|name| {
+        let text = text_of(&directory.join(name)).unwrap_or_default();
+        !is_ours(&serde_json::from_str(&text).unwrap_or_default())
+    });
+    Ok(before)
+}
+
+fn not_listed(path: &Path, error: &io::Error) -> Failure {
+    let message =
+        format!("{} is there, but what comes before it cannot be seen: {error}", path.display());
+    Failure::new(Kind::Failed, message).hint("its directory must be readable; be root")
 }
 
 fn not_written(path: &Path, error: &io::Error) -> Failure {

@@ -67,6 +67,11 @@ impl Pool {
         Ok(locked)
     }
 
+    /// Was it used in that boot? Before that there is nothing of it in it.
+    pub(crate) fn is_of(&self, boot_id: &str) -> bool {
+        fs::read_to_string(self.path("boot")).is_ok_and(|marker| marker == boot_id)
+    }
+
     /// The names of all records. An address may be given or taken back at the same time.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, Error> {
         let failed = |source| self.failed("", source);
@@ -181,9 +186,8 @@ impl Locked<'_> {
 
     /// The first command after a boot finds records of interfaces that the boot has ended.
     fn forget_earlier_boots(&self, boot_id: &str) -> Result<(), Error> {
-        let marker = self.pool.path("boot");
         // Unreadable and torn are "another boot" too.
-        if fs::read_to_string(&marker).is_ok_and(|marker| marker == boot_id) {
+        if self.pool.is_of(boot_id) {
             return Ok(());
         }
         for entry in self.pool.entries()? {
@@ -196,6 +200,7 @@ impl Locked<'_> {
             }
         }
         let new = self.pool.path(".new");
+        let marker = self.pool.path("boot");
         let written = fs::write(&new, boot_id).and_then(|()| fs::rename(&new, &marker));
         written.map_err(|source| self.pool.failed("boot", source))
     }

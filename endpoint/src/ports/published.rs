@@ -13,7 +13,7 @@ use super::Port;
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::{Pool, Record};
-use crate::request::{Keeper, Owner};
+use crate::request::{Interface, Keeper, Owner};
 use crate::reserve::{boot_id, is_dead};
 
 impl Host {
@@ -24,7 +24,7 @@ impl Host {
 
     /// The same of the pools beside this one.
     pub(crate) fn published_beside(&self) -> Result<Vec<(Owner, Port)>, Error> {
-        Ok(ports(living(self.records_beside(&boot_id()?))?))
+        Ok(ports(living(self.records_beside()?)?))
     }
 
     /// The pools beside this one: those of the host's other networks lie in the same directory. One is known by its files.
@@ -42,19 +42,29 @@ impl Host {
     /// keeps its record until somebody sweeps, and nobody may follow it to its address meanwhile.
     fn publishing(&self) -> Result<Vec<Record>, Error> {
         let mut records = self.records()?;
-        records.extend(self.records_beside(&boot_id()?));
+        records.extend(self.records_beside()?);
         living(records)
     }
 
-    /// What is broken in another pool is told to those who use it.
-    fn records_beside(&self, boot_id: &str) -> Vec<Record> {
+    /// Those of this boot. One that cannot be read is an error: to go on without it would close its owner's ports.
+    fn records_beside(&self) -> Result<Vec<Record>, Error> {
+        let boot_id = boot_id()?;
         let mut records = Vec::new();
-        for pool in self.pools_beside() {
-            let entries = pool.entries().unwrap_or_default();
-            let found = entries.iter().filter_map(|entry| pool.read(entry).ok().flatten());
-            records.extend(found.filter(|record| record.boot_id == boot_id));
+        for pool in self.pools_beside().into_iter().filter(|pool| pool.is_of(&boot_id)) {
+            for entry in pool.entries()? {
+                records.extend(pool.read(&entry)?.filter(|record| record.boot_id == boot_id));
+            }
         }
-        records
+        Ok(records)
+    }
+
+    /// The bridges that containers of any pool have joined, and the usual one.
+    pub(super) fn bridges(&self) -> Result<Vec<String>, Error> {
+        let mut records = self.records()?;
+        records.extend(self.records_beside()?);
+        let mut names = vec![Interface::usual().to_string()];
+        names.extend(records.into_iter().map(|record| record.bridge.to_string()));
+        Ok(names)
     }
 
     /// All that is published, as rules have to come, but for those who are `leaving`. While a container moves to another

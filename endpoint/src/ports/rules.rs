@@ -36,7 +36,8 @@ impl Host {
             return Ok(None);
         }
         let (writer, _changed) = self.write_ports(&lock, note.as_ref(), (wanted, None))?;
-        Ok(Some(writer))
+        // Whoever keeps it goes on to wait for others' turns, and they for this lock.
+        Ok(Some(writer.unlocked()))
     }
 
     /// The same, looking at the rules themselves: somebody may have taken them away. Without an engine the
@@ -105,11 +106,15 @@ impl Host {
         let of_both = both(had, &wanted);
         let writer = writer(lock, &of_both, note)?;
         let stays = note.map(|note| note.engine);
-        let engine = match engine.or(stays) {
+        // Who is the first to publish asks the host again: it may have changed.
+        let engine = match engine.or(stays.filter(|_it| !had.is_empty() || wanted.is_empty())) {
             Some(engine) => engine,
-            None => writer.choose(&wanted)?,
+            None => match writer.choose(&wanted) {
+                Err(_none) if wanted.is_empty() => Engine::None,
+                chosen => chosen?,
+            },
         };
-        let bridges = bridges(had, &wanted);
+        let bridges = self.switched(note, &wanted)?;
         let before = note.map(Note::left).unwrap_or_default();
         let about = Note {
             boot_id: boot_id()?,
@@ -136,13 +141,11 @@ impl Host {
         for (bridge, on) in bridges.iter().filter(|(_bridge, on)| **on) {
             sysctl::ensure_loopback_routed(bridge, *on)?;
         }
-        let changed = left.changed;
-        redirect(note, &wanted, changed);
-        let as_before = Left { changed: false, ..left.clone() } == before;
-        if same && as_before {
-            return Ok((writer, changed));
+        redirect(note, &wanted, left.changed);
+        if same && before == (Left { changed: false, ..left.clone() }) {
+            return Ok((writer, left.changed));
         }
-        let Left { printed, apart, generation, .. } = left;
+        let Left { printed, apart, generation, changed } = left;
         self.put_note(&Note {
             settled: true,
             publications: wanted,
@@ -152,6 +155,22 @@ impl Host {
             ..about
         })?;
         Ok((writer, changed))
+    }
+
+    /// The bridges with containers of IPv4 that have ports, or had: is there one with ports now?
+    fn switched(
+        &self,
+        note: Option<&Note>,
+        wanted: &[Publication],
+    ) -> Result<BTreeMap<String, bool>, Error> {
+        let mut bridges = BTreeMap::new();
+        match note {
+            Some(note) => bridges.extend(bridges_of(&note.publications).map(|it| (it, false))),
+            // Nobody knows which ones were switched.
+            None => bridges.extend(self.bridges()?.into_iter().map(|it| (it, false))),
+        }
+        bridges.extend(bridges_of(wanted).map(|it| (it, true)));
+        Ok(bridges)
     }
 
     /// The same for whoever joins or leaves: only owners with ports of their `own` have to fail, what is
@@ -198,14 +217,10 @@ fn writer(lock: &File, of: &[Publication], note: Option<&Note>) -> Result<Writer
     Ok(Writer::under(lock, &families)?)
 }
 
-/// Those with containers of IPv4: is there one with ports now?
-fn bridges<'a>(had: &'a [Publication], wanted: &'a [Publication]) -> BTreeMap<&'a str, bool> {
-    let mut bridges = BTreeMap::new();
-    for (all, on) in [(had, false), (wanted, true)] {
-        let ipv4 = all.iter().filter(|it| it.family() == Family::V4);
-        bridges.extend(ipv4.map(|it| (it.bridge.as_str(), on)));
-    }
-    bridges
+/// Of containers of IPv4.
+fn bridges_of(publications: &[Publication]) -> impl Iterator<Item = String> {
+    let ipv4 = publications.iter().filter(|it| it.family() == Family::V4);
+    ipv4.map(|it| it.bridge.clone())
 }
 
 /// Leads flows that were on their way by the rules of now. Where it is not certain what the rules were, all

@@ -112,6 +112,72 @@ fn a_lost_state_directory_leaves_no_rules_behind() {
     }
 }
 
+/// Each waits for the other's turn, and neither for a lock that is kept meanwhile.
+#[test]
+fn a_removal_and_a_collection_of_the_same_pod_both_end() {
+    let Some(world) = World::new("10.88.2.1/24") else { return };
+    let netns = [world.container(), world.container()];
+    let host = &world.host;
+    for _round in 0..20 {
+        let pods = [("one", 8080), ("two", 8081)].into_iter().zip(&netns);
+        let pods: Vec<_> =
+            pods.map(|((name, port), netns)| publishing(pod("blue", name, netns), port)).collect();
+        for pod in &pods {
+            host.attach(pod).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let removals = pods.iter().map(|pod| scope.spawn(|| host.detach(&pod.owner)));
+            let removals: Vec<_> = removals.collect();
+            host.reclaim(&Keeper::Cni("blue".to_owned()), |_owner| false).unwrap();
+            for removal in removals {
+                removal.join().unwrap().unwrap();
+            }
+        });
+        assert!(!rules().contains("twill-ports"), "{}", rules());
+    }
+}
+
+/// Without it nobody knows what is published, so the rules that stand are left alone.
+#[test]
+fn an_unreadable_record_of_another_network_closes_no_port() {
+    let Some(world) = World::new("10.88.2.1/24") else { return };
+    let (blue, green) = (&world.host, beside(&world));
+    let (one, two) = (world.container(), world.container());
+    green.attach(&publishing(pod("green", "two", &two), 8081)).unwrap();
+    let entries = fs::read_dir(&green.state).unwrap().map(|entry| entry.unwrap().path());
+    let record = entries.into_iter().find(|path| path.extension().is_some()).unwrap();
+    let text = fs::read(&record).unwrap();
+    fs::write(&record, "torn").unwrap();
+    let error = blue.attach(&publishing(pod("blue", "one", &one), 8080)).unwrap_err();
+    assert!(error.to_string().contains(record.to_str().unwrap()), "{error}");
+    blue.keep_ports(None).unwrap_err();
+    assert!(rules().contains("dport 8081"), "{}", rules());
+    // Of an earlier boot it is nobody's.
+    let boot = fs::read(green.state.join("boot")).unwrap();
+    fs::write(green.state.join("boot"), "another").unwrap();
+    blue.attach(&publishing(pod("blue", "one", &one), 8080)).unwrap();
+    fs::write(green.state.join("boot"), boot).unwrap();
+    fs::write(&record, text).unwrap();
+    blue.keep_ports(None).unwrap();
+    assert!(rules().contains("dport 8081") && rules().contains("dport 8080"), "{}", rules());
+}
+
+/// Who has lost notes and records still finds what the usual bridge was switched to.
+#[test]
+fn lost_notes_leave_no_way_to_the_loopback_addresses() {
+    let Some(world) = World::new("10.88.2.1/24") else { return };
+    let netns = world.container();
+    let owner = pod("blue", "web", &netns).owner;
+    let usual = Request { default_route: false, ..Request::new(owner, &netns) };
+    world.host.attach(&publishing(usual, 8080)).unwrap();
+    let switch = "/proc/sys/net/ipv4/conf/twill0/route_localnet";
+    assert_eq!(fs::read_to_string(switch).unwrap(), "1\n");
+    fs::remove_dir_all(&world.host.state).unwrap();
+    fs::remove_dir_all(world.host.state.with_file_name("ports")).unwrap();
+    world.host.reclaim(&Keeper::Cni("blue".to_owned()), |_owner| true).unwrap();
+    assert_eq!(fs::read_to_string(switch).unwrap(), "0\n");
+}
+
 #[test]
 fn what_is_gone_of_a_container_is_noticed() {
     let Some(world) = World::new("10.88.2.1/24") else { return };

@@ -184,6 +184,12 @@ impl Line {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && answered => {
                     return complaint.map_or(Ok(()), Err);
                 }
+                // Answers were lost; those that are left are nobody's afterwards.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    complaint = complaint.or(Some(error));
+                    answered = true;
+                    continue;
+                }
                 received => drop(received?),
             }
             let mut rest = buffer.as_slice();

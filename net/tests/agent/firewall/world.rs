@@ -10,7 +10,7 @@
 //! `fd05:0:0:n::` in place of 10.5.n. and `fd00:140::` in place of 192.168.140.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use twill_net::netns::{Netns, Scratch};
 use twill_net::sysctl;
@@ -79,6 +79,17 @@ pub(super) fn link(here: &str, there: &str, netns: &Netns) {
         run(&format!("ip route add default via {gateway}"));
     };
     netns.run(there).unwrap();
+    carries(name);
+    netns.run(|| carries("eth0")).unwrap();
+}
+
+/// Waits until it sends: a link that comes up first throws away what it is given.
+fn carries(name: &str) {
+    let limit = Instant::now() + PATIENCE;
+    while !run(&format!("ip -o link show {name}")).contains("state UP") {
+        assert!(Instant::now() < limit, "{name} does not come up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A socket that listens in a namespace; it can be used from anywhere.
