@@ -203,7 +203,10 @@ fn ports() -> Writer {
 
 fn files(cleanup: &Cleanup) -> Vec<PathBuf> {
     let socket = &cleanup.files.socket;
-    let mut files = vec![socket.clone(), socket.with_file_name("resolvers")];
+    // The last one is its unit's.
+    let beside = ["resolvers", "boot-id"].map(|name| socket.with_file_name(name));
+    let mut files = vec![socket.clone()];
+    files.extend(beside);
     for network in of_networks(&cleanup.files) {
         let Files { subnet_file, docker_options_file, state_dir, .. } = &network;
         files.extend([subnet_file.clone(), docker_options_file.clone()]);

@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::Kernel;
 
+use crate::boot::boot_id;
 use crate::error::Error;
 use crate::join::{Plan, drop_pair};
 use crate::pool::{Entry, Pool, Record, host_interfaces};
 use crate::request::{Attachment, Keeper, Owner, Request};
-use crate::reserve::{Reserved, boot_id, check, reserve};
+use crate::reserve::{Reserved, check, reserve};
 
 /// The host whose network namespace the calling thread is in.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -13,6 +13,7 @@
 //!
 //! In a network of IPv6, alone or beside IPv4, there is one of each of these for IPv6 as well.
 
+mod boot;
 mod bridge;
 mod check;
 mod error;

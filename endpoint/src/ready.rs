@@ -3,12 +3,13 @@
 use twill_core::ids::Mtu;
 use twill_net::blocking::Kernel;
 
+use crate::boot::boot_id;
 use crate::bridge;
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::{capacity, is_usable};
 use crate::request::Interface;
-use crate::reserve::{addresses, boot_id, check_mtu, is_dead};
+use crate::reserve::{addresses, check_mtu, is_dead};
 
 impl Host {
     /// Has the host a subnet, is its pool in order with an address left in each family, and can there be the

@@ -13,6 +13,7 @@ use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Address, Kernel, Link, LinkChange, Route};
 use twill_net::netns::Netns;
 
+use crate::boot::boot_id;
 use crate::bridge::{self, Wanted};
 use crate::error::Error;
 use crate::guard;
@@ -21,7 +22,7 @@ use crate::join::{ROUTE_PROTOCOL, default_route, open_ipv6};
 use crate::mac::mac_of;
 use crate::pool::{Entry, Locked, Pool, Record, Wish, capacity, choose};
 use crate::request::{Interface, Owner, Place};
-use crate::reserve::{addresses, boot_id, moving};
+use crate::reserve::{addresses, moving};
 
 /// Where a container is on its host's subnet of now.
 #[derive(Clone, Debug, Eq, PartialEq)]

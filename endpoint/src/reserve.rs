@@ -1,9 +1,7 @@
 //! Takes an address out of the pool, and takes back what the dead have left in it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use twill_core::ids::{Family, Mtu, Subnet};
@@ -11,6 +9,7 @@ use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::{Kernel, Link};
 use twill_net::netns::Netns;
 
+use crate::boot::boot_id;
 use crate::bridge::{self, Wanted};
 use crate::error::Error;
 use crate::host::Host;
@@ -238,11 +237,4 @@ fn free_name(owner: &Owner, entries: &[Entry]) -> Result<String, Error> {
     let taken = |name: &String| entries.iter().any(|entry| entry.host_interface == *name);
     let name = host_interfaces(owner).find(|name| !taken(name));
     name.ok_or_else(|| Error::NoName { owner: Box::new(owner.clone()) })
-}
-
-pub(crate) fn boot_id() -> Result<String, Error> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|source| Error::ReadBootId { path: path.to_owned(), source })?;
-    Ok(text.trim().to_owned())
 }

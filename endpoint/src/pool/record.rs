@@ -37,7 +37,7 @@ pub struct Record {
     pub host_interface: String,
     /// The container's namespace.
     pub netns: NetnsRecord,
-    /// The boot in which this was written (`/proc/sys/kernel/random/boot_id`): no interface, and
+    /// The boot in which this was written: no interface, and
     /// so no record, outlives it.
     pub boot_id: String,
     /// When it was written, in seconds since 1970.

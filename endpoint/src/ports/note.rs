@@ -11,9 +11,9 @@ use twill_core::firewall::Engine;
 use twill_core::firewall::ports::Publication;
 use twill_net::ports::Left;
 
+use crate::boot::boot_id;
 use crate::error::Error;
 use crate::host::Host;
-use crate::reserve::boot_id;
 
 /// What is known of the rules that are there.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -10,11 +10,12 @@ use twill_core::subnet_env::SubnetEnv;
 use twill_net::blocking::Kernel;
 
 use super::Port;
+use crate::boot::boot_id;
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::{Pool, Record};
 use crate::request::{Interface, Keeper, Owner};
-use crate::reserve::{boot_id, is_dead};
+use crate::reserve::is_dead;
 
 impl Host {
     /// Whose ports are published.

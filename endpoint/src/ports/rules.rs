@@ -11,12 +11,12 @@ use twill_net::sysctl;
 
 use super::Kept;
 use super::note::Note;
+use crate::boot::boot_id;
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::Record;
 use crate::renumber::of_owner;
 use crate::request::Owner;
-use crate::reserve::boot_id;
 
 impl Host {
     /// Brings the rules to what the records say; if they are there already, and nobody was cut short, nothing
