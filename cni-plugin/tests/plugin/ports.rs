@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -174,6 +176,32 @@ fn a_port_that_is_taken_is_refused_with_the_owners_name() {
     let again = world.pod();
     drop(one);
     add("one", &again, &publishing(&world, &port(8080, ""))).result();
+}
+
+/// Podman's conmon keeps the ports of its container busy, and is there when the network is reloaded.
+#[test]
+fn a_port_that_is_held_for_the_very_pod_is_free_for_it() {
+    let Some(world) = World::new() else { return };
+    let pod = world.pod();
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let network =
+        publishing(&world, &json!([{ "hostPort": port, "containerPort": 80, "protocol": "tcp" }]));
+    #[expect(clippy::disallowed_methods, reason = "tests start programs")]
+    let mut holder = std::process::Command::new("sh")
+        .args(["-c", "read line", "web"])
+        .stdin(Stdio::piped())
+        .stderr(OwnedFd::from(listener))
+        .spawn()
+        .unwrap();
+    let (code, message) = add("other", &pod, &network).failure();
+    assert!(code == 102 && message.contains(&format!("process {} (sh)", holder.id())), "{message}");
+    add("web", &pod, &network).result();
+    serve(&pod, "web");
+    assert_eq!(ask("127.0.0.1", port), Some("web".to_owned()), "rules come before the holder");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    del("web", &network).is_silent_success();
 }
 
 #[test]

@@ -13,7 +13,8 @@ use rustix::net::{
 use twill_core::firewall::ports::Protocol;
 use twill_core::ids::Family;
 
-use super::{Port, are_one, occupant};
+use super::occupant::{in_words, listeners};
+use super::{Port, are_one};
 use crate::error::Error;
 use crate::host::Host;
 use crate::request::Owner;
@@ -66,21 +67,27 @@ impl Host {
         let families: Vec<Family> =
             self.read_env()?.blocks().map(|blocks| blocks.subnet.family()).collect();
         let take = |port| match Hold::take(port, &families) {
-            Err(Error::PortOccupied { port }) => Err(self.whose(owner, port)?),
-            taken => taken,
+            Err(Error::PortOccupied { port }) => self.whose(owner, port).map(|()| None),
+            taken => taken.map(Some),
         };
-        ports.iter().map(take).collect()
+        ports.iter().filter_map(|port| take(port).transpose()).collect()
     }
 
-    /// The error about a port that somebody holds: a container, which has a record, or another process.
-    fn whose(&self, owner: &Owner, port: Port) -> Result<Error, Error> {
+    /// The error about a port that somebody holds: a container, which has a record, or another process. None if it is held
+    /// for this very container.
+    fn whose(&self, owner: &Owner, port: Port) -> Result<(), Error> {
         self.forget_earlier_boots()?;
         let published = self.published()?;
         let mut others = published.into_iter().filter(|(other, _port)| !are_one(other, owner));
-        Ok(match others.find(|(_other, theirs)| theirs.clashes(&port)) {
-            Some((owner, _theirs)) => Error::PortTaken { port, owner: Box::new(owner) },
-            None => Error::PortInUse { by: occupant(&port), port },
-        })
+        if let Some((owner, _theirs)) = others.find(|(_other, theirs)| theirs.clashes(&port)) {
+            return Err(Error::PortTaken { port, owner: Box::new(owner) });
+        }
+        let mut listeners = listeners(&port).peekable();
+        let seen = listeners.peek().is_some();
+        match listeners.find(|it| !it.works_for(&owner.container)) {
+            None if seen => Ok(()),
+            other => Err(Error::PortInUse { by: in_words(other), port }),
+        }
     }
 }
 

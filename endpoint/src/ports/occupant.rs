@@ -1,28 +1,53 @@
-//! Which process of the host listens on a port, for the message about it.
+//! Which process of the host listens on a port.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use twill_core::firewall::ports::Protocol;
 
 use super::Port;
 
-/// In words.
+/// Somebody, in words.
 #[must_use]
 pub fn occupant(port: &Port) -> String {
+    in_words(listeners(port).next())
+}
+
+/// One process, if it can be seen, in words.
+pub(super) fn in_words(listener: Option<Listener>) -> String {
+    let Some(Listener { pid }) = listener else { return "another process has it".to_owned() };
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("process {pid} ({}) listens there", name.trim())
+}
+
+/// A process of the host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Listener {
+    pid: u32,
+}
+
+impl Listener {
+    /// Was it started, by our own user, for that container? Podman lets the process that watches a container hold its
+    /// published ports, and names the container to it.
+    pub(super) fn works_for(self, container: &str) -> bool {
+        let process = format!("/proc/{}", self.pid);
+        let user = rustix::process::geteuid().as_raw();
+        let words = fs::read(format!("{process}/cmdline")).unwrap_or_default();
+        fs::metadata(&process).is_ok_and(|it| it.uid() == user)
+            && words.split(|byte| *byte == 0).any(|word| word == container.as_bytes())
+    }
+}
+
+/// All that can be seen.
+pub(super) fn listeners(port: &Port) -> impl Iterator<Item = Listener> + use<> {
     let inodes = inodes(port);
-    let found = processes().find(|pid| {
+    let listens = move |pid: &u32| {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
         let mut links = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         links.any(|link| is_one_of(&link, &inodes))
-    });
-    match found {
-        Some(pid) => {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            format!("process {pid} ({}) listens there", name.trim())
-        }
-        None => "another process has it".to_owned(),
-    }
+    };
+    processes().filter(listens).map(|pid| Listener { pid })
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -74,5 +99,14 @@ mod tests {
         drop(listener);
         let nobody = Port { host_port: 1, ..port };
         assert_eq!(occupant(&nobody), "another process has it");
+    }
+
+    #[test]
+    fn whoever_was_told_of_a_container_works_for_it() {
+        let me = Listener { pid: std::process::id() };
+        let program = std::env::args().next().unwrap();
+        assert!(me.works_for(&program));
+        assert!(!me.works_for(&program[1..]), "a part of a word is another name");
+        assert!(!Listener { pid: u32::MAX }.works_for(&program), "nobody is there");
     }
 }
