@@ -3,7 +3,8 @@
 # missing, starts no service, and may be interrupted at any point.
 #
 #   scripts/deps.sh          everything but the test runner
-#   scripts/deps.sh test     and cargo-nextest, and the Docker and the CNI plugins to compare with, into the directory named by TOOLS
+#   scripts/deps.sh test     and cargo-nextest, the Docker and the CNI plugins to compare with, and a containerd that calls ours, into the
+#                            directory named by TOOLS
 #   scripts/deps.sh bench    and what `make bench-control` counts with
 #   scripts/deps.sh rivals   and whom `make bench-runtime` runs beside ours
 #   scripts/deps.sh vm       the test runner, and a machine for `make vm-test`
@@ -205,23 +206,33 @@ need_docker() {
     mv "$TOOLS/docker.new" "$TOOLS/docker"
 }
 
-download_plugins() {
-    (cd "$TOOLS/cni.new" && apt-get -qq -o APT::Sandbox::User=root download containernetworking-plugins &&
+# unpack NAME PACKAGE...: into TOOLS/NAME, whole or not at all. Answers whether they could be fetched.
+unpack() {
+    name=$1
+    shift
+    say "unpacking $* into $TOOLS/$name; once"
+    rm -rf "$TOOLS/$name.new"
+    mkdir -p "$TOOLS/$name.new"
+    download "$name" "$@" 2>/dev/null || { apt-get -qq update >/dev/null 2>&1 && download "$name" "$@"; } || return 1
+    rm -rf "${TOOLS:?}/$name"
+    mv "$TOOLS/$name.new" "$TOOLS/$name"
+}
+download() {
+    (cd "$TOOLS/$1.new" && shift && apt-get -qq -o APT::Sandbox::User=root download "$@" &&
         for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done)
 }
 
 # The CNI plugins that the table of the specification is proven on; those that a host has installed are left alone.
 need_plugins() {
     if [ -x "$TOOLS/cni/usr/lib/cni/bridge" ]; then return 0; fi
-    say "unpacking containernetworking-plugins into $TOOLS/cni; once"
-    rm -rf "$TOOLS/cni.new"
-    mkdir -p "$TOOLS/cni.new"
-    download_plugins 2>/dev/null || { apt-get -qq update >/dev/null 2>&1 && download_plugins; } || {
+    unpack cni containernetworking-plugins ||
         say "apt-get could not fetch containernetworking-plugins: the table of CNI runs on ours alone"
-        return 0
-    }
-    rm -rf "$TOOLS/cni"
-    mv "$TOOLS/cni.new" "$TOOLS/cni"
+}
+
+# A containerd that calls our plugin, whichever Debian has. Not that of Docker: there is none of it where Debian has another Docker.
+need_containerd() {
+    if [ -x "$TOOLS/containerd/usr/bin/containerd" ]; then return 0; fi
+    unpack containerd containerd runc || say "apt-get could not fetch containerd: our plugin is not called by it"
 }
 
 cd "$(dirname "$0")/.."
@@ -234,4 +245,11 @@ case ${1:-} in test | vm)
     ;;
 esac
 case ${1:-} in test | rivals) if [ "${TWILL_DEPS:-}" != skip ]; then need_docker; fi ;; esac
-case ${1:-} in test) if [ "${TWILL_DEPS:-}" != skip ]; then need_plugins; fi ;; esac
+case ${1:-} in
+test)
+    if [ "${TWILL_DEPS:-}" != skip ]; then
+        need_plugins
+        need_containerd
+    fi
+    ;;
+esac

@@ -2,6 +2,7 @@
 
 mod cluster;
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -32,6 +33,19 @@ pub fn start(host: &Host) -> Result<Daemon> {
         anyhow::bail!("etcd ended: {}", daemon.transcript());
     }
     Ok(daemon)
+}
+
+/// Starts it as Debian's unit does, on a machine, and at each boot of that.
+///
+/// # Errors
+/// When systemd refuses.
+pub fn serve(machine: &Host) -> Result<()> {
+    let options = format!(
+        "ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379\nETCD_ADVERTISE_CLIENT_URLS={ENDPOINT}\n"
+    );
+    fs::write(machine.path("/etc/default/etcd"), options)?;
+    machine.sh("install -d -o etcd -g etcd -m 700 /var/lib/etcd /var/lib/etcd/default")?;
+    machine.ok(["systemctl", "enable", "--now", "etcd"]).map(drop)
 }
 
 /// What a person would type.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use twill_integration::container::{Endpoint, IMAGE_TAR};
 use twill_integration::flow::Flow;
 use twill_integration::{
-    Host, Lab, Machine, Snapshot, image, machine, package, probe, status, wait_until,
+    Host, Lab, Machine, Snapshot, etcd, image, machine, package, probe, status, wait_until,
 };
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -55,7 +55,7 @@ fn three_hosts_from_the_installation_to_the_purge() -> Result<()> {
     for machine in &mut machines {
         machine.start()?;
     }
-    start_etcd(machines[0].host())?;
+    etcd::serve(machines[0].host())?;
     let before = Before::of(machines[1].host())?;
 
     for machine in &machines {
@@ -107,14 +107,6 @@ fn packed(lab: &Lab, version: &str) -> Result<String> {
     Ok(format!("{SHARE}/{name}"))
 }
 
-fn start_etcd(host: &Host) -> Result<()> {
-    let options = "ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379\n\
-                   ETCD_ADVERTISE_CLIENT_URLS=http://192.168.140.22:2379\n";
-    fs::write(host.path("/etc/default/etcd"), options)?;
-    host.sh("install -d -o etcd -g etcd -m 700 /var/lib/etcd /var/lib/etcd/default")?;
-    host.ok(["systemctl", "enable", "--now", "etcd"]).map(drop)
-}
-
 const UNITS: [&str; 2] = ["twilld", "twill-restart"];
 
 /// The units are there, and wait to be wanted.
@@ -155,8 +147,6 @@ fn all_reach_all(containers: &[Endpoint]) -> Result<()> {
 
 /// What the unit leaves to the agent suffices for the rules of published ports.
 fn keeps_ports(host: &Host) -> Result<()> {
-    // The machine's number of the boot, which its units do not see: their /proc is another.
-    host.ok(["umount", "/proc/sys/kernel/random/boot_id"])?;
     host.ok(["twill", "import", IMAGE_TAR, "busybox"])?;
     host.ok(["twill", "run", "-d", "-p", "8080:80", "--name", "open", "busybox", "sleep", "1000"])?;
     host.ok(["nft", "delete", "table", "inet", "twill-ports"])?;
