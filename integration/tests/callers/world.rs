@@ -46,7 +46,7 @@ impl World {
             let options = format!("\nTWILLD_ETCD_ENDPOINTS={}\n", etcd::ENDPOINT);
             let file = host.path("/etc/twill/twilld.env");
             fs::write(&file, fs::read_to_string(&file)? + &options)?;
-            host.ok(["systemctl", "restart", "twilld"])?;
+            host.ok(["systemctl", "enable", "--now", "twilld", "twill-restart"])?;
         }
         world.meets()?;
         for host in world.machines.iter().map(Machine::host) {
