@@ -10,9 +10,9 @@ use rustix::fs::OFlags;
 
 use super::rootfs::Inside;
 use crate::Paths;
-use crate::container::Record;
+use crate::container::{Record, Store};
 use crate::error::{Error, FileContext as _, Result};
-use crate::mount::{Bind, Mount, Source, VolumeOf};
+use crate::mount::{Mount, Source, VolumeOf};
 use crate::volume::{self, Backing, Volumes};
 
 /// One mount, found.
@@ -42,6 +42,8 @@ const OURS: [&str; 2] = ["/dev", "/sys"];
 /// become the root: by their paths, so a link of the image's would lead to files of the host.
 const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+
 /// Makes everything ready that needs the image's files, before anything is mounted on them.
 ///
 /// The volumes are in use as long as the second result is there.
@@ -51,64 +53,97 @@ pub fn prepare(
     inside: &Inside,
 ) -> Result<(Vec<Ready>, Vec<volume::Use>)> {
     KERNELS.iter().try_for_each(|path| inside.ensure_own_directory(Path::new(path)))?;
+    // Docker fills what is the host's when the container is made.
+    let is_first = Store::new(paths).read(&record.id)?.state.started.is_none();
     let volumes = Volumes::new(paths);
-    let (mut ready, mut uses) = (Vec::new(), Vec::new());
-    for mount in &record.mounts {
+    let mut preparing = Preparing { volumes, record, inside, is_first, uses: Vec::new() };
+    let ready = record.mounts.iter().map(|mount| preparing.ready(mount)).collect::<Result<_>>()?;
+    Ok((ready, preparing.uses))
+}
+
+struct Preparing<'a> {
+    volumes: Volumes<'a>,
+    record: &'a Record,
+    inside: &'a Inside,
+    /// Was the container never started?
+    is_first: bool,
+    uses: Vec<volume::Use>,
+}
+
+impl Preparing<'_> {
+    fn ready(&mut self, mount: &Mount) -> Result<Ready> {
+        let place = |is_file| place(self.record, mount, (self.inside, is_file));
         let mut read_only = mount.read_only;
-        let (from, is_file) = match &mount.source {
-            Source::Bind(bind) => find(bind)?,
-            Source::Volume(volume) => see(&volumes, volume, &mut read_only)?,
-            Source::Tmpfs(tmpfs) => (From::Memory(tmpfs.options.clone()), false),
+        let (target, from) = match &mount.source {
+            Source::Bind(bind) => {
+                if bind.made {
+                    ensure_there(&bind.path)?;
+                }
+                (place(is_file(&bind.path)?)?, From::Host(bind.path.clone(), bind.recursive))
+            }
+            Source::Tmpfs(tmpfs) => (place(false)?, From::Memory(tmpfs.options.clone())),
+            Source::Volume(volume) => match self.volumes.find(&volume.name)?.backing()? {
+                Backing::Directory => self.directory(mount, volume)?,
+                Backing::Host { path, recursive, read_only: never } => {
+                    read_only |= never;
+                    (self.of_the_host(mount, (volume, &path, never))?, From::Host(path, recursive))
+                }
+                Backing::Memory(mut options) => {
+                    let target = place(false)?;
+                    self.uses.push(volume::take_alone(&self.volumes, &volume.name)?);
+                    options.extend(read_only.then(|| "ro".to_owned()));
+                    (target, From::Memory(options))
+                }
+            },
         };
-        let target = place(record, mount, (inside, is_file))?;
-        match (mount.volume(), &from) {
-            (Some(volume), From::Memory(_)) => {
-                uses.push(volume::take_alone(&volumes, &volume.name)?);
-            }
-            (Some(volume), From::Host(path, _)) if *path == volumes.data(&volume.name) => {
-                uses.push(take(&volumes, volume, (inside, &target))?);
-            }
-            _ => {}
-        }
-        ready.push(Ready { target, from, read_only });
+        Ok(Ready { target, from, read_only })
     }
-    Ok((ready, uses))
-}
 
-/// What is there in the place of a volume.
-fn see(volumes: &Volumes<'_>, volume: &VolumeOf, read_only: &mut bool) -> Result<(From, bool)> {
-    match volumes.find(&volume.name)?.backing()? {
-        Backing::Directory => {
-            let data = volumes.data(&volume.name);
-            if data.is_dir() {
-                Ok((From::Host(data, true), false))
-            } else {
-                Err(volume::unknown(&volume.name))
-            }
+    /// A volume that has its own.
+    fn directory(&mut self, mount: &Mount, volume: &VolumeOf) -> Result<(PathBuf, From)> {
+        let data = self.volumes.data(&volume.name);
+        if !data.is_dir() {
+            return Err(volume::unknown(&volume.name));
         }
-        Backing::Host { path, recursive, read_only: never } => {
-            *read_only |= never;
-            let propagation = "rprivate".to_owned();
-            find(&Bind { path, made: false, recursive, propagation })
+        let target = place(self.record, mount, (self.inside, false))?;
+        // What cannot be opened lies in another mount.
+        let from = volume.copies.then(|| self.inside.descend(&target, DIRECTORY).ok()).flatten();
+        self.uses.push(volume::take(&self.volumes, &volume.name, from.as_ref())?);
+        Ok((target, From::Host(data, true)))
+    }
+
+    /// A volume that is a path of the host, which perhaps nobody may write to.
+    fn of_the_host(
+        &self,
+        mount: &Mount,
+        (volume, path, never): (&VolumeOf, &Path, bool),
+    ) -> Result<PathBuf> {
+        let is_file = is_file(path)?;
+        // Before its place is made: what the image does not have is not copied, nor is its owner.
+        let copies = self.is_first && volume.copies && !is_file && !never;
+        let from = copies.then(|| self.inside.descend(&mount.target, DIRECTORY).ok()).flatten();
+        let target = place(self.record, mount, (self.inside, is_file))?;
+        if let Some(from) = from {
+            volume::adopt(&self.volumes, &volume.name, (path, &from))?;
         }
-        Backing::Memory(mut options) => {
-            options.extend(read_only.then(|| "ro".to_owned()));
-            Ok((From::Memory(options), false))
-        }
+        Ok(target)
     }
 }
 
-fn find(bind: &Bind) -> Result<(From, bool)> {
-    let path = &bind.path;
-    let found = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && bind.made => {
-            fs::create_dir_all(path).file("create", path)?;
-            fs::metadata(path)
+/// Does a path of the host lead to something else than a directory?
+fn is_file(path: &Path) -> Result<bool> {
+    fs::metadata(path).map(|found| !found.is_dir()).map_err(|_missing| missing(path))
+}
+
+/// As with `-v`.
+fn ensure_there(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path).file("create", path)
         }
-        found => found,
-    };
-    let found = found.map_err(|_missing| missing(path))?;
-    Ok((From::Host(path.clone(), bind.recursive), !found.is_dir()))
+        // If it cannot be looked at, the next look says so.
+        _ => Ok(()),
+    }
 }
 
 /// In Docker's words.
@@ -144,17 +179,6 @@ fn place(record: &Record, mount: &Mount, (inside, is_file): (&Inside, bool)) -> 
         )));
     }
     Ok(real)
-}
-
-fn take(
-    volumes: &Volumes<'_>,
-    volume: &VolumeOf,
-    (inside, target): (&Inside, &Path),
-) -> Result<volume::Use> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    // What cannot be opened lies in another mount.
-    let from = volume.copies.then(|| inside.descend(target, flags).ok()).flatten();
-    volume::take(volumes, &volume.name, from.as_ref())
 }
 
 impl Inside {

@@ -30,9 +30,7 @@ pub struct Use(#[expect(dead_code, reason = "held for its drop")] Option<Flock<F
 pub fn take(volumes: &Volumes<'_>, name: &str, from: Option<&OwnedFd>) -> Result<Use> {
     let data = volumes.data(name);
     let volume = data.parent().unwrap_or(&data).to_owned();
-    let lock = File::open(&volume).file("open", &volume)?;
-    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error);
-    let _lock = lock.file("lock", &volume)?;
+    let _lock = lock(&volume)?;
     if let Some(from) = from {
         fill(from, &volume, &data)?;
     }
@@ -59,6 +57,13 @@ pub fn take_alone(volumes: &Volumes<'_>, name: &str) -> Result<Use> {
     }
 }
 
+/// While it is held, nobody else fills the volume in this directory.
+pub(super) fn lock(volume: &Path) -> Result<Flock<File>> {
+    let lock = File::open(volume).file("open", volume)?;
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error);
+    lock.file("lock", volume)
+}
+
 fn fill(from: &OwnedFd, volume: &Path, data: &Path) -> Result<()> {
     let beside = volume.join(".filling");
     remove_all(&beside)?;
@@ -73,7 +78,9 @@ fn fill(from: &OwnedFd, volume: &Path, data: &Path) -> Result<()> {
         return Ok(());
     }
     DirBuilder::new().mode(0o700).create(&beside).file("create", &beside)?;
-    copy(from, &beside)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&beside, flags, Mode::empty()).file("open", &beside)?;
+    copy(from, &root, volume)?;
     durable::sync_file_system(&beside).file("write", &beside)?;
     match fs::rename(&beside, data) {
         Ok(()) => durable::sync_folder(volume).file("write", volume),
@@ -91,22 +98,19 @@ fn is_taken(error: &io::Error) -> bool {
     )
 }
 
-fn copy(from: &OwnedFd, data: &Path) -> Result<()> {
-    // On the disk that it goes to; it has no name.
-    let folder = data.parent().unwrap_or(data);
+/// Copies into an empty directory, by way of a file without a name in a folder.
+pub(super) fn copy(from: &OwnedFd, root: &OwnedFd, folder: &Path) -> Result<()> {
     let mut spool = tempfile::tempfile_in(folder).file("create a file in", folder)?;
-    pack_contents(from, &mut spool, Owner::Same).file("read what the image has for", data)?;
+    pack_contents(from, &mut spool, Owner::Same).file("read what the image has for", folder)?;
     spool.rewind().file("read", folder)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(data, flags, Mode::empty()).file("open", data)?;
-    let root_again = root.try_clone().file("open", data)?;
+    let root_again = root.try_clone().file("open", folder)?;
     extract(io::BufReader::new(spool), root_again, Devices::All)
         .map_err(|defect| Error::Unpack(Box::new(defect)))?;
     // The volume is what the directory was.
-    let stat = fstat(from).file("look at what the image has for", data)?;
+    let stat = fstat(from).file("look at what the image has for", folder)?;
     let owner = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
-    fchown(&root, Some(owner.0), Some(owner.1)).file("change", data)?;
-    fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777)).file("change", data)
+    fchown(root, Some(owner.0), Some(owner.1)).file("fill", folder)?;
+    fchmod(root, Mode::from_raw_mode(stat.st_mode & 0o7777)).file("fill", folder)
 }
 
 fn is_empty(directory: &Path) -> io::Result<bool> {

@@ -10,10 +10,12 @@
 //!
 //! A volume appears and disappears by a rename, so that what is seen is whole at any moment.
 
+mod adopt;
 mod backing;
 mod fill;
 mod store;
 
+pub use adopt::adopt;
 pub use backing::Backing;
 pub use fill::{Use, take, take_alone};
 pub use store::{Hold, Volume, Volumes};

@@ -237,3 +237,52 @@ fn a_volume_may_be_a_path_of_the_host_or_memory() {
     assert_eq!(fs::read_to_string(shared.join("file")).unwrap(), "of the host");
     world.assert_nothing_left();
 }
+
+#[test]
+fn an_empty_directory_of_the_host_gets_what_the_image_has() {
+    let Some(world) = World::new() else { return };
+    image(&world);
+    let create = |name: &str, options: &str| {
+        let place = world.path(name);
+        fs::create_dir(&place).unwrap();
+        let (device, how) = (format!("device={}", place.display()), format!("o={options}"));
+        let made = ["volume", "create", "-o", "type=none", "-o", &how, "-o", &device, name];
+        world.twill(&made).ok();
+        place
+    };
+    let run = |volume: &str, script: &str| {
+        let head = ["run", "--rm", "--network", "none", "-v"];
+        world.twill(&[&head[..], &[volume, "vol", "/bin/sh", "-c", script]].concat()).ok()
+    };
+    let read = "read line < /data/link; echo $line";
+    let names = |place: &std::path::Path| fs::read_dir(place).unwrap().count();
+    let host = create("host", "bind");
+    assert_eq!(run("host:/data", read), "of the image");
+    for path in [host.clone(), host.join("deep/file")] {
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (33, 34), "{}", path.display());
+    }
+    run("host:/data", "echo changed > /data/deep/file");
+    assert_eq!(run("host:/data", read), "changed", "only an empty one is filled");
+    // The image has nothing there: neither is something copied, nor does the directory change hands.
+    let bare = create("bare", "bind");
+    std::os::unix::fs::chown(&bare, Some(7), Some(7)).unwrap();
+    for volume in ["bare:/nothing", "bare:/data:nocopy"] {
+        run(volume, "true");
+        assert_eq!((names(&bare), fs::metadata(&bare).unwrap().uid()), (0, 7), "{volume}");
+    }
+    let fixed = create("fixed", "bind,ro");
+    run("fixed:/data", "true");
+    assert_eq!(names(&fixed), 0, "nobody writes there");
+    // Somebody emptied it between two runs of one container: it stays so.
+    let run = ["run", "--name", "it", "--network", "none", "-v", "bare:/data", "vol"];
+    world.twill(&[&run[..], &["/bin/sh", "-c", "echo /data/*"]].concat()).ok();
+    assert_eq!(names(&bare), 2);
+    fs::remove_dir_all(bare.join("deep")).unwrap();
+    fs::remove_file(bare.join("link")).unwrap();
+    assert_eq!(world.twill(&["start", "-a", "it"]).ok(), "/data/*");
+    world.twill(&["rm", "it"]).ok();
+    world.twill(&["volume", "prune", "-af"]).ok();
+    assert_eq!(fs::read_to_string(host.join("deep/file")).unwrap(), "changed\n");
+    world.assert_nothing_left();
+}
