@@ -114,7 +114,7 @@ fn config(record: &Record) -> Value {
         "AttachStderr": record.attached.error,
         "Tty": record.tty,
         "OpenStdin": record.open_stdin,
-        "StdinOnce": record.open_stdin,
+        "StdinOnce": record.feeds_once(),
         "Env": listed(&record.env),
         "Cmd": listed(arguments),
         "Image": record.image.name,

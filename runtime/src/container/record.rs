@@ -86,7 +86,7 @@ pub struct Record {
     pub tty: bool,
     /// Is its standard input kept open?
     pub open_stdin: bool,
-    /// What whoever made it wanted of its streams; shown, and no more.
+    /// What whoever made it wanted of its streams.
     #[serde(default)]
     pub attached: Attachment,
     /// Does it vanish when it ends?
@@ -140,6 +140,13 @@ impl Record {
             Some(id) => format!("{}:{id}", self.network.as_str()),
             None => self.network.as_str().to_owned(),
         }
+    }
+
+    /// Does its input end with whoever feeds it, as Docker's `StdinOnce` says? If nobody was to be there from the
+    /// beginning, people come and go.
+    #[must_use]
+    pub fn feeds_once(&self) -> bool {
+        self.open_stdin && self.attached.input
     }
 
     /// Where its cgroups lie, from the root of each hierarchy.

@@ -92,6 +92,7 @@ pub(super) fn open_desk(paths: &Paths, record: &Record, first: Option<Connection
         signals: SignalFd::with_flags(&mask, flags).system("listen to signals")?,
         stop_signal: Signal::from_number(record.stop_signal).unwrap_or(Signal::TERM),
         cgroup: Hierarchies::here()?.cgroup(&record.cgroup()),
+        feeds_once: record.feeds_once(),
         is_ending: false,
         health: None,
     })

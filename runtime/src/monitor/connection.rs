@@ -49,7 +49,7 @@ impl Connection {
         wanted && !self.deaf && !self.gone
     }
 
-    /// Does the container's input end with it?
+    /// Does it send what the container is to read?
     pub(super) fn feeds(&self) -> bool {
         self.attached.is_some_and(|attached| attached.input)
     }

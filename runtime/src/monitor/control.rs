@@ -12,8 +12,8 @@ const HEADER: usize = 5;
 /// One message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Frame {
-    /// Client: I want these streams of the container's from now on. If I feed it, the end of this connection
-    /// means the end of its input.
+    /// Client: I want these streams of the container's from now on. If I feed it, and its input ends with whoever
+    /// does, the end of this connection is that of its input.
     Attach(Attachment),
     /// Client: bytes for the container's standard input.
     Input(Vec<u8>),

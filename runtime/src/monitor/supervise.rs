@@ -41,6 +41,8 @@ pub(super) struct Desk {
     pub(super) signals: SignalFd,
     pub(super) stop_signal: Signal,
     pub(super) cgroup: Cgroup,
+    /// Does the container's input end with whoever feeds it?
+    pub(super) feeds_once: bool,
     /// Was this monitor asked to end? Then no policy starts the container again.
     pub(super) is_ending: bool,
     /// Who asks the container how it is, if anybody does.
@@ -210,15 +212,15 @@ fn obey(desk: &mut Desk, wires: &mut Wires, handle: &Handle) -> Result<()> {
         while let Some(frame) = client.next_wish() {
             match frame {
                 Frame::Input(bytes) if client.feeds() => wires.pending.extend_from_slice(&bytes),
-                Frame::InputEnd => wires.input_ended = true,
+                Frame::InputEnd => wires.input_ended |= desk.feeds_once,
                 Frame::Resize { rows, columns } => wires.resize(rows, columns),
                 Frame::Signal(number) => signals.extend(Signal::from_number(number.into())),
                 // The rest is for clients only, or for those that said they would feed it.
                 _ => client.hang_up(),
             }
         }
-        // Docker's StdinOnce: who fed the container and left will feed it no more.
-        wires.input_ended |= client.is_gone() && client.feeds();
+        // Who fed the container and left will feed it no more.
+        wires.input_ended |= desk.feeds_once && client.is_gone() && client.feeds();
     }
     signals.into_iter().try_for_each(|signal| desk.strike(handle, signal))
 }

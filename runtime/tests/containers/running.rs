@@ -1,4 +1,7 @@
-use crate::world::{World, eventually};
+use std::io::Write as _;
+use std::process::Stdio;
+
+use crate::world::{Said, World, eventually, readable, strike};
 
 #[test]
 fn output_and_exit_codes_are_the_containers() {
@@ -67,12 +70,24 @@ fn a_container_starts_again_with_what_it_left() {
 #[test]
 fn one_can_come_back_to_a_running_container() {
     let Some(world) = World::new() else { return };
-    let script = "while read line; do echo got $line; done; exit 4";
+    let script = "while read line; do echo got $line; test $line != end || exit 4; done; exit 5";
     world
         .twill(&["run", "-di", "--name", "echo", "--network", "none", "bb", "sh", "-c", script])
         .ok();
-    let said = world.twill_fed(&["attach", "echo"], b"one\ntwo\n");
-    assert_eq!((said.code, said.out.as_str()), (4, "got one\ngot two\n"));
+    assert_eq!(world.inspect("echo", "/Config/StdinOnce"), false);
+    // Its input stays open, however those end who fed it: what they said came, and no end.
+    let mut first = world.spawn(&["attach", "echo"], Stdio::piped());
+    first.stdin.as_mut().unwrap().write_all(b"one\n").unwrap();
+    assert!(readable(&first));
+    strike(i32::try_from(first.id()).unwrap());
+    first.wait().unwrap();
+    let mut second = world.spawn(&["attach", "echo"], Stdio::piped());
+    second.stdin.take().unwrap().write_all(b"two\n").unwrap();
+    assert!(readable(&second));
+    let said = world.twill_fed(&["attach", "echo"], b"end\n");
+    assert_eq!((said.code, said.out.as_str()), (4, "got end\n"));
+    assert_eq!(Said::new(second.wait_with_output().unwrap()).out, "got two\ngot end\n");
+    assert_eq!(world.twill(&["logs", "echo"]).ok(), "got one\ngot two\ngot end");
     world.twill(&["attach", "echo"]).fails(1, "You cannot attach to a stopped container");
     world.twill(&["rm", "echo"]).ok();
     world.assert_nothing_left();
