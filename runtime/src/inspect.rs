@@ -13,16 +13,16 @@ use serde_json::{Map, Value, json};
 
 use self::host_config::host_config;
 pub use self::image::image;
-pub use self::network::addresses;
-use self::network::network;
+pub use self::network::{addresses, network};
 use crate::Paths;
+use crate::cgroup::Hierarchies;
 use crate::container::{Container, Record, State, Status};
 use crate::mount::Written;
 use crate::volume::Volumes;
 
-/// A container, as with cgroup v2; with v1 see [`shares_cgroups`].
+/// A container on a host whose kernel has these hierarchies of cgroups.
 #[must_use]
-pub fn container(paths: &Paths, container: &Container) -> Value {
+pub fn container(paths: &Paths, container: &Container, hierarchies: &Hierarchies) -> Value {
     let Container { record, state } = container;
     let directory = paths.container(&record.id);
     let data = |name: &str| Volumes::new(paths).data(name);
@@ -46,7 +46,7 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "HostConfig": host_config(record),
+        "HostConfig": host_config(record, hierarchies),
         "GraphDriver": {
             "Name": "overlay2",
             "Data": {
@@ -59,11 +59,6 @@ pub fn container(paths: &Paths, container: &Container) -> Value {
         "Config": config(record),
         "NetworkSettings": network(record, state),
     })
-}
-
-/// Says of a container that it has the host's view of the cgroups.
-pub fn shares_cgroups(shown: &mut Value) {
-    shown["HostConfig"]["CgroupnsMode"] = json!("host");
 }
 
 fn layers(layers: &[PathBuf]) -> String {
@@ -157,6 +152,19 @@ mod tests {
         }
     }
 
+    fn unified() -> Hierarchies {
+        Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+    }
+
+    fn v1() -> Hierarchies {
+        Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n")
+    }
+
+    fn rests(record: Record, hierarchies: &Hierarchies) -> Value {
+        let paths = Paths::new("/lib".into(), "/run".into());
+        container(&paths, &Container { record, state: State::default() }, hierarchies)
+    }
+
     #[test]
     fn the_fields_that_scripts_ask_for() {
         let address = Address {
@@ -183,7 +191,7 @@ mod tests {
             ..State::default()
         };
         let paths = Paths::new("/lib".into(), "/run".into());
-        let got = container(&paths, &Container { record: record(), state });
+        let got = container(&paths, &Container { record: record(), state }, &unified());
         for (pointer, want) in [
             ("/Name", json!("/web")),
             ("/Path", json!("e")),
@@ -210,22 +218,20 @@ mod tests {
 
     #[test]
     fn who_has_the_hosts_view_of_the_cgroups_is_said() {
-        let paths = Paths::new("/lib".into(), "/run".into());
-        let mut got = container(&paths, &Container { record: record(), state: State::default() });
-        assert_eq!(got["HostConfig"]["CgroupnsMode"], "private");
-        shares_cgroups(&mut got);
-        assert_eq!(got["HostConfig"]["CgroupnsMode"], "host");
+        for (hierarchies, want) in [(unified(), "private"), (v1(), "host")] {
+            let got = rests(record(), &hierarchies);
+            assert_eq!(got["HostConfig"]["CgroupnsMode"], want);
+        }
     }
 
     #[test]
     fn a_container_that_rests_has_no_address() {
-        let paths = Paths::new("/lib".into(), "/run".into());
-        let got = container(&paths, &Container { record: record(), state: State::default() });
+        let got = rests(record(), &unified());
         assert_eq!(got.pointer("/NetworkSettings/IPAddress"), Some(&json!("")));
         assert_eq!(got.pointer("/NetworkSettings/GlobalIPv6Address"), Some(&json!("")));
         assert_eq!(got.pointer("/State/Pid"), Some(&json!(0)));
         let none = Record { network: Network::None, ..record() };
-        let got = container(&paths, &Container { record: none, state: State::default() });
+        let got = rests(none, &unified());
         assert_eq!(got.pointer("/NetworkSettings/IPAddress"), Some(&json!("")));
         assert!(got.pointer("/NetworkSettings/Networks/none").is_some());
     }

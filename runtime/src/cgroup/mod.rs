@@ -36,7 +36,7 @@ impl Hierarchies {
         Ok(Self::parse(&fs::read_to_string(path).file("read", path)?))
     }
 
-    fn parse(mountinfo: &str) -> Self {
+    pub(crate) fn parse(mountinfo: &str) -> Self {
         let mut found = Self { v1: Vec::new(), v2: None };
         for line in mountinfo.lines() {
             let Some((before, after)) = line.split_once(" - ") else { continue };

@@ -90,10 +90,7 @@ fn look(args: &Args, paths: &Paths, name: &str) -> anyhow::Result<Option<Value>>
     if args.r#type != Some(Kind::Image) {
         match each::one(&Store::new(paths), name) {
             Ok(container) => {
-                let mut shown = inspect::container(paths, &container);
-                if !Hierarchies::here()?.is_unified() {
-                    inspect::shares_cgroups(&mut shown);
-                }
+                let mut shown = inspect::container(paths, &container, &Hierarchies::here()?);
                 if args.size {
                     let size = size::of(paths, &container.record)?;
                     shown["SizeRw"] = json!(size.own);

@@ -24,9 +24,9 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     let container = each::one(&store, &args.container)?;
-    let shown = inspect::container(paths, &container);
+    let network = inspect::network(&container.record, &container.state);
     let none = Map::new();
-    let ports = shown.pointer("/NetworkSettings/Ports").and_then(Value::as_object);
+    let ports = network["Ports"].as_object();
     let lines = lines(ports.unwrap_or(&none), args.port.as_deref());
     if let (Some(port), true) = (&args.port, lines.is_empty()) {
         anyhow::bail!("No public port '{port}' published for {}", args.container);

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::listed;
+use crate::cgroup::Hierarchies;
 use crate::container::Record;
 use crate::container::isolation::{Device, Ulimit};
 use crate::container::links::Link;
@@ -12,7 +13,7 @@ use crate::container::ports::Binding;
 use crate::container::wiring::ExtraHost;
 use crate::mount::{Mount, Written};
 
-pub(super) fn host_config(record: &Record) -> Value {
+pub(super) fn host_config(record: &Record, hierarchies: &Hierarchies) -> Value {
     let limits = &record.resources;
     let (security, isolation) = (&record.security, &record.isolation);
     let mut config = json!({
@@ -34,7 +35,7 @@ pub(super) fn host_config(record: &Record) -> Value {
         "ContainerIDFile": record.cid_file.as_deref().unwrap_or(Path::new("")),
         "CapAdd": listed(&security.cap_add),
         "CapDrop": listed(&security.cap_drop),
-        "CgroupnsMode": "private",
+        "CgroupnsMode": if hierarchies.is_unified() { "private" } else { "host" },
         "GroupAdd": listed(&isolation.groups),
         "IpcMode": isolation.ipc.to_string(),
         "PidMode": isolation.pid.to_string(),

@@ -26,7 +26,9 @@ fn ports(record: &Record, state: &State) -> Value {
     rows.into()
 }
 
-pub(super) fn network(record: &Record, state: &State) -> Value {
+/// `NetworkSettings` of a container that fares so.
+#[must_use]
+pub fn network(record: &Record, state: &State) -> Value {
     let process = state.process.map(|process| process.pid);
     let sandbox = process.map_or_else(String::new, |pid| format!("/proc/{pid}/ns/net"));
     let address = state.address.as_ref();
