@@ -2,6 +2,7 @@
 
 pub mod devices;
 pub mod files;
+pub mod mount_namespace;
 mod mounts;
 pub mod powers;
 pub mod rootfs;

@@ -14,7 +14,6 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2, readlinkat};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
@@ -26,15 +25,6 @@ use crate::error::{FileContext as _, Result, SystemContext as _};
 const MAX_OPTIONS: usize = 4095;
 /// As many links in a row as the kernel follows.
 const MAX_LINKS: u8 = 40;
-
-/// Moves this process into a mount namespace of its own. Mounts of the host still come and go in
-/// it, so that it keeps no disk busy; its own stay inside.
-pub fn leave_host_mounts() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS).system("leave the host's mount namespace")?;
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
-        .system("separate the mount namespace from the host's")
-}
 
 /// Mounts the root file system of a container and returns where.
 ///

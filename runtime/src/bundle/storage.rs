@@ -56,12 +56,13 @@ pub fn prepare(
     // Docker fills what is the host's when the container is made.
     let is_first = Store::new(paths).read(&record.id)?.state.started.is_none();
     let volumes = Volumes::new(paths);
-    let mut preparing = Preparing { volumes, record, inside, is_first, uses: Vec::new() };
+    let mut preparing = Preparing { paths, volumes, record, inside, is_first, uses: Vec::new() };
     let ready = record.mounts.iter().map(|mount| preparing.ready(mount)).collect::<Result<_>>()?;
     Ok((ready, preparing.uses))
 }
 
 struct Preparing<'a> {
+    paths: &'a Paths,
     volumes: Volumes<'a>,
     record: &'a Record,
     inside: &'a Inside,
@@ -88,11 +89,11 @@ impl Preparing<'_> {
                     read_only |= never;
                     (self.of_the_host(mount, (volume, &path, never))?, From::Host(path, recursive))
                 }
-                Backing::Memory(mut options) => {
+                Backing::Memory(options) => {
                     let target = place(false)?;
-                    self.uses.push(volume::take_alone(&self.volumes, &volume.name)?);
-                    options.extend(read_only.then(|| "ro".to_owned()));
-                    (target, From::Memory(options))
+                    let what = (volume.name.as_str(), options.as_slice());
+                    self.uses.push(volume::mount_memory(self.paths, self.record, what)?);
+                    (target, From::Host(self.volumes.data(&volume.name), false))
                 }
             },
         };

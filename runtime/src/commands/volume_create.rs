@@ -19,7 +19,7 @@ use crate::{Paths, output};
   twill volume create -o type=none -o o=bind -o device=/srv/data data
                                                a directory of the host by a name
   twill volume create -o type=tmpfs -o device=tmpfs -o o=size=100m,uid=33 cache
-                                               memory, as long as a container runs")]
+                                               memory, as long as a container has it")]
 pub struct Args {
     /// Label, for filters and for people
     #[arg(long, value_name = "NAME[=VALUE]")]

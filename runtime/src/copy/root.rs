@@ -2,6 +2,7 @@
 
 use nix::fcntl::Flock;
 
+use crate::bundle::mount_namespace;
 use crate::bundle::rootfs::{self, Inside};
 use crate::container::store::remove_all;
 use crate::container::{Container, Record, Status, Store, liveness, reap};
@@ -44,7 +45,7 @@ impl<'a> Root<'a> {
         }
         reap::clear(store.paths(), record)?;
         store.prepare_run(&record.id)?;
-        rootfs::leave_host_mounts()?;
+        mount_namespace::leave_host_mounts()?;
         let mounted = Mounted { store, record: record.clone(), _lock: lock };
         let at = rootfs::mount_overlay(store.paths(), record)?;
         Ok(Self { inside: Inside::open(&at)?, _mounted: Some(mounted) })

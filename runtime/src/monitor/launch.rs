@@ -20,7 +20,9 @@ use super::{join, sharing, socket};
 use crate::Paths;
 use crate::bundle::files::Surroundings;
 use crate::bundle::user::Databases;
-use crate::bundle::{Identity, Inputs, Powers, files, powers, rootfs, spec, storage, user};
+use crate::bundle::{
+    Identity, Inputs, Powers, files, mount_namespace, powers, rootfs, spec, storage, user,
+};
 use crate::cgroup::Hierarchies;
 use crate::container::{Address, Network, Record, Store, births, link_variables, links, reap};
 use crate::error::{Error, FileContext as _, Result, SystemContext as _};
@@ -55,7 +57,7 @@ pub(super) fn launch(paths: &Paths, record: &Record, held: &mut Held) -> Result<
     let around = surroundings(paths, record)?;
     held.take(paths, record, &around.families)?;
     let _births = births::announce(paths, &record.id)?;
-    rootfs::leave_host_mounts()?;
+    mount_namespace::leave_host_mounts()?;
     let mounted = rootfs::mount_overlay(paths, record)?;
     let mut told = record.clone();
     // The container's own count for more.

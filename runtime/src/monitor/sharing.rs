@@ -1,15 +1,15 @@
 //! The namespaces that a container shares with another one, found when it starts.
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Paths;
+use crate::bundle::mount_namespace::within;
 use crate::bundle::{Shared, Space};
 use crate::container::isolation::{Ipc, Pid};
 use crate::container::{Record, Store};
@@ -101,25 +101,6 @@ impl Donor {
             .file("mount", target)?;
         Ok(memory)
     }
-}
-
-/// Does one thing in another mount namespace, where every path is the container's.
-fn within(
-    theirs: &File,
-    work: impl FnOnce() -> rustix::io::Result<OwnedFd>,
-) -> Result<rustix::io::Result<OwnedFd>> {
-    let path = Path::new("/proc/self/ns/mnt");
-    let own = File::open(path).file("open", path)?;
-    let here = std::env::current_dir().system("find the current directory")?;
-    let kind = Some(LinkNameSpaceType::Mount);
-    move_into_link_name_space(theirs.as_fd(), kind).system("enter the other container")?;
-    let done = work();
-    if move_into_link_name_space(own.as_fd(), kind).is_err() {
-        // Whatever we did next would be done to the container's files.
-        std::process::abort();
-    }
-    std::env::set_current_dir(&here).file("enter", &here)?;
-    Ok(done)
 }
 
 /// The `/dev/shm` of another container, mounted below our own directory of the run. It must be gone before

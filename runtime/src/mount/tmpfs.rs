@@ -1,22 +1,23 @@
 //! `--tmpfs TARGET[:OPTIONS]`, and what `--mount type=tmpfs` says about memory.
 
+use nix::mount::MsFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{Mount, Source, Written, target};
 
 /// Options that have a value.
 const VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
-/// Each option and the one that takes it back.
-const FLAGS: [(&str, &str); 9] = [
-    ("ro", "rw"),
-    ("nosuid", "suid"),
-    ("nodev", "dev"),
-    ("noexec", "exec"),
-    ("sync", "async"),
-    ("noatime", "atime"),
-    ("nodiratime", "diratime"),
-    ("relatime", "norelatime"),
-    ("strictatime", "nostrictatime"),
+/// Each option, the one that takes it back, and the kernel's bit.
+const FLAGS: [(&str, &str, MsFlags); 9] = [
+    ("ro", "rw", MsFlags::MS_RDONLY),
+    ("nosuid", "suid", MsFlags::MS_NOSUID),
+    ("nodev", "dev", MsFlags::MS_NODEV),
+    ("noexec", "exec", MsFlags::MS_NOEXEC),
+    ("sync", "async", MsFlags::MS_SYNCHRONOUS),
+    ("noatime", "atime", MsFlags::MS_NOATIME),
+    ("nodiratime", "diratime", MsFlags::MS_NODIRATIME),
+    ("relatime", "norelatime", MsFlags::MS_RELATIME),
+    ("strictatime", "nostrictatime", MsFlags::MS_STRICTATIME),
 ];
 
 /// Memory as a file system.
@@ -32,7 +33,7 @@ impl Tmpfs {
         let mut options: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
         for wish in wishes {
             let name = wish.split('=').next().unwrap_or(wish);
-            let opposite = FLAGS.iter().find_map(|&(flag, back)| match name {
+            let opposite = FLAGS.iter().find_map(|&(flag, back, _)| match name {
                 name if name == flag => Some(back),
                 name if name == back => Some(flag),
                 _ => None,
@@ -53,7 +54,7 @@ impl Tmpfs {
             let known = match option.split_once('=') {
                 Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
                 None => {
-                    FLAGS.iter().any(|(flag, back)| option == *flag || option == *back)
+                    FLAGS.iter().any(|(flag, back, _)| option == *flag || option == *back)
                         || option == "defaults"
                 }
             };
@@ -63,6 +64,21 @@ impl Tmpfs {
             wishes.push(option.to_owned());
         }
         Ok(wishes)
+    }
+
+    /// Options that were checked, as `mount` takes them: of two that contradict each other the last one counts.
+    pub fn for_mount(options: &[String]) -> (MsFlags, String) {
+        let mut bits = MsFlags::empty();
+        let mut values = Vec::new();
+        for option in options {
+            for &(flag, back, bit) in &FLAGS {
+                if option == flag || option == back {
+                    bits.set(bit, option == flag);
+                }
+            }
+            values.extend(option.contains('=').then_some(option.as_str()));
+        }
+        (bits, values.join(","))
     }
 }
 
@@ -81,6 +97,17 @@ pub fn parse(text: &str) -> Result<Mount, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_is_told() {
+        let check = |options: &str, bits: MsFlags, values: &str| {
+            let options = Tmpfs::check(options).unwrap();
+            assert_eq!(Tmpfs::for_mount(&options), (bits, values.to_owned()), "{options:?}");
+        };
+        check("", MsFlags::empty(), "");
+        check("defaults,size=1m,nosuid,uid=33", MsFlags::MS_NOSUID, "size=1m,uid=33");
+        check("ro,noexec,rw", MsFlags::MS_NOEXEC, "");
+    }
 
     #[test]
     fn memory() {

@@ -24,7 +24,7 @@ pub enum Backing {
         /// May nobody write?
         read_only: bool,
     },
-    /// Memory, with these options: as long as a container runs.
+    /// Memory, with these options: as long as a container has it.
     Memory(Vec<String>),
 }
 

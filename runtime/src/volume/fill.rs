@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{Mode, OFlags, fchmod, fchown, fstat};
 
+use super::memory::Mounted;
 use super::store::Volumes;
 use crate::container::store::remove_all;
 use crate::copy::{Owner, pack_contents};
@@ -21,9 +22,23 @@ use crate::error::{Error, FileContext as _, Result};
 use crate::image::{Devices, extract};
 
 /// Somebody has the volume's directory before them: it stays that very directory as long as this is there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "the directory may be replaced at once when it is not kept"]
-pub struct Use(#[expect(dead_code, reason = "held for its drop")] Option<Flock<File>>);
+#[expect(dead_code, reason = "held for its drop")]
+pub struct Use {
+    directory: Option<Flock<File>>,
+    memory: Option<Mounted>,
+}
+
+impl Use {
+    fn of_directory(lock: Flock<File>) -> Self {
+        Self { directory: Some(lock), memory: None }
+    }
+
+    pub(super) fn of_memory(mounted: Mounted) -> Self {
+        Self { directory: None, memory: Some(mounted) }
+    }
+}
 
 /// Takes a volume into use; an empty one that nobody else uses gets what is in a directory, given by
 /// descriptor.
@@ -36,23 +51,9 @@ pub fn take(volumes: &Volumes<'_>, name: &str, from: Option<&OwnedFd>) -> Result
     }
     let place = File::open(&data).file("open", &data)?;
     match Flock::lock(place, FlockArg::LockSharedNonblock) {
-        Ok(lock) => Ok(Use(Some(lock))),
-        // Of ours only volumes of memory are taken alone, and they do not come here: a program in a container
-        // has it, and keeps the directory in its place as well.
-        Err((_, Errno::EWOULDBLOCK)) => Ok(Use(None)),
-        Err((_, error)) => Err(error).file("lock", &data),
-    }
-}
-
-/// Takes a volume of memory into use: each container would see another memory, so there is one at a time.
-pub fn take_alone(volumes: &Volumes<'_>, name: &str) -> Result<Use> {
-    let data = volumes.data(name);
-    let place = File::open(&data).file("open", &data)?;
-    match Flock::lock(place, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Use(Some(lock))),
-        Err((_, Errno::EWOULDBLOCK)) => Err(Error::Usage(format!(
-            "volume {name} is memory, and is in use: it has one place at a time"
-        ))),
+        Ok(lock) => Ok(Use::of_directory(lock)),
+        // A program in a container has it, and keeps the directory in its place as well.
+        Err((_, Errno::EWOULDBLOCK)) => Ok(Use::default()),
         Err((_, error)) => Err(error).file("lock", &data),
     }
 }

@@ -13,11 +13,13 @@
 mod adopt;
 mod backing;
 mod fill;
+mod memory;
 mod store;
 
 pub use adopt::adopt;
 pub use backing::Backing;
-pub use fill::{Use, take, take_alone};
+pub use fill::{Use, take};
+pub use memory::mount_memory;
 pub use store::{Hold, Volume, Volumes};
 
 use crate::error::Error;

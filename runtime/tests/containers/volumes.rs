@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::{Value, json};
 
 use crate::storage::inside;
-use crate::world::World;
+use crate::world::{World, strike};
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
@@ -218,12 +218,6 @@ fn a_volume_may_be_a_path_of_the_host_or_memory() {
         assert_eq!(seen, "33\n1024", "it is new each time");
     }
     inside(&world, &["-v", "memory:/x:ro"], "touch /x/y").fails(1, "Read-only file system");
-    let hold = ["run", "-d", "--name", "it", "--network", "none", "-v", "memory:/x", "bb"];
-    world.twill(&[&hold[..], &["sleep", "1000"]].concat()).ok();
-    inside(&world, &["-v", "memory:/x"], "true").fails(125, "one place at a time");
-    world.twill(&["rm", "-f", "it"]).ok();
-    let twice = ["-v", "memory:/x", "-v", "memory:/y"];
-    inside(&world, &twice, "true").fails(125, "one place at a time");
     let shown = world.twill(&["volume", "inspect", "-f", "{{json .Options}}", "memory"]).ok();
     assert_eq!(shown, r#"{"device":"tmpfs","o":"size=1m,uid=33","type":"tmpfs"}"#);
     for (options, text) in [
@@ -235,6 +229,46 @@ fn a_volume_may_be_a_path_of_the_host_or_memory() {
     }
     world.twill(&["volume", "prune", "-af"]).ok();
     assert_eq!(fs::read_to_string(shared.join("file")).unwrap(), "of the host");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn containers_that_run_at_once_share_a_volume_of_memory() {
+    let Some(world) = World::new() else { return };
+    let options = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m"];
+    world.twill(&[&["volume", "create"], &options[..], &["memory"]].concat()).ok();
+    let hold = |name: &str| {
+        let head = ["run", "-d", "--name", name, "--network", "none", "-v", "memory:/x", "bb"];
+        world.twill(&[&head[..], &["sleep", "1000"]].concat()).ok();
+    };
+    hold("first");
+    world.twill(&["exec", "first", "sh", "-c", "echo word >/x/file"]).ok();
+    let twice = ["-v", "memory:/x", "-v", "memory:/y"];
+    assert_eq!(
+        inside(&world, &twice, "cat /x/file; echo more >/y/file; cat /x/file").ok(),
+        "word\nmore"
+    );
+    hold("second");
+    // Whoever had it first is gone, and what it left with it: the others go on.
+    strike(world.monitor("first"));
+    world.twill(&["rm", "-f", "first"]).ok();
+    assert_eq!(world.twill(&["exec", "second", "cat", "/x/file"]).ok(), "more");
+    assert_eq!(
+        inside(&world, &["-v", "memory:/x:ro"], "cat /x/file; touch /x/y 2>&1").out,
+        "more\ntouch: /x/y: Read-only file system\n"
+    );
+    hold("third");
+    world.twill(&["stop", "-t", "0", "second"]).ok();
+    world.twill(&["start", "second"]).ok();
+    assert_eq!(
+        world.twill(&["exec", "second", "cat", "/x/file"]).ok(),
+        "more",
+        "the third kept it"
+    );
+    world.twill(&["rm", "-f", "second", "third"]).ok();
+    assert_eq!(inside(&world, &["-v", "memory:/x"], "ls /x").ok(), "", "it went with the last one");
+    assert_eq!(fs::read_dir(world.path("lib/volumes/memory/_data")).unwrap().count(), 0);
+    world.twill(&["volume", "rm", "memory"]).ok();
     world.assert_nothing_left();
 }
 
