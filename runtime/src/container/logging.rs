@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Record;
 use crate::error::{Error, Result};
 
-const KNOWN: [&str; 4] = ["env", "labels", "max-file", "max-size"];
+const KNOWN: [&str; 5] = ["compress", "env", "labels", "max-file", "max-size"];
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,11 +14,13 @@ pub struct Rotation {
     pub size: Option<u64>,
     /// Files, the one that is being written among them.
     pub files: u32,
+    /// Are the others compressed?
+    pub compresses: bool,
 }
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { size: None, files: 1 }
+        Self { size: None, files: 1, compresses: false }
     }
 }
 
@@ -26,6 +28,11 @@ impl Default for Rotation {
 pub fn check(options: &BTreeMap<String, String>) -> Result<()> {
     if let Some(unknown) = options.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Err(Error::Usage(format!("unknown log opt '{unknown}' for json-file log driver")));
+    }
+    if let Some(text) = options.get("compress").filter(|text| is_true(text).is_none()) {
+        return Err(Error::Usage(format!(
+            "invalid value for 'compress': {text:?} is neither true nor false"
+        )));
     }
     rotation(options).map(drop)
 }
@@ -38,14 +45,27 @@ pub fn rotation(options: &BTreeMap<String, String>) -> Result<Rotation> {
             Error::Usage(format!("invalid value for 'max-size': invalid size: '{text}'"))
         })?),
     };
-    let Some(text) = options.get("max-file") else { return Ok(Rotation { size, files: 1 }) };
+    let text = options.get("max-file").map_or("1", String::as_str);
     let files = text.parse().map_err(|_not_a_number| {
         Error::Usage(format!("invalid value for 'max-file': {text:?} is no number"))
     })?;
+    let compresses = options.get("compress").is_some_and(|text| is_true(text) == Some(true));
     match (files, size) {
         (0, _) => Err(Error::Usage("max-file cannot be less than 1".into())),
         (2.., None) => Err(Error::Usage("max-file can only be used with max-size".into())),
-        _ => Ok(Rotation { size, files }),
+        (1, _) if compresses => Err(Error::Usage(
+            "compress cannot be true when max-file is less than 2 or max-size is not set".into(),
+        )),
+        _ => Ok(Rotation { size, files, compresses }),
+    }
+}
+
+/// As Go's `ParseBool`.
+fn is_true(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -112,6 +132,14 @@ mod tests {
         check(&[("max-file", "3")], Err("max-file can only be used with max-size"));
         check(&[("max-file", "0"), ("max-size", "1k")], Err("max-file cannot be less than 1"));
         check(&[("max-file", "x")], Err("invalid value for 'max-file': \"x\" is no number"));
+        check(&[("max-file", "2"), ("max-size", "1k"), ("compress", "0")], Ok((Some(1_000), 2)));
+        let both = "compress cannot be true when max-file is less than 2 or max-size is not set";
+        check(&[("compress", "true"), ("max-size", "1k")], Err(both));
+        check(&[("compress", "true")], Err(both));
+        let all = options(&[("max-file", "2"), ("max-size", "1k"), ("compress", "T")]);
+        assert!(rotation(&all).unwrap().compresses);
+        let neither = super::check(&options(&[("compress", "yes")])).unwrap_err().to_string();
+        assert_eq!(neither, "invalid value for 'compress': \"yes\" is neither true nor false");
         let unknown = super::check(&options(&[("bogus", "")])).unwrap_err().to_string();
         assert_eq!(unknown, "unknown log opt 'bogus' for json-file log driver");
     }

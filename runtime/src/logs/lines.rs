@@ -2,35 +2,56 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Seek as _};
+use std::io::{self, BufRead, BufReader, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use flate2::bufread::GzDecoder;
+
 use super::Entry;
-use crate::monitor::numbered;
+use super::files::{compressed, numbered, numbers};
 
 /// As one file, oldest line first, whatever makes way meanwhile.
 pub(super) struct Lines {
     path: PathBuf,
-    file: BufReader<File>,
+    file: Source,
+    /// Its number: of the one that is being written, that which it will get.
+    number: u64,
     /// What comes after it, oldest first; the last one is being written.
-    younger: VecDeque<File>,
+    younger: VecDeque<Part>,
     partial: Vec<u8>,
+}
+
+/// One file, not yet read.
+struct Part {
+    number: u64,
+    file: File,
+    is_compressed: bool,
+}
+
+enum Source {
+    /// It may grow, or begin anew.
+    Plain(BufReader<File>),
+    Compressed(Box<BufReader<GzDecoder<BufReader<File>>>>),
 }
 
 impl Lines {
     /// `None` if there is no log.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let mut all = open_all(path, None)?;
+        let mut all = open_all(path, 0)?;
         let Some(first) = all.pop_front() else { return Ok(None) };
-        let (path, file) = (path.to_owned(), BufReader::new(first));
-        Ok(Some(Self { path, file, younger: all, partial: Vec::new() }))
+        let (path, number) = (path.to_owned(), first.number);
+        let (file, partial) = (first.into(), Vec::new());
+        Ok(Some(Self { path, file, number, younger: all, partial }))
     }
 
     /// The next whole entry; `None` if there is none yet.
     pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
         loop {
-            self.file.read_until(b'\n', &mut self.partial)?;
+            match &mut self.file {
+                Source::Plain(file) => file.read_until(b'\n', &mut self.partial)?,
+                Source::Compressed(file) => file.read_until(b'\n', &mut self.partial)?,
+            };
             if !self.partial.ends_with(b"\n") {
                 if self.go_on()? {
                     continue;
@@ -47,57 +68,81 @@ impl Lines {
 
     /// To the next file, or to the beginning of this one, if it began anew.
     fn go_on(&mut self) -> io::Result<bool> {
-        let file = self.file.get_ref();
-        let metadata = file.metadata()?;
-        if self.younger.is_empty() && is(&self.path, &metadata) {
-            let position = self.file.stream_position()?;
-            if metadata.len() >= position {
-                return Ok(false);
+        if self.younger.is_empty() {
+            if let Source::Plain(file) = &mut self.file
+                && let metadata = file.get_ref().metadata()?
+                && is(&self.path, &metadata)
+            {
+                if metadata.len() >= file.stream_position()? {
+                    return Ok(false);
+                }
+                file.rewind()?;
+                self.partial.clear();
+                return Ok(true);
             }
-            self.file.rewind()?;
-            self.partial.clear();
-            return Ok(true);
+            self.younger = open_all(&self.path, self.number)?;
         }
         if self.younger.is_empty() {
-            self.younger = open_all(&self.path, Some(&metadata))?;
+            return Ok(false);
         }
-        let Some(next) = self.younger.pop_front() else { return Ok(false) };
-        // It made way after our last look at it: there may be more in it, also of an entry that was half there.
-        if self.file.stream_position()? < self.file.get_ref().metadata()?.len() {
-            self.younger.push_front(next);
+        if let Source::Plain(file) = &mut self.file
+            && file.stream_position()? < file.get_ref().metadata()?.len()
+        {
+            // It made way after our last look at it: there may be more in it, also of an entry that was half there.
             return Ok(true);
         }
-        self.file = BufReader::new(next);
+        let Some(next) = self.younger.pop_front() else { return Ok(false) };
+        self.number = next.number;
+        self.file = next.into();
         // What a dying monitor left of its last line.
         self.partial.clear();
         Ok(true)
     }
 }
 
-/// All files of a log that are younger than one, oldest first. The youngest is opened first: while we
-/// look, files only become older, and one that is met twice is the same.
-fn open_all(path: &Path, than: Option<&fs::Metadata>) -> io::Result<VecDeque<File>> {
-    let mut all: VecDeque<File> = VecDeque::new();
-    let mut seen = Vec::new();
-    for number in 0.. {
-        let name = if number == 0 { path.to_owned() } else { numbered(path, number) };
-        let file = match File::open(&name) {
-            // Between two names of a file that is making way.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            file => file?,
-        };
-        let metadata = file.metadata()?;
-        let identity = (metadata.dev(), metadata.ino());
-        if than.is_some_and(|than| (than.dev(), than.ino()) == identity) {
-            break;
-        }
-        if !seen.contains(&identity) {
-            seen.push(identity);
-            all.push_front(file);
+impl From<Part> for Source {
+    fn from(part: Part) -> Self {
+        let file = BufReader::new(part.file);
+        if part.is_compressed {
+            Self::Compressed(Box::new(BufReader::new(GzDecoder::new(file))))
+        } else {
+            Self::Plain(file)
         }
     }
-    Ok(all)
+}
+
+/// All files of a log after this number, oldest first.
+fn open_all(path: &Path, after: u64) -> io::Result<VecDeque<Part>> {
+    loop {
+        let before = numbers(path)?;
+        let mut all = VecDeque::new();
+        for number in before.range(after + 1..) {
+            all.extend(open_one(path, *number)?);
+        }
+        let last = before.last().copied().unwrap_or(0);
+        let youngest = open(path)?;
+        // If none made way meanwhile, the one that is being written will get the next number.
+        if numbers(path)?.last().copied().unwrap_or(0) == last {
+            all.extend(youngest.map(|file| Part { number: last + 1, file, is_compressed: false }));
+            return Ok(all);
+        }
+    }
+}
+
+/// `None` if it was given up meanwhile. It is compressed before the other one goes.
+fn open_one(path: &Path, number: u64) -> io::Result<Option<Part>> {
+    if let Some(file) = open(&numbered(path, number))? {
+        return Ok(Some(Part { number, file, is_compressed: false }));
+    }
+    let file = open(&compressed(path, number))?;
+    Ok(file.map(|file| Part { number, file, is_compressed: true }))
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
 }
 
 fn is(path: &Path, metadata: &fs::Metadata) -> bool {
@@ -106,6 +151,7 @@ fn is(path: &Path, metadata: &fs::Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::{compress_all, remove};
     use super::*;
 
     fn entry(log: &str) -> String {
@@ -133,26 +179,31 @@ mod tests {
         assert_eq!(rest(&mut lines), "c");
     }
 
+    fn put(path: &Path, log: &str) {
+        append(path, &format!("{}\n", entry(log)));
+    }
+
+    /// The one that is being written gets a number.
+    fn turn(path: &Path) {
+        let number = numbers(path).unwrap().last().map_or(1, |last| last + 1);
+        fs::rename(path, numbered(path, number)).unwrap();
+    }
+
     #[test]
     fn a_reader_goes_from_file_to_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.json");
-        let put = |path: &Path, log: &str| append(path, &format!("{}\n", entry(log)));
-        put(&numbered(&path, 2), "a");
-        put(&numbered(&path, 1), "b");
+        put(&numbered(&path, 8), "a");
+        put(&numbered(&path, 11), "b");
         put(&path, "c");
         let mut lines = Lines::open(&path).unwrap().unwrap();
         assert_eq!(rest(&mut lines), "abc");
-        let turn = || {
-            fs::rename(numbered(&path, 1), numbered(&path, 2)).unwrap();
-            fs::rename(&path, numbered(&path, 1)).unwrap();
-        };
         put(&path, "d");
-        turn();
+        turn(&path);
         put(&path, "e");
         assert_eq!(rest(&mut lines), "de");
         for log in ["f", "g"] {
-            turn();
+            turn(&path);
             put(&path, log);
         }
         assert_eq!(rest(&mut lines), "fg", "two turns at once");
@@ -160,12 +211,49 @@ mod tests {
         append(&path, &whole[..9]);
         assert_eq!(rest(&mut lines), "", "half an entry");
         append(&path, &whole[9..]);
-        turn();
+        turn(&path);
         put(&path, "j");
         assert_eq!(rest(&mut lines), "ij", "it became whole before its file made way");
         File::create(&path).unwrap();
         assert_eq!(rest(&mut lines), "");
         put(&path, "h");
         assert_eq!(rest(&mut lines), "h", "a file that began anew");
+    }
+
+    #[test]
+    fn what_is_compressed_meanwhile_is_neither_lost_nor_read_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.json");
+        let all = || rest(&mut Lines::open(&path).unwrap().unwrap());
+        put(&path, "a");
+        let mut lines = Lines::open(&path).unwrap().unwrap();
+        assert_eq!(rest(&mut lines), "a");
+        for log in ["b", "c", "d"] {
+            turn(&path);
+            put(&path, log);
+        }
+        compress_all(&path).unwrap();
+        assert_eq!((rest(&mut lines).as_str(), all().as_str()), ("bcd", "abcd"));
+        // All that was open before is compressed, or gone, when it is read.
+        turn(&path);
+        put(&path, "e");
+        let mut early = Lines::open(&path).unwrap().unwrap();
+        compress_all(&path).unwrap();
+        remove(&path, 1).unwrap();
+        assert_eq!((rest(&mut early).as_str(), all().as_str()), ("abcde", "bcde"));
+        // Somebody died over it: half of it is there, then all of it twice, then nobody writes any more.
+        let number = 5;
+        turn(&path);
+        put(&path, "f");
+        fs::write(directory.path().join("log.json.half"), "x").unwrap();
+        assert_eq!((rest(&mut lines).as_str(), all().as_str()), ("ef", "bcdef"));
+        let plain = fs::read(numbered(&path, number)).unwrap();
+        compress_all(&path).unwrap();
+        fs::write(numbered(&path, number), plain).unwrap();
+        assert_eq!((rest(&mut lines).as_str(), all().as_str()), ("", "bcdef"));
+        turn(&path);
+        assert_eq!((rest(&mut lines).as_str(), all().as_str()), ("", "bcdef"));
+        put(&path, "g");
+        assert_eq!((rest(&mut lines).as_str(), all().as_str()), ("g", "bcdefg"));
     }
 }

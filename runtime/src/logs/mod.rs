@@ -1,5 +1,6 @@
 //! Reading a container's log while its monitor may be writing it.
 
+pub(crate) mod files;
 mod lines;
 
 use std::collections::{BTreeMap, VecDeque};

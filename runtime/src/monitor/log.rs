@@ -3,14 +3,15 @@
 //! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}`. A line longer than
 //! [`MAX_LINE`] is split; only the last piece ends in `\n`.
 //!
-//! A file that has become too large makes way: `log.json` is called `log.json.1` then, that one
-//! `log.json.2`, and the last one is gone. Where there is to be one file only, it begins anew.
+//! A file that has become too large makes way ([`crate::logs::files`]), and the oldest one is gone. Where there
+//! is to be one file only, it begins anew.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -18,6 +19,7 @@ use serde_json::json;
 use crate::container::Record;
 use crate::container::logging::{self, Rotation};
 use crate::error::{FileContext as _, Result};
+use crate::logs::files;
 
 /// Bytes of one stream that are kept until their line ends.
 pub(super) const MAX_LINE: usize = 16 * 1024;
@@ -58,6 +60,7 @@ pub(super) struct Log {
     partial: [Vec<u8>; 2],
     /// Entries that the disk did not take since it last took one.
     lost: u64,
+    compressor: Compressor,
 }
 
 impl Log {
@@ -65,8 +68,9 @@ impl Log {
     pub(super) fn open(path: &Path, style: Style) -> Result<Self> {
         let file = append_to(path).file("open", path)?;
         let length = file.metadata().file("look at", path)?.len();
-        let path = path.to_owned();
-        Ok(Self { path, file, style, length, partial: [Vec::new(), Vec::new()], lost: 0 })
+        let (path, partial) = (path.to_owned(), [Vec::new(), Vec::new()]);
+        let compressor = Compressor::default();
+        Ok(Self { path, file, style, length, partial, lost: 0, compressor })
     }
 
     /// Takes a piece of output as it came from the pipe.
@@ -92,7 +96,7 @@ impl Log {
         self.append(&entries, now);
     }
 
-    /// Writes what never got its line end.
+    /// Writes what never got its line end. Then all is on its way to the disk, and no thread of ours is left.
     pub(super) fn finish(&mut self, now: Timestamp) {
         for stream in [Stream::Output, Stream::Error] {
             let partial = std::mem::take(&mut self.partial[stream as usize]);
@@ -100,6 +104,10 @@ impl Log {
                 let entry = self.style.entry(stream, &partial, now);
                 self.append(&entry, now);
             }
+        }
+        self.compressor.wait();
+        if self.style.rotation.compresses {
+            drop(files::compress_all(&self.path));
         }
     }
 
@@ -145,36 +153,54 @@ impl Log {
 }
 
 impl Log {
-    /// Whoever dies in between leaves a gap in the numbers; the next time closes it.
     fn rotate(&mut self) -> io::Result<()> {
-        let older = self.style.rotation.files.saturating_sub(1);
+        let older = u64::from(self.style.rotation.files.saturating_sub(1));
         if older == 0 {
             self.file.set_len(0)?;
             self.length = 0;
             return Ok(());
         }
-        for number in (1..older).rev() {
-            match fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        fs::rename(&self.path, numbered(&self.path, 1))?;
+        let numbers = files::numbers(&self.path)?;
+        let next = numbers.last().map_or(1, |last| last + 1);
+        fs::rename(&self.path, files::numbered(&self.path, next))?;
         self.file = append_to(&self.path)?;
         self.length = 0;
+        for number in numbers.into_iter().filter(|number| number + older <= next) {
+            files::remove(&self.path, number)?;
+        }
+        if self.style.rotation.compresses {
+            self.compressor.begin(&self.path)?;
+        }
         Ok(())
+    }
+}
+
+/// Compresses what made way, beside all else. What it fails at stays as it is, which is read as well.
+#[derive(Debug, Default)]
+struct Compressor(Option<JoinHandle<()>>);
+
+impl Compressor {
+    /// One that is still at it leaves what it does not meet any more to the next one, or to the end.
+    fn begin(&mut self, path: &Path) -> io::Result<()> {
+        if self.0.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return Ok(());
+        }
+        self.wait();
+        let path = path.to_owned();
+        let work = move || drop(files::compress_all(&path));
+        self.0 = Some(Builder::new().name("twill-log".into()).spawn(work)?);
+        Ok(())
+    }
+
+    fn wait(&mut self) {
+        if let Some(thread) = self.0.take() {
+            drop(thread.join());
+        }
     }
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
-}
-
-/// What a log file is called after it made way so many times.
-pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
 }
 
 impl Style {
@@ -247,16 +273,19 @@ mod tests {
     fn files_that_are_full_make_way() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.json");
-        let of =
-            |files| Style { rotation: Rotation { size: Some(100), files }, ..Style::default() };
+        let of = |files| Style {
+            rotation: Rotation { size: Some(100), files, compresses: false },
+            ..Style::default()
+        };
         let mut log = Log::open(&path, of(3)).unwrap();
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..20 {
             log.write(Stream::Output, format!("{number}\n").as_bytes(), now);
         }
         let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
-        let all = [path.clone(), numbered(&path, 1), numbered(&path, 2)].map(|path| lines(&path));
-        assert_eq!(all, [2, 2, 2]);
+        assert_eq!(files::numbers(&path).unwrap().into_iter().collect::<Vec<_>>(), [8, 9]);
+        let of_number = |number| lines(&files::numbered(&path, number));
+        assert_eq!([lines(&path), of_number(9), of_number(8)], [2, 2, 2]);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         let mut log = Log::open(&path, of(1)).unwrap();
         log.write(Stream::Output, b"alone\n", now);

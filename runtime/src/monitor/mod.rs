@@ -23,8 +23,6 @@ mod socket;
 mod spawn;
 mod supervise;
 
-pub(crate) use self::log::numbered;
-
 use std::time::Instant;
 
 use jiff::Timestamp;

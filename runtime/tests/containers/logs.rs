@@ -1,7 +1,9 @@
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::world::{Said, World};
+use crate::world::{Said, World, eventually, strike};
 
 #[test]
 fn what_was_written_is_kept_by_stream_and_time() {
@@ -81,6 +83,76 @@ fn a_log_that_is_full_makes_way_and_is_read_as_one() {
     ] {
         world.twill(&["run", "--log-opt", option, "bb"]).fails(125, want);
     }
+    world.assert_nothing_left();
+}
+
+/// The files of a container's log, but the one that is being written.
+fn older(world: &World) -> Vec<PathBuf> {
+    let log = world.inspect("talk", "/LogPath");
+    let folder = Path::new(log.as_str().unwrap()).parent().unwrap();
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.to_string_lossy().contains("/log.json.")).collect()
+}
+
+fn is_half(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "half")
+}
+
+const COMPRESSED: [&str; 6] =
+    ["--log-opt", "max-size=20k", "--log-opt", "max-file=40", "--log-opt", "compress=true"];
+
+#[test]
+fn what_made_way_is_compressed_and_read_as_before() {
+    let Some(world) = World::new() else { return };
+    let script = "read go; for i in $(seq 2000); do echo line $i; done";
+    let head = ["run", "-di", "--name", "talk", "--network", "none"];
+    world.twill(&[head.as_slice(), &COMPRESSED, &["bb", "sh", "-c", script]].concat()).ok();
+    let follower = world.spawn(&["logs", "-f", "talk"], Stdio::null());
+    world.twill_fed(&["attach", "talk"], b"go\n").ok();
+    let said = Said::new(follower.wait_with_output().unwrap());
+    let lines: Vec<String> = (1..=2000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(said.out, lines.concat());
+    assert_eq!(world.twill(&["logs", "talk"]).out, lines.concat());
+    assert_eq!(world.twill(&["logs", "-n", "1990", "talk"]).out, lines[10..].concat());
+    let times = world.twill(&["logs", "-t", "talk"]).out;
+    let first = times.lines().nth(500).unwrap().split(' ').next().unwrap();
+    let since = world.twill(&["logs", "--since", first, "talk"]).out;
+    assert!(since.contains("line 501\n") && since.ends_with("line 2000\n"));
+    let names = older(&world);
+    let is_compressed = |path: &PathBuf| path.extension().is_some_and(|it| it == "gz");
+    assert!(names.len() > 5 && names.iter().all(is_compressed), "{names:?}");
+    world.twill(&["rm", "talk"]).ok();
+    let early = ["run", "--log-opt", "compress=true", "--log-opt", "max-size=1k", "bb"];
+    world.twill(&early).fails(125, "compress cannot be true when max-file is less than 2");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_kill_over_compressing_neither_loses_nor_doubles_a_line() {
+    let Some(world) = World::new() else { return };
+    let script = "i=0; while :; do i=$((i + 1)); echo $i; done";
+    let head = ["create", "--name", "talk", "--network", "none"];
+    let options =
+        ["--log-opt", "max-size=300k", "--log-opt", "max-file=4", "--log-opt", "compress=1"];
+    world.twill(&[head.as_slice(), &options, &["bb", "sh", "-c", script]].concat()).ok();
+    for _ in 0..5 {
+        older(&world)
+            .iter()
+            .filter(|path| is_half(path))
+            .for_each(|it| fs::remove_file(it).unwrap());
+        world.twill(&["start", "talk"]).ok();
+        let monitor = world.monitor("talk");
+        eventually("it compresses", || older(&world).iter().any(|path| is_half(path)));
+        strike(monitor);
+        let kept = world.twill(&["logs", "talk"]).out;
+        let kept: Vec<u64> = kept.lines().map(|line| line.parse().unwrap()).collect();
+        // Each run begins at one.
+        let follows = |pair: &[u64]| pair[1] == pair[0] + 1 || pair[1] == 1;
+        assert!(kept.len() > 1000);
+        let torn = kept.windows(2).find(|pair| !follows(pair));
+        assert_eq!(torn, None, "{:?}", older(&world));
+    }
+    world.twill(&["rm", "-f", "talk"]).ok();
     world.assert_nothing_left();
 }
 
