@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{FileContext as _, Result};
 use crate::process::Process;
+use crate::raw::SingleThread;
 use crate::signals::Signal;
 
 /// How the kernel's controllers are mounted.
@@ -99,10 +100,12 @@ impl Cgroup {
     }
 
     /// Puts the calling process into it.
-    pub fn enter(&self) -> Result<()> {
+    pub(crate) fn enter(&self, _single: &SingleThread) -> Result<()> {
         for directory in self.directories.iter().filter(|directory| directory.is_dir()) {
-            let procs = directory.join("cgroup.procs");
-            fs::write(&procs, "0").file("write", &procs)?;
+            // On v1. A thread that moves nobody but itself need not wait until all processors have noticed.
+            let tasks = directory.join("tasks");
+            let file = if tasks.exists() { tasks } else { directory.join("cgroup.procs") };
+            fs::write(&file, "0").file("write", &file)?;
         }
         Ok(())
     }

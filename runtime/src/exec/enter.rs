@@ -32,7 +32,7 @@ type Step<T> = Result<T, Refusal>;
 /// Process A. Returns the code that it ends with, which is that of B.
 pub(super) fn enter(plan: &Plan, streams: Streams, with: (&SingleThread, PipeWriter)) -> i32 {
     let (single, mut report) = with;
-    if let Err(refusal) = join(plan) {
+    if let Err(refusal) = join(plan, single) {
         return tell(&mut report, &reason(plan, refusal));
     }
     let Ok(mut child_report) = report.try_clone() else { return i32::from(CANNOT_INVOKE) };
@@ -78,10 +78,10 @@ fn reason(plan: &Plan, refusal: Refusal) -> Refusal {
 }
 
 /// Process A: what has to happen before B is born.
-fn join(plan: &Plan) -> Step<()> {
+fn join(plan: &Plan, single: &SingleThread) -> Step<()> {
     tie_to_parent(plan)?;
     // By the host's paths, so before its mounts are out of sight.
-    plan.cgroup.enter().map_err(|error| failed("enter the cgroup", &error.chain()))?;
+    plan.cgroup.enter(single).map_err(|error| failed("enter the cgroup", &error.chain()))?;
     for limit in &plan.powers.limits {
         setrlimit(limit.resource, limit.soft, limit.hard).map_err(step("set the limits"))?;
     }
