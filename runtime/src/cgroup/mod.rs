@@ -5,9 +5,11 @@
 //! they use, and emptying and removing them whoever died.
 
 mod freezer;
+mod haste;
 mod limits;
 mod usage;
 
+pub use haste::{Expected, expect_move};
 pub use usage::Usage;
 
 use std::fs;

@@ -7,7 +7,7 @@ use crate::container::end::{self, Removal};
 use crate::container::{Attachment, Record, Store};
 use crate::monitor::session::{self, Ending, Session, Signals};
 use crate::terminal::is_terminal;
-use crate::{Error, Paths, events, output};
+use crate::{Error, Paths, cgroup, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,6 +59,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     }
     // Before there is a container that a signal could leave alone.
     let signals = (!args.detach).then(Signals::take).transpose()?;
+    let hasty = cgroup::expect_move();
     let store = Store::new(paths);
     let record = create_command::create(&store, &args.create, &wishes)?;
     let attached =
@@ -77,6 +78,7 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
             return Err(error.into());
         }
     };
+    drop(hasty);
     let Some(signals) = signals else {
         output::line(&record.id);
         return Ok(Code::OK);

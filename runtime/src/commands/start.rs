@@ -3,7 +3,7 @@
 use crate::commands::{Code, each};
 use crate::container::{Attachment, Container, Store};
 use crate::monitor::session::{Ending, Session, Signals, Wishes};
-use crate::{Error, Paths, events, output};
+use crate::{Error, Paths, cgroup, events, output};
 
 /// Arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,6 +23,7 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
     let store = Store::new(paths);
     if !args.attach && !args.interactive {
+        let _hasty = cgroup::expect_move();
         return Ok(each::container(
             &store,
             &args.containers,
@@ -46,11 +47,13 @@ pub fn run(args: &Args, paths: &Paths) -> anyhow::Result<Code> {
         return Err(Error::StartPaused(record.name).into());
     }
     let signals = Signals::take()?;
+    let hasty = cgroup::expect_move();
     let attached = Attachment::watching(record.open_stdin && args.interactive);
     let wishes = Wishes { attached, tty: record.tty };
     events::container(paths, &record, "attach", &[]);
     let mut session = Session::start(paths, &record, Some(wishes))?;
     session.wait_until_started()?;
+    drop(hasty);
     match session.sit(wishes, &signals)? {
         Ending::Exited(code) => Ok(Code(code)),
         Ending::Detached => Ok(Code::OK),
