@@ -31,9 +31,9 @@ pub fn expect_move() -> Expected {
 
 fn stay(wanted: &Receiver<()>) {
     let own = std::process::id().to_string();
-    let Some(place) = own_place(&own) else { return };
     let begun = Instant::now();
-    while fs::write(&place, &own).is_ok()
+    // Somebody may move us meanwhile: not back again.
+    while own_place(&own).is_some_and(|place| fs::write(place, &own).is_ok())
         && begun.elapsed() < LIMIT
         && wanted.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout)
     {}
