@@ -4,7 +4,8 @@
 #   scripts/deb.sh
 #
 # PROGRAMS_DIR    where the programs were built (target/release)
-# DEB_VERSION     instead of the one in Cargo.toml, with the commit's date and hash if it is not tagged so
+# DEB_VERSION     instead of the one in Cargo.toml, with the commit's date and hash if it is not tagged so:
+#                 before that release if there is none yet, and after it if there is
 # DEB_DIR         where the package goes (target)
 # DEB_COMPRESS    how it is compressed (xz), in the words of `dpkg-deb -Z`
 #
@@ -15,10 +16,12 @@ cd "$(dirname "$0")/.."
 umask 022
 
 version=${DEB_VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)}
-if [ -z "${DEB_VERSION:-}" ] && [ "$(git describe --tags --exact-match 2>/dev/null)" != "v$version" ]; then
-    # What is built later upgrades what was built before.
-    commit=$(TZ=UTC0 git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h 2>/dev/null || true)
-    version=$version${commit:++git$commit}
+if [ -z "${DEB_VERSION:-}" ] && [ -e .git ] &&
+    [ "$(git describe --tags --exact-match 2>/dev/null)" != "v$version" ]; then
+    commit=$(TZ=UTC0 git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h)
+    mark='~'
+    if git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null; then mark=+; fi
+    version=$version${mark}git$commit
 fi
 architecture=$(dpkg --print-architecture)
 out=${DEB_DIR:-target}
@@ -83,5 +86,7 @@ for script in postinst prerm postrm; do install -m 755 "packaging/debian/$script
 
 package=$out/twill_${version}_$architecture.deb
 dpkg-deb --root-owner-group -Z"${DEB_COMPRESS:-xz}" --build "$tree" "$stage/twill.deb" >/dev/null
+# One at a time, for whoever installs all that he finds.
+if [ -z "${DEB_DIR:-}" ]; then rm -f "$out"/twill_*_"$architecture".deb; fi
 mv "$stage/twill.deb" "$package"
 echo "$package"

@@ -103,7 +103,7 @@ install)
     put_configuration
     if [ -z "$root" ]; then
         echo "installed; next: edit /etc/twill/twilld.env, then" >&2
-        echo "  systemctl daemon-reload && systemctl enable --now twilld" >&2
+        echo "  systemctl daemon-reload && systemctl enable --now twilld twill-restart" >&2
     fi
     ;;
 uninstall)

@@ -118,6 +118,11 @@ fn whoever_comes_first_is_told() {
     fs::remove_file(host.path("net.d/00-twill.conflist")).unwrap();
     let again = host.cni("install", &["--network-name", "green"]);
     assert_eq!((again.code, again.words.as_str()), (0, ""), "{again:?}");
+    // But that of `green` is one to the host's own.
+    let file = ["--network-name", "green", "--file", "05-green.conflist"];
+    host.cni("install", &file).ok();
+    let own = host.cni("install", &[]);
+    assert!(own.words.contains("05-green.conflist"), "{own:?}");
     let long = host.cni("install", &["--network-name", "much-too-long-for-it"]);
     assert_eq!(long.code, 2, "{long:?}");
     assert!(long.words.contains("--bridge"), "{long:?}");

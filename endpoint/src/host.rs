@@ -103,7 +103,8 @@ impl Host {
         let going = leaving.transpose()?;
         self.clear(&mut Kernel::here()?, owner)?;
         drop(going);
-        self.follow_ports(own)
+        // Its own are gone.
+        self.follow_ports(false)
     }
 
     /// Records of another boot may be torn, and are in nobody's way then.

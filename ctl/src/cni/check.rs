@@ -20,7 +20,7 @@ pub(super) fn check(args: &CniCheck, network: Option<&NetworkName>, output: Outp
     let (file, path) = place(&args.place, network);
     let mut findings = Vec::new();
     let plugins = configuration(&path, &mut findings);
-    findings.push(order(&args.place.directory, &file));
+    findings.push(order(&args.place.directory, (&file, network.is_some())));
     findings.push(program(&args.cni_path));
     if let Some(plugins) = &plugins {
         findings.extend(others(plugins, &args.cni_path));
@@ -68,9 +68,9 @@ fn configuration(path: &Path, findings: &mut Vec<Finding>) -> Option<Plugins> {
     }
 }
 
-fn order(directory: &Path, file: &str) -> Finding {
+fn order(directory: &Path, (file, of_several): (&str, bool)) -> Finding {
     let about = "order";
-    match others_before(directory, file) {
+    match others_before(directory, (file, of_several)) {
         Err(error) => {
             let what = format!("cannot list {}: {error}", directory.display());
             Finding::fail(about, what, "be root")

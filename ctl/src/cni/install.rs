@@ -62,8 +62,8 @@ pub(super) fn install(
         let text = report::json(&list);
         write(&path, &text).map_err(|error| not_written(&path, &error))?;
     }
-    let before =
-        others_before(&args.place.directory, &file).map_err(|error| not_listed(&path, &error))?;
+    let before = others_before(&args.place.directory, (&file, network.is_some()))
+        .map_err(|error| not_listed(&path, &error))?;
     Ok(told(&Installed { file: path.display().to_string(), change, before }, output))
 }
 
@@ -120,18 +120,22 @@ pub(super) fn text_of(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// What is not ours and comes before; nothing if the directory is not there.
-pub(super) fn others_before(directory: &Path, file: &str) -> io::Result<Vec<String>> {
+/// What comes before and should not; nothing if the directory is not there. For the list of one network of several that is what
+/// is not ours; for that of the host's own, which runtimes are to take, any other one, too.
+pub(super) fn others_before(
+    directory: &Path,
+    (file, of_several): (&str, bool),
+) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let mut before = before(file, names.collect::<io::Result<_>>()?);
-    // Which of the host's networks comes first is for the host to say.
     before.retain(|name| {
         let text = text_of(&directory.join(name)).unwrap_or_default();
-        !is_ours(&serde_json::from_str(&text).unwrap_or_default())
+        let found: Value = serde_json::from_str(&text).unwrap_or_default();
+        !is_ours(&found) || !of_several && found.pointer("/plugins/0/subnetFile").is_some()
     });
     Ok(before)
 }

@@ -29,16 +29,8 @@ impl Hold {
     /// Takes a port for a container that has addresses of these families.
     pub fn take(port: &Port, families: &[Family]) -> Result<Self, Error> {
         fits(port, families)?;
-        let everywhere = |family: &Family| match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let addresses: Vec<IpAddr> = match port.host_ip {
-            Some(ip) => vec![ip],
-            None => families.iter().map(everywhere).collect(),
-        };
         let mut sockets = Vec::new();
-        for ip in addresses {
+        for ip in addresses(port, families) {
             match socket(port.protocol, SocketAddr::new(ip, port.host_port)) {
                 // Nobody else can have it either.
                 Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT | Errno::AFNOSUPPORT) => {}
@@ -66,29 +58,55 @@ impl Host {
         }
         let families: Vec<Family> =
             self.read_env()?.blocks().map(|blocks| blocks.subnet.family()).collect();
-        let take = |port| match Hold::take(port, &families) {
-            Err(Error::PortOccupied { port }) => self.whose(owner, port).map(|()| None),
-            taken => taken.map(Some),
-        };
-        ports.iter().filter_map(|port| take(port).transpose()).collect()
+        let (mut held, mut occupied) = (Vec::new(), Vec::new());
+        for port in ports {
+            match Hold::take(port, &families) {
+                Err(Error::PortOccupied { port }) => {
+                    let at = addresses(&port, &families);
+                    occupied.push((port, at));
+                }
+                taken => held.push(taken?),
+            }
+        }
+        if !occupied.is_empty() {
+            self.whose(owner, &occupied)?;
+        }
+        Ok(held)
     }
 
-    /// The error about a port that somebody holds: a container, which has a record, or another process. None if it is held
-    /// for this very container.
-    fn whose(&self, owner: &Owner, port: Port) -> Result<(), Error> {
+    /// The error about a port that somebody holds: a container, which has a record, or another process. None if all are
+    /// held for this very container.
+    fn whose(&self, owner: &Owner, occupied: &[(Port, Vec<IpAddr>)]) -> Result<(), Error> {
         self.forget_earlier_boots()?;
-        let published = self.published()?;
-        let mut others = published.into_iter().filter(|(other, _port)| !are_one(other, owner));
-        if let Some((owner, _theirs)) = others.find(|(_other, theirs)| theirs.clashes(&port)) {
-            return Err(Error::PortTaken { port, owner: Box::new(owner) });
+        let mut published = self.published()?;
+        published.retain(|(other, _port)| !are_one(other, owner));
+        for (port, _at) in occupied {
+            let holder = published.iter().find(|(_other, theirs)| theirs.clashes(port));
+            if let Some((owner, _theirs)) = holder {
+                let (port, owner) = (port.clone(), Box::new(owner.clone()));
+                return Err(Error::PortTaken { port, owner });
+            }
         }
-        let mut listeners = listeners(&port).peekable();
-        let seen = listeners.peek().is_some();
-        match listeners.find(|it| !it.works_for(&owner.container)) {
-            None if seen => Ok(()),
-            other => Err(Error::PortInUse { by: in_words(other), port }),
+        let listeners = listeners(occupied);
+        for (number, (port, _at)) in occupied.iter().enumerate() {
+            let mut here = listeners.iter().filter(|(port, _it)| *port == number).peekable();
+            let seen = here.peek().is_some();
+            let stranger = here.map(|(_port, it)| *it).find(|it| !it.works_for(&owner.container));
+            if stranger.is_some() || !seen {
+                return Err(Error::PortInUse { by: in_words(stranger), port: port.clone() });
+            }
         }
+        Ok(())
     }
+}
+
+/// Where a port is wanted.
+fn addresses(port: &Port, families: &[Family]) -> Vec<IpAddr> {
+    let everywhere = |family: &Family| match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    port.host_ip.map_or_else(|| families.iter().map(everywhere).collect(), |ip| vec![ip])
 }
 
 /// What no rule can do.

@@ -27,17 +27,38 @@ impl Host {
 
     /// The same as if these owners had none. What has been taken away is still going as long as the answer is kept.
     pub(crate) fn sync_ports_without(&self, leaving: &[Owner]) -> Result<Option<Writer>, Error> {
-        if nothing_stands(self.note()?.as_ref()) && self.publications(leaving)?.is_empty() {
+        let note = self.note()?;
+        if nothing_stands(note.as_ref()) && self.left_by(leaving, note.as_ref())?.is_empty() {
             return Ok(None);
         }
         let lock = self.lock_ports()?;
-        let (note, wanted) = (self.note()?, self.publications(leaving)?);
+        let note = self.note()?;
+        let wanted = self.left_by(leaving, note.as_ref())?;
         if note.as_ref().is_some_and(|it| it.settled && it.publications == wanted) {
             return Ok(None);
         }
         let (writer, _changed) = self.write_ports(&lock, note.as_ref(), (wanted, None))?;
         // Whoever keeps it goes on to wait for others' turns, and they for this lock.
         Ok(Some(writer.unlocked()))
+    }
+
+    /// What is published without these owners. Where somebody's record cannot be read nobody joins, but whoever leaves
+    /// leaves: then that is what is known to stand but for what is theirs.
+    fn left_by(&self, leaving: &[Owner], note: Option<&Note>) -> Result<Vec<Publication>, Error> {
+        let error = match self.publications(leaving) {
+            Err(error) if !leaving.is_empty() => error,
+            known => return known,
+        };
+        tracing::warn!(%error, "a record of published ports cannot be read, the others' rules stay as they are");
+        let mut theirs = Vec::new();
+        for owner in leaving {
+            for record in of_owner(&self.pool(), owner)? {
+                theirs.extend(record.publications());
+            }
+        }
+        let mut stays = note.map(|note| note.publications.clone()).unwrap_or_default();
+        stays.retain(|it| !theirs.contains(it));
+        Ok(stays)
     }
 
     /// The same, looking at the rules themselves: somebody may have taken them away. Without an engine the

@@ -152,6 +152,11 @@ fn an_unreadable_record_of_another_network_closes_no_port() {
     assert!(error.to_string().contains(record.to_str().unwrap()), "{error}");
     blue.keep_ports(None).unwrap_err();
     assert!(rules().contains("dport 8081"), "{}", rules());
+    fs::write(&record, &text).unwrap();
+    blue.attach(&publishing(pod("blue", "one", &one), 8080)).unwrap();
+    fs::write(&record, "torn").unwrap();
+    blue.detach(&pod("blue", "one", &one).owner).unwrap();
+    assert!(!rules().contains("dport 8080") && rules().contains("dport 8081"), "{}", rules());
     // Of an earlier boot it is nobody's.
     let boot = fs::read(green.state.join("boot")).unwrap();
     fs::write(green.state.join("boot"), "another").unwrap();
