@@ -1,15 +1,19 @@
 //! The files of one log.
 //!
-//! `log.json` is the one that is being written. When it makes way it gets a number, the next one: `log.json.1`,
-//! `log.json.2` and so on, the youngest has the greatest. A number is always the same entries, whatever else comes
-//! and goes; compressed, they are in `log.json.1.gz`. That name appears when all is in it, and only then the
+//! `log.json` is the one that is being written. When it makes way it gets a number, the next one: `log.json.r1`,
+//! `log.json.r2` and so on, the youngest has the greatest. A number is always the same entries, whatever else comes
+//! and goes; compressed, they are in `log.json.r1.gz`. That name appears when all is in it, and only then the
 //! other one goes: who finds both has the same entries twice and takes one.
+//!
+//! Releases before this moved all names on instead: of `log.json.1`, `log.json.2` and so on the youngest has the
+//! least, and all are older than those of now. Their numbers are negative here: `log.json.2` is -2.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -17,17 +21,17 @@ use flate2::write::GzEncoder;
 use crate::durable;
 
 /// What a log file is called after it made way.
-pub(crate) fn numbered(path: &Path, number: u64) -> PathBuf {
-    with(path, &format!(".{number}"))
+pub(crate) fn numbered(path: &Path, number: i64) -> PathBuf {
+    with(path, &if number < 0 { format!(".{}", -number) } else { format!(".r{number}") })
 }
 
 /// The same when it is compressed.
-pub(super) fn compressed(path: &Path, number: u64) -> PathBuf {
-    with(path, &format!(".{number}.gz"))
+pub(super) fn compressed(path: &Path, number: i64) -> PathBuf {
+    with(path, &format!(".r{number}.gz"))
 }
 
 /// The numbers of all that made way and are still there; none once the container is gone.
-pub(crate) fn numbers(path: &Path) -> io::Result<BTreeSet<u64>> {
+pub(crate) fn numbers(path: &Path) -> io::Result<BTreeSet<i64>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(BTreeSet::new());
     };
@@ -40,14 +44,22 @@ pub(crate) fn numbers(path: &Path) -> io::Result<BTreeSet<u64>> {
     for entry in entries {
         let entry = entry?.file_name();
         let number = entry.to_str().and_then(|entry| entry.strip_prefix(&name));
-        let number = number.map(|number| number.strip_suffix(".gz").unwrap_or(number));
-        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        found.extend(number.and_then(parse));
     }
     Ok(found)
 }
 
+/// What follows the dot.
+fn parse(end: &str) -> Option<i64> {
+    let number = |text: &str| text.parse().ok().map(u32::into);
+    match end.strip_prefix('r') {
+        Some(end) => number(end.strip_suffix(".gz").unwrap_or(end)),
+        None => number(end).map(|number: i64| -number),
+    }
+}
+
 /// Gives one up.
-pub(crate) fn remove(path: &Path, number: u64) -> io::Result<()> {
+pub(crate) fn remove(path: &Path, number: i64) -> io::Result<()> {
     // In the order in which they come: whoever compresses it right now takes back what he made of it.
     for path in [numbered(path, number), compressed(path, number)] {
         gone(fs::remove_file(path))?;
@@ -55,31 +67,51 @@ pub(crate) fn remove(path: &Path, number: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Compresses whatever made way and is not compressed yet, oldest first.
-pub(crate) fn compress_all(path: &Path) -> io::Result<()> {
-    numbers(path)?.into_iter().try_for_each(|number| compress(path, number))
+/// Compresses whatever made way and is not compressed yet, oldest first, until told to `stop`. One that cannot be
+/// compressed stays as it is, and stops no other.
+pub(crate) fn compress_all(path: &Path, stop: &AtomicBool) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for number in numbers(path)?.into_iter().filter(|number| *number > 0) {
+        outcome = outcome.and(compress(path, number, stop));
+    }
+    outcome
 }
 
-fn compress(path: &Path, number: u64) -> io::Result<()> {
-    let (plain, whole, half) =
-        (numbered(path, number), compressed(path, number), with(path, ".half"));
-    let mut from = match File::open(&plain) {
+fn compress(path: &Path, number: i64, stop: &AtomicBool) -> io::Result<()> {
+    let (plain, whole) = (numbered(path, number), compressed(path, number));
+    let from = match File::open(&plain) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         from => from?,
     };
     if !whole.exists() {
-        let mut options = OpenOptions::new();
-        let to = options.write(true).create(true).truncate(true).mode(0o640).open(&half)?;
-        let mut encoder = GzEncoder::new(to, Compression::default());
-        io::copy(&mut from, &mut encoder)?;
-        encoder.finish()?.sync_all()?;
-        fs::rename(&half, &whole)?;
+        let half = with(path, ".half");
+        let made = squeeze(from, &half, stop).and_then(|()| fs::rename(&half, &whole));
+        if made.is_err() {
+            // On a full disk it has taken the last of it.
+            drop(fs::remove_file(&half));
+        }
+        made?;
         durable::sync_folder(path.parent().unwrap_or(path))?;
     }
     match fs::remove_file(&plain) {
         // It was given up meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => gone(fs::remove_file(&whole)),
         removed => removed,
+    }
+}
+
+fn squeeze(mut from: File, half: &Path, stop: &AtomicBool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let to = options.write(true).create(true).truncate(true).mode(0o640).open(half)?;
+    let mut encoder = GzEncoder::new(to, Compression::default());
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        // Some milliseconds of work.
+        if io::copy(&mut (&mut from).take(1 << 18), &mut encoder)? == 0 {
+            return encoder.finish()?.sync_all();
+        }
     }
 }
 
@@ -109,20 +141,31 @@ mod tests {
             let all = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             all.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
         };
-        for name in ["log.json", "log.json.9", "log.json.10", "log.json.half", "other.json.3"] {
+        let compress_all = || compress_all(&path, &AtomicBool::new(false)).unwrap();
+        for name in [
+            "log.json",
+            "log.json.2",
+            "log.json.r9",
+            "log.json.r10",
+            "log.json.half",
+            "other.json.r3",
+        ] {
             fs::write(directory.path().join(name), name).unwrap();
         }
-        assert_eq!(numbers(&path).unwrap(), BTreeSet::from([9, 10]));
-        compress_all(&path).unwrap();
-        compress_all(&path).unwrap();
-        assert_eq!(names(), "log.json log.json.10.gz log.json.9.gz other.json.3");
-        assert_eq!(numbers(&path).unwrap(), BTreeSet::from([9, 10]));
+        assert_eq!(numbers(&path).unwrap(), BTreeSet::from([-2, 9, 10]));
+        super::compress_all(&path, &AtomicBool::new(true)).unwrap_err();
+        assert_eq!(names(), "log.json log.json.2 log.json.r10 log.json.r9 other.json.r3");
+        compress_all();
+        compress_all();
+        assert_eq!(names(), "log.json log.json.2 log.json.r10.gz log.json.r9.gz other.json.r3");
+        assert_eq!(numbers(&path).unwrap(), BTreeSet::from([-2, 9, 10]));
         // Somebody died before he took the other one away.
         fs::write(numbered(&path, 9), "the same").unwrap();
-        assert_eq!(numbers(&path).unwrap(), BTreeSet::from([9, 10]));
-        compress_all(&path).unwrap();
+        assert_eq!(numbers(&path).unwrap(), BTreeSet::from([-2, 9, 10]));
+        compress_all();
         remove(&path, 10).unwrap();
         remove(&path, 10).unwrap();
-        assert_eq!(names(), "log.json log.json.9.gz other.json.3");
+        remove(&path, -2).unwrap();
+        assert_eq!(names(), "log.json log.json.r9.gz other.json.r3");
     }
 }

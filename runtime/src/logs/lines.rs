@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek as _};
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ pub(super) struct Lines {
     path: PathBuf,
     file: Source,
     /// Its number: of the one that is being written, that which it will get.
-    number: u64,
+    number: i64,
     /// What comes after it, oldest first; the last one is being written.
     younger: VecDeque<Part>,
     partial: Vec<u8>,
@@ -24,7 +25,7 @@ pub(super) struct Lines {
 
 /// One file, not yet read.
 struct Part {
-    number: u64,
+    number: i64,
     file: File,
     is_compressed: bool,
 }
@@ -38,7 +39,7 @@ enum Source {
 impl Lines {
     /// `None` if there is no log.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let mut all = open_all(path, 0)?;
+        let mut all = open_all(path, i64::MIN)?;
         let Some(first) = all.pop_front() else { return Ok(None) };
         let (path, number) = (path.to_owned(), first.number);
         let (file, partial) = (first.into(), Vec::new());
@@ -112,17 +113,17 @@ impl From<Part> for Source {
 }
 
 /// All files of a log after this number, oldest first.
-fn open_all(path: &Path, after: u64) -> io::Result<VecDeque<Part>> {
+fn open_all(path: &Path, after: i64) -> io::Result<VecDeque<Part>> {
     loop {
         let before = numbers(path)?;
         let mut all = VecDeque::new();
-        for number in before.range(after + 1..) {
+        for number in before.range((Bound::Excluded(after), Bound::Unbounded)) {
             all.extend(open_one(path, *number)?);
         }
-        let last = before.last().copied().unwrap_or(0);
+        let last = before.last().copied().unwrap_or(0).max(0);
         let youngest = open(path)?;
         // If none made way meanwhile, the one that is being written will get the next number.
-        if numbers(path)?.last().copied().unwrap_or(0) == last {
+        if numbers(path)?.last().copied().unwrap_or(0).max(0) == last {
             all.extend(youngest.map(|file| Part { number: last + 1, file, is_compressed: false }));
             return Ok(all);
         }
@@ -130,7 +131,7 @@ fn open_all(path: &Path, after: u64) -> io::Result<VecDeque<Part>> {
 }
 
 /// `None` if it was given up meanwhile. It is compressed before the other one goes.
-fn open_one(path: &Path, number: u64) -> io::Result<Option<Part>> {
+fn open_one(path: &Path, number: i64) -> io::Result<Option<Part>> {
     if let Some(file) = open(&numbered(path, number))? {
         return Ok(Some(Part { number, file, is_compressed: false }));
     }
@@ -151,7 +152,9 @@ fn is(path: &Path, metadata: &fs::Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::{compress_all, remove};
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::files::{self, remove};
     use super::*;
 
     fn entry(log: &str) -> String {
@@ -161,6 +164,10 @@ mod tests {
     fn append(path: &Path, text: &str) {
         let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
         io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    }
+
+    fn compress_all(path: &Path) -> io::Result<()> {
+        files::compress_all(path, &AtomicBool::new(false))
     }
 
     fn rest(lines: &mut Lines) -> String {
@@ -185,7 +192,7 @@ mod tests {
 
     /// The one that is being written gets a number.
     fn turn(path: &Path) {
-        let number = numbers(path).unwrap().last().map_or(1, |last| last + 1);
+        let number = numbers(path).unwrap().last().map_or(1, |last| last.max(&0) + 1);
         fs::rename(path, numbered(path, number)).unwrap();
     }
 
@@ -218,6 +225,17 @@ mod tests {
         assert_eq!(rest(&mut lines), "");
         put(&path, "h");
         assert_eq!(rest(&mut lines), "h", "a file that began anew");
+    }
+
+    #[test]
+    fn what_an_earlier_release_left_comes_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.json");
+        for (number, log) in [(-2, "a"), (-1, "b"), (1, "c")] {
+            put(&numbered(&path, number), log);
+        }
+        put(&path, "d");
+        assert_eq!(rest(&mut Lines::open(&path).unwrap().unwrap()), "abcd");
     }
 
     #[test]

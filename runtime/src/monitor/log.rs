@@ -11,6 +11,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use jiff::Timestamp;
@@ -96,7 +98,8 @@ impl Log {
         self.append(&entries, now);
     }
 
-    /// Writes what never got its line end. Then all is on its way to the disk, and no thread of ours is left.
+    /// Writes what never got its line end. Then all is on its way to the disk, and no thread of ours is left; what is not
+    /// compressed by then is left to the next run, as somebody waits for the end of this one.
     pub(super) fn finish(&mut self, now: Timestamp) {
         for stream in [Stream::Output, Stream::Error] {
             let partial = std::mem::take(&mut self.partial[stream as usize]);
@@ -105,10 +108,7 @@ impl Log {
                 self.append(&entry, now);
             }
         }
-        self.compressor.wait();
-        if self.style.rotation.compresses {
-            drop(files::compress_all(&self.path));
-        }
+        self.compressor.stop();
     }
 
     fn append(&mut self, entries: &str, now: Timestamp) {
@@ -161,11 +161,20 @@ impl Log {
             return Ok(());
         }
         let numbers = files::numbers(&self.path)?;
-        let next = numbers.last().map_or(1, |last| last + 1);
-        fs::rename(&self.path, files::numbered(&self.path, next))?;
-        self.file = append_to(&self.path)?;
-        self.length = 0;
-        for number in numbers.into_iter().filter(|number| number + older <= next) {
+        let next = numbers.last().map_or(1, |last| last.max(&0) + 1);
+        let (beside, numbered) =
+            (self.path.with_extension("next"), files::numbered(&self.path, next));
+        // First what may fail: whoever has moved the file and has no other would write to it for ever.
+        let file = append_to(&beside)?;
+        fs::rename(&self.path, &numbered)?;
+        if let Err(error) = fs::rename(&beside, &self.path) {
+            fs::rename(&numbered, &self.path)?;
+            return Err(error);
+        }
+        (self.file, self.length) = (file, 0);
+        let keeps = usize::try_from(older).unwrap_or(usize::MAX);
+        let surplus = (numbers.len() + 1).saturating_sub(keeps);
+        for number in numbers.into_iter().take(surplus) {
             files::remove(&self.path, number)?;
         }
         if self.style.rotation.compresses {
@@ -177,26 +186,70 @@ impl Log {
 
 /// Compresses what made way, beside all else. What it fails at stays as it is, which is read as well.
 #[derive(Debug, Default)]
-struct Compressor(Option<JoinHandle<()>>);
+struct Compressor {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    work: Arc<Mutex<Work>>,
+}
+
+/// Where a compressor is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Work {
+    #[default]
+    Done,
+    Begun,
+    /// And more has come since.
+    More,
+}
 
 impl Compressor {
-    /// One that is still at it leaves what it does not meet any more to the next one, or to the end.
     fn begin(&mut self, path: &Path) -> io::Result<()> {
-        if self.0.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        let mut work = lock(&self.work);
+        if *work != Work::Done {
+            *work = Work::More;
             return Ok(());
         }
+        *work = Work::Begun;
+        drop(work);
         self.wait();
-        let path = path.to_owned();
-        let work = move || drop(files::compress_all(&path));
-        self.0 = Some(Builder::new().name("twill-log".into()).spawn(work)?);
+        let (path, stop, work) = (path.to_owned(), Arc::clone(&self.stop), Arc::clone(&self.work));
+        let compress = move || {
+            loop {
+                drop(files::compress_all(&path, &stop));
+                let mut work = lock(&work);
+                if *work != Work::More || stop.load(Ordering::Relaxed) {
+                    *work = Work::Done;
+                    return;
+                }
+                *work = Work::Begun;
+            }
+        };
+        match Builder::new().name("twill-log".into()).spawn(compress) {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => {
+                *lock(&self.work) = Work::Done;
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wait();
+        self.stop.store(false, Ordering::Relaxed);
+    }
+
     fn wait(&mut self) {
-        if let Some(thread) = self.0.take() {
+        if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
     }
+}
+
+fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
+    // Whoever panicked did not in the middle of a change.
+    work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn append_to(path: &Path) -> io::Result<File> {

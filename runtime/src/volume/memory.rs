@@ -39,13 +39,15 @@ pub fn mount_memory(
     (name, options): (&str, &[String]),
 ) -> Result<Use> {
     let data = Volumes::new(paths).data(name);
+    // Links on the way there are those of our root, and not of another process's.
+    let data = fs::canonicalize(&data).file("open", &data)?;
     let volume = data.parent().unwrap_or(&data);
     let _lock = lock(volume)?;
     if is_mounted(Path::new("/"), &data) {
         // The same container has it twice.
         return Ok(Use::default());
     }
-    if let Some(shared) = of_another(paths, record, name)? {
+    if let Some(shared) = of_another(paths, record, (name, &data))? {
         move_mount(&shared, "", CWD, &data, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .file("mount", &data)?;
     } else {
@@ -56,8 +58,11 @@ pub fn mount_memory(
 }
 
 /// The mount as another monitor has it, if one does.
-fn of_another(paths: &Paths, record: &Record, name: &str) -> Result<Option<OwnedFd>> {
-    let data = Volumes::new(paths).data(name);
+fn of_another(
+    paths: &Paths,
+    record: &Record,
+    (name, data): (&str, &Path),
+) -> Result<Option<OwnedFd>> {
     for other in Store::new(paths).list()? {
         let uses = other.record.mounts.iter().filter_map(|mount| mount.volume());
         // Not our own: whoever looks for the monitor must not be the monitor.
@@ -71,8 +76,8 @@ fn of_another(paths: &Paths, record: &Record, name: &str) -> Result<Option<Owned
         let proc = PathBuf::from(format!("/proc/{}", monitor.pid));
         let root = proc.join("root");
         let namespace = File::open(proc.join("ns/mnt"));
-        let place = rustix::fs::open(in_root(&root, &data), OFlags::PATH, Mode::empty());
-        let is_mounted = is_mounted(&root, &data);
+        let place = rustix::fs::open(in_root(&root, data), OFlags::PATH, Mode::empty());
+        let is_mounted = is_mounted(&root, data);
         // Asked last: until then its number was its own.
         let (Ok(namespace), Ok(place), true, false) =
             (namespace, place, is_mounted, handle.has_ended())

@@ -4,6 +4,7 @@
 //! <root>/volumes/<name>/volume.json   when it was made, its labels
 //!                       _data/        what containers see, unless it is memory or a path of the host
 //!                       .filling/     what an image has for an empty one, in the making
+//!                       adopting.json how far that has come where it is a directory of the host
 //!                .<unique>/           in the making, or on its way out
 //! <run root>/volumes.lock             shared: somebody is about to use a volume; exclusive: a removal
 //! ```

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Backing, unknown};
+use super::{Backing, adopt, unknown};
 use crate::container::store::{make_private, remove_all};
 use crate::container::{self, id};
 use crate::durable::{self, Lock, Sharing};
@@ -161,11 +161,14 @@ impl<'a> Volumes<'a> {
         let grave = {
             let _lock = self.lock(Sharing::Exclusive)?;
             self.sweep()?;
-            self.find(name)?;
+            let volume = self.find(name)?;
             if let Some(users) = self.users()?.remove(name) {
                 return Err(Error::VolumeInUse { name: name.to_owned(), users });
             }
             let place = self.paths.volume(name);
+            if let Ok(Backing::Host { path, .. }) = volume.backing() {
+                adopt::abandon(&place, &path);
+            }
             let grave = self.paths.volumes().join(format!(".gone-{}", id::random()));
             fs::rename(&place, &grave).file("remove", &place)?;
             grave
