@@ -127,8 +127,7 @@ impl Host {
         let of_both = both(had, &wanted);
         let writer = writer(lock, &of_both, note)?;
         let stays = note.map(|note| note.engine);
-        // Who is the first to publish asks the host again: it may have changed.
-        let engine = match engine.or(stays.filter(|_it| !had.is_empty() || wanted.is_empty())) {
+        let engine = match engine.or(stays.filter(|it| goes_on(*it, had, &wanted))) {
             Some(engine) => engine,
             None => match writer.choose(&wanted) {
                 Err(_none) if wanted.is_empty() => Engine::None,
@@ -226,6 +225,12 @@ fn nothing_stands(note: Option<&Note>) -> bool {
         Some(note) => note.settled && note.publications.is_empty(),
         None => !is_table_there(),
     }
+}
+
+/// Is that one still the best? Who is the first to publish asks the host again, which may have something better than
+/// iptables by now.
+fn goes_on(engine: Engine, had: &[Publication], wanted: &[Publication]) -> bool {
+    engine == Engine::Nftables || !had.is_empty() || wanted.is_empty()
 }
 
 /// For the families of these, and of what may be left of IPv6.

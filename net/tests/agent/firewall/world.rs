@@ -54,6 +54,7 @@ impl World {
 
     fn with(scratch: &Scratch, [near, far, world]: [[&str; 2]; 3]) -> Self {
         sysctl::ensure_forwarding().unwrap();
+        addresses_are_sure();
         run("ip link del eth0");
         let [container, peer, outside] = [near, far, world].map(|[here, there]| {
             let netns = scratch.another();
@@ -67,6 +68,7 @@ impl World {
 /// An interface of the host, and its other end in that namespace, whose way to everywhere it is.
 pub(super) fn link(here: &str, there: &str, netns: &Netns) {
     let (name, address) = here.split_once(' ').unwrap();
+    netns.run(addresses_are_sure).unwrap();
     run(&format!("ip link add {name} type veth peer name far1"));
     run(&format!("ip link set far1 netns {}", netns.path().display()));
     run(&format!("ip address add {address} dev {name} nodad"));
@@ -81,6 +83,13 @@ pub(super) fn link(here: &str, there: &str, netns: &Netns) {
     netns.run(there).unwrap();
     carries(name);
     netns.run(|| carries("eth0")).unwrap();
+}
+
+/// Links of this namespace that come are alone with their addresses. Else nobody asks for a neighbour from a link's own
+/// address before it is sure of it, up to two seconds later, and the third question in vain loses the packet.
+fn addresses_are_sure() {
+    // Without IPv6 nobody asks.
+    drop(std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0"));
 }
 
 /// Waits until it sends: a link that comes up first throws away what it is given.
