@@ -9,7 +9,8 @@
 //!
 //! `$E` is the program, `$N` is `--network none`. The lines of a case run in one shell and one directory,
 //! one after the other, whatever their exit codes. `keys:` compares the names in the JSON that a line
-//! prints, and the kinds of its values, instead of the text.
+//! prints, and the kinds of its values, instead of the text. Names have a letter that is no hexadecimal digit: what begins the id
+//! of a network, which is random, is that network to Docker's `inspect` where no container has the name.
 
 use std::fs;
 
